@@ -1,0 +1,39 @@
+# How every target of the project is made: warnings, sanitizers, tests.
+
+add_library(olmoe_flags INTERFACE)
+target_include_directories(olmoe_flags INTERFACE ${CMAKE_SOURCE_DIR})
+target_compile_options(olmoe_flags INTERFACE -Wall -Wextra -Wno-unused-parameter)
+if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
+  target_compile_options(olmoe_flags INTERFACE -Wthread-safety)
+endif()
+if(OLMOE_WERROR)
+  target_compile_options(olmoe_flags INTERFACE -Werror)
+endif()
+if(OLMOE_SANITIZE)
+  target_compile_options(olmoe_flags INTERFACE -fsanitize=${OLMOE_SANITIZE}
+                         -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(olmoe_flags INTERFACE -fsanitize=${OLMOE_SANITIZE})
+endif()
+
+# olmoe_library(NAME SRCS a.cc b.cc DEPS other_target)
+function(olmoe_library name)
+  cmake_parse_arguments(ARG "" "" "SRCS;DEPS" ${ARGN})
+  add_library(${name} STATIC ${ARG_SRCS})
+  target_link_libraries(${name} PUBLIC olmoe_flags ${ARG_DEPS})
+endfunction()
+
+# olmoe_test(NAME SRCS a_test.cc DEPS target): one binary, one ctest entry. It
+# finds the checkout by OLMOE_SOURCE_DIR and reads ../shared only through
+# tests/support/test_data.h.
+function(olmoe_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SRCS;DEPS" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  add_executable(${name} ${ARG_SRCS})
+  target_link_libraries(${name} PRIVATE olmoe_flags ${ARG_DEPS} GTest::gmock_main)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT}
+                       ENVIRONMENT "OLMOE_SOURCE_DIR=${CMAKE_SOURCE_DIR}")
+endfunction()

@@ -1,0 +1,63 @@
+#ifndef OLMOE_SERVER_ENGINE_REQUEST_H_
+#define OLMOE_SERVER_ENGINE_REQUEST_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "server/model/model.h"
+#include "server/routing/plan_slot.h"
+#include "server/util/token_id.h"
+
+namespace olmoe::engine {
+
+// What of the routing a request wants back.
+struct TraceOptions {
+  bool experts = false;
+  bool weights = false;
+  bool logits = false;
+  bool any() const { return experts || weights || logits; }
+};
+
+// Continue a prompt.
+struct GenerateWork {
+  std::vector<TokenId> prompt;  // not empty
+  int max_new_tokens = 0;       // >= 1; prompt + max_new_tokens <= max_context
+  model::SamplingParams sampling;
+  std::vector<std::string> stop;        // needs a tokenizer
+  std::vector<TokenId> stop_token_ids;
+  bool ignore_eos = false;
+  bool logprobs = false;
+  int top_logprobs = 0;
+  TraceOptions trace;
+};
+
+// Tokens whose positions from `first_scored` on are scored given all before them.
+// At most max_context + 1 tokens: the last one is only a target.
+struct ScoreWindow {
+  std::vector<TokenId> tokens;
+  int first_scored = 0;  // 1..tokens.size() - 1
+};
+
+// Score any number of windows, in any order, each for itself.
+struct ScoreWork {
+  std::vector<ScoreWindow> windows;  // not empty
+  int top = 0;
+  TraceOptions trace;
+};
+
+// A validated request, pinned to the plan that it was admitted with.
+struct Request {
+  std::string request_id;
+  std::variant<GenerateWork, ScoreWork> work;
+  routing::PlanPin pin;            // keeps the generation counted as in flight
+  routing::Assignment assignment;  // the arm and its policy
+  absl::Time deadline = absl::InfiniteFuture();
+};
+
+}  // namespace olmoe::engine
+
+#endif  // OLMOE_SERVER_ENGINE_REQUEST_H_

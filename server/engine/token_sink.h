@@ -1,0 +1,101 @@
+// The seam between the engine and whoever asked: the engine knows no gRPC.
+#ifndef OLMOE_SERVER_ENGINE_TOKEN_SINK_H_
+#define OLMOE_SERVER_ENGINE_TOKEN_SINK_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "server/model/model.h"
+#include "server/util/token_id.h"
+
+namespace olmoe::engine {
+
+enum class FinishReason { kLength, kEos, kStopString, kStopToken };
+
+// Routing of consecutive positions of one sequence, position-major (the layout of
+// olmoe.v1.RoutingTrace). Fields that were not asked for are empty.
+struct RoutingTrace {
+  int first_position = 0;
+  int num_positions = 0;
+  int num_layers = 0;
+  std::vector<uint8_t> counts;   // [positions][layers]
+  std::vector<uint8_t> experts;  // ragged
+  std::vector<float> weights;    // ragged, as experts
+  std::vector<float> logits;     // [positions][layers][experts]
+  // Appends `next`, which must continue this trace.
+  void Append(RoutingTrace next);
+};
+
+struct GeneratedToken {
+  TokenId token = 0;
+  std::optional<float> logprob;
+  std::vector<model::TokenLogprob> top;
+};
+
+// What one step added to a generation. Text and tokens need not be in step: text
+// is held back while it may be part of a character or of a stop string.
+struct GenerateDelta {
+  std::string text;  // whole UTF-8 characters
+  std::vector<GeneratedToken> tokens;
+  RoutingTrace trace;
+};
+
+struct ScoredToken {
+  TokenId token = 0;
+  float logprob = 0;
+  uint32_t rank = 0;
+  std::vector<model::TokenLogprob> top;
+};
+
+// A finished window of a ScoreWork.
+struct WindowScores {
+  int window = 0;                   // index into ScoreWork::windows
+  std::vector<ScoredToken> tokens;  // from first_scored on
+  RoutingTrace trace;               // of all positions of the window that were computed
+};
+
+// Durations of one request. Unset where it did not get that far.
+struct RequestTiming {
+  absl::Duration queue;                // submitted -> first row computed
+  absl::Duration prefill;              // first row computed -> first token or score
+  absl::Duration time_to_first_token;  // queue + prefill
+  absl::Duration decode;               // first token -> last token
+  absl::Duration total;
+};
+
+// How a request ended.
+struct Completion {
+  // OK; CANCELLED; DEADLINE_EXCEEDED; UNAVAILABLE (drain); RESOURCE_EXHAUSTED
+  // (slow reader); INTERNAL (non-finite logits).
+  absl::Status status;
+  FinishReason finish_reason = FinishReason::kLength;  // of a GenerateWork that is OK
+  std::string matched_stop;
+  uint32_t prompt_tokens = 0;
+  uint32_t completion_tokens = 0;
+  uint64_t expert_activations = 0;  // (token, layer, expert) triples run
+  RequestTiming timing;
+};
+
+enum class Flow {
+  kContinue,
+  kPause,  // the reader is behind: compute nothing for it until Engine::Resume
+};
+
+// Receives what a request produces. Called from the engine thread, one call at a
+// time, never under a lock of the engine; must not block. OnDone is the last call
+// and comes exactly once for every request that Submit accepted.
+class TokenSink {
+ public:
+  virtual ~TokenSink() = default;
+  virtual Flow OnTokens(GenerateDelta delta) = 0;
+  virtual Flow OnScores(WindowScores scores) = 0;
+  virtual void OnDone(const Completion& completion) = 0;
+};
+
+}  // namespace olmoe::engine
+
+#endif  // OLMOE_SERVER_ENGINE_TOKEN_SINK_H_

@@ -1,0 +1,49 @@
+#ifndef OLMOE_SERVER_MODEL_CONFIG_H_
+#define OLMOE_SERVER_MODEL_CONFIG_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "server/routing/route.h"
+
+namespace olmoe::model {
+
+// config.json of an OlmoeForCausalLM checkpoint: everything that changes what the
+// model computes. Immutable once parsed.
+struct OlmoeConfig {
+  int num_layers = 0;
+  int hidden_size = 0;        // H
+  int intermediate_size = 0;  // I, width of one expert
+  int num_heads = 0;
+  int num_kv_heads = 0;       // query head h uses kv head h / (num_heads / num_kv_heads)
+  int head_size = 0;          // D
+  int vocab_size = 0;         // V
+  int num_experts = 0;        // E, 2..128
+  int experts_per_token = 0;  // the model's own top-k
+  bool norm_topk_prob = false;
+  bool attention_bias = false;
+  bool tie_word_embeddings = false;
+  double rope_theta = 10000;
+  double rms_norm_eps = 1e-5;
+  std::optional<double> clip_qkv;
+  int max_positions = 0;  // max_position_embeddings, tokens
+  // Not checked against the vocabulary: ids outside it never occur.
+  std::optional<int64_t> eos_token_id;
+  std::optional<int64_t> pad_token_id;
+
+  // Errors: INVALID_ARGUMENT naming the key. Another architecture, rope scaling
+  // and other activations are refused by name. Hostile numbers are refused before
+  // anything is computed from them.
+  static absl::StatusOr<OlmoeConfig> FromJson(std::string_view json);
+
+  routing::RouterShape router_shape() const {
+    return {num_layers, num_experts, experts_per_token, norm_topk_prob};
+  }
+};
+
+}  // namespace olmoe::model
+
+#endif  // OLMOE_SERVER_MODEL_CONFIG_H_

@@ -1,0 +1,95 @@
+#ifndef OLMOE_SERVER_ROUTING_PLAN_H_
+#define OLMOE_SERVER_ROUTING_PLAN_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/routing/policy.h"
+
+namespace olmoe::routing {
+
+// An experiment as an operator writes it.
+struct ArmSpec {
+  std::string arm_id;           // [a-z0-9][a-z0-9-]{0,31}, unique in the plan
+  PolicySpec policy;
+  uint32_t weight = 0;          // share = weight / sum of weights; 0 = by name only
+  bool allow_explicit = false;  // clients may name it
+  bool operator==(const ArmSpec&) const = default;
+};
+
+struct PlanSpec {
+  std::vector<ArmSpec> arms;  // 1..max_arms
+  std::string salt;           // <= 256 bytes; changing it re-draws every unit
+  std::string note;           // <= 256 bytes
+  bool operator==(const PlanSpec&) const = default;
+};
+
+// Where a plan came from: "startup", "patch", "unpatch", "rollback", "expired".
+enum class PlanSource { kStartup, kPatch, kUnpatch, kRollback, kExpired };
+std::string_view PlanSourceName(PlanSource source);
+
+struct Arm {
+  std::string arm_id;
+  std::shared_ptr<const RoutingPolicy> policy;  // never null
+  uint32_t weight = 0;
+  bool allow_explicit = false;
+};
+
+// Which arm a request got, and why.
+enum class AssignmentReason { kDefault, kSplit, kRandomUnit, kExplicitArm, kInlinePolicy };
+
+struct Assignment {
+  std::string arm_id;
+  std::shared_ptr<const RoutingPolicy> policy;
+  AssignmentReason reason = AssignmentReason::kDefault;
+};
+
+// A plan that can run: arms with compiled policies, under a generation number.
+// Immutable: thread-safe.
+class RoutingPlan {
+ public:
+  // Errors: INVALID_ARGUMENT with one violation per field (all arms, all fields,
+  // at once), named below `prefix`; FAILED_PRECONDITION for a missing calibration.
+  static absl::StatusOr<std::shared_ptr<const RoutingPlan>> Create(
+      PlanSpec spec, const RouterShape& shape, const CalibrationSet* calibrations, int max_arms,
+      uint64_t generation, PlanSource source, absl::Time activate_time, std::string_view prefix);
+
+  // Unpatched: one arm "default" with the model's own routing.
+  static std::shared_ptr<const RoutingPlan> Native(const RouterShape& shape, uint64_t generation,
+                                                   PlanSource source, absl::Time activate_time);
+
+  // Sticky split by salt + `unit_id`; an empty unit id is replaced by the request
+  // id and the reason is kRandomUnit. One arm: always that one, kDefault.
+  Assignment Assign(std::string_view unit_id, std::string_view request_id) const;
+
+  // The arm named by a client. PERMISSION_DENIED (ErrorInfo ARM_NOT_ALLOWED)
+  // where it does not exist or does not allow it.
+  absl::StatusOr<Assignment> AssignExplicit(std::string_view arm_id) const;
+
+  const PlanSpec& spec() const { return spec_; }
+  const std::vector<Arm>& arms() const { return arms_; }
+  uint64_t generation() const { return generation_; }
+  PlanSource source() const { return source_; }
+  absl::Time activate_time() const { return activate_time_; }
+  // SHA-256 over salt, arm ids, weights, allow_explicit and policy digests.
+  const std::string& digest() const { return digest_; }
+
+ private:
+  RoutingPlan() = default;
+
+  PlanSpec spec_;
+  std::vector<Arm> arms_;
+  uint64_t generation_ = 0;
+  PlanSource source_ = PlanSource::kStartup;
+  absl::Time activate_time_;
+  std::string digest_;
+};
+
+}  // namespace olmoe::routing
+
+#endif  // OLMOE_SERVER_ROUTING_PLAN_H_

@@ -1,0 +1,79 @@
+#ifndef OLMOE_SERVER_ROUTING_POLICY_H_
+#define OLMOE_SERVER_ROUTING_POLICY_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/routing/route.h"
+#include "server/routing/rule.h"
+
+namespace olmoe::routing {
+
+class CalibrationSet;  // calibration.h: named tables
+
+// The rules of some layers, in place of the policy's own.
+struct LayerOverride {
+  std::vector<uint32_t> layers;  // 0-based, no layer twice in one policy
+  std::optional<Rule> apply;
+  std::optional<Rule> analyze;
+  bool operator==(const LayerOverride&) const = default;
+};
+
+// A policy as an operator writes it. Both rules unset: the model's own routing.
+struct PolicySpec {
+  std::string policy_id;         // [a-z0-9][a-z0-9-]{0,31}
+  std::optional<Rule> apply;     // unset = the model's own top-k
+  std::optional<Rule> analyze;   // counted, never run
+  std::vector<LayerOverride> layer_overrides;
+  std::string description;       // <= 256 bytes
+  bool operator==(const PolicySpec&) const = default;
+};
+
+// A policy that can run: checked against the model, defaults filled in, layer
+// overrides expanded, calibration tables resolved and kept alive. The one
+// argument by which the forward pass learns how to route. Immutable: thread-safe.
+class RoutingPolicy {
+ public:
+  // Errors: INVALID_ARGUMENT with one violation per field, named below `prefix`;
+  // FAILED_PRECONDITION where a calibration (or a layer of it) is missing.
+  // `calibrations` may be null: then there are none.
+  static absl::StatusOr<std::shared_ptr<const RoutingPolicy>> Create(
+      PolicySpec spec, const RouterShape& shape, const CalibrationSet* calibrations,
+      std::string_view prefix);
+
+  // The model's own routing, policy id "native".
+  static std::shared_ptr<const RoutingPolicy> Native(const RouterShape& shape);
+
+  // Routes one row of one layer; `logits`: [num_experts].
+  RouteError Route(int layer, std::span<const float> logits, RowRouting* out) const;
+
+  const PolicySpec& spec() const { return spec_; }
+  const RouterShape& shape() const { return shape_; }
+  // SHA-256 of the canonical form: equal behaviour, equal digest. Lower-case hex.
+  const std::string& digest() const { return digest_; }
+  bool analyzes() const { return analyzes_; }
+  // Layers whose applied rule or weights differ from the model's own.
+  int num_changed_layers() const { return num_changed_layers_; }
+
+ private:
+  RoutingPolicy() = default;
+
+  PolicySpec spec_;
+  RouterShape shape_;
+  std::string digest_;
+  bool analyzes_ = false;
+  int num_changed_layers_ = 0;
+  std::vector<LayerRule> apply_;                    // [num_layers]
+  std::vector<std::optional<LayerRule>> analyze_;   // [num_layers]
+  std::vector<std::shared_ptr<const void>> tables_; // keeps what the LayerRules point to
+};
+
+}  // namespace olmoe::routing
+
+#endif  // OLMOE_SERVER_ROUTING_POLICY_H_

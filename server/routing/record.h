@@ -1,0 +1,59 @@
+#ifndef OLMOE_SERVER_ROUTING_RECORD_H_
+#define OLMOE_SERVER_ROUTING_RECORD_H_
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "server/routing/route.h"
+
+namespace olmoe::routing {
+
+// What the routers of one step decided: the only source of statistics and of
+// traces. Ragged: a row takes as many slots as its largest decision has experts.
+// Rows are the rows of the step in batch order; layers are appended one by one.
+// Thread-compatible.
+class RoutingRecord {
+ public:
+  RoutingRecord() = default;
+  // Empty, for `num_rows` rows; keeps the memory of the step before.
+  void Reset(int num_layers, int num_rows);
+
+  // Appends the next row of the next layer (row-major inside a layer). A row that
+  // could not be routed is appended with k = 0 by AddFailed.
+  void Add(const RowRouting& row);
+  void AddFailed();
+
+  int num_layers() const { return num_layers_; }
+  int num_rows() const { return num_rows_; }
+
+  // All of the following: 0 <= layer < num_layers, 0 <= row < num_rows, and the
+  // row has been added.
+  const Decision& applied(int layer, int row) const { return applied_[Index(layer, row)]; }
+  // k == 0 where nothing was analyzed.
+  const Decision& analyzed(int layer, int row) const { return analyzed_[Index(layer, row)]; }
+  float router_entropy(int layer, int row) const { return entropy_[Index(layer, row)]; }
+  // Experts in order; the first applied(layer, row).k ran, the first
+  // analyzed(layer, row).k would have run.
+  std::span<const uint8_t> order(int layer, int row) const;
+  // [applied(layer, row).k]
+  std::span<const float> weights(int layer, int row) const;
+
+ private:
+  size_t Index(int layer, int row) const {
+    return static_cast<size_t>(layer) * static_cast<size_t>(num_rows_) + static_cast<size_t>(row);
+  }
+
+  int num_layers_ = 0;
+  int num_rows_ = 0;
+  std::vector<Decision> applied_;   // [layers * rows]
+  std::vector<Decision> analyzed_;  // [layers * rows]
+  std::vector<float> entropy_;      // [layers * rows]
+  std::vector<uint32_t> offset_;    // [layers * rows + 1] into order_ and weights_
+  std::vector<uint8_t> order_;
+  std::vector<float> weights_;      // 0 past applied.k
+};
+
+}  // namespace olmoe::routing
+
+#endif  // OLMOE_SERVER_ROUTING_RECORD_H_

@@ -1,0 +1,94 @@
+// Byte-level BPE as Hugging Face `tokenizers` runs it for OLMoE (GPT-NeoX style).
+#ifndef OLMOE_SERVER_TEXT_TOKENIZER_H_
+#define OLMOE_SERVER_TEXT_TOKENIZER_H_
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/util/token_id.h"
+
+namespace olmoe::text {
+
+// Half-open range of Unicode code points of the text as given, before NFC.
+struct Offsets {
+  uint32_t start;
+  uint32_t end;
+  bool operator==(const Offsets&) const = default;
+};
+
+struct Encoding {
+  std::vector<TokenId> ids;
+  std::vector<Offsets> offsets;  // one a token; empty unless asked for
+};
+
+struct EncodeOptions {
+  bool add_special_tokens = false;  // what the post-processor's template adds
+  bool offsets = false;
+};
+
+// A tokenizer.json: special tokens are cut out of the raw text, the rest is
+// normalized (NFC), other added tokens are cut out, the GPT-2 pattern splits the
+// remainder into words, and every word becomes tokens by byte-pair merges.
+// Ids and offsets equal those of Hugging Face `tokenizers`.
+// Immutable after construction apart from an internally locked word cache:
+// thread-safe.
+class Tokenizer {
+ public:
+  // Errors: INVALID_ARGUMENT naming what of the file is malformed or not
+  // supported (another model than BPE, another normalizer, ...). Hostile input
+  // costs no more than memory proportional to its size.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> FromJson(std::string_view json);
+  // The same from a file; NOT_FOUND where it does not exist.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> FromFile(const std::string& path);
+
+  ~Tokenizer();
+
+  // `utf8`: any text, empty and NUL included. INVALID_ARGUMENT unless it is
+  // well-formed UTF-8. No input is too long.
+  absl::StatusOr<Encoding> Encode(std::string_view utf8, const EncodeOptions& options = {}) const;
+
+  // Text of `ids`; ill-formed bytes become U+FFFD, ids without a token nothing.
+  std::string Decode(std::span<const TokenId> ids, bool skip_special_tokens) const;
+
+  // The bytes that a token stands for; may begin or end inside a UTF-8
+  // character. Empty for ids without a token. Valid as long as the tokenizer.
+  std::string_view TokenBytes(TokenId id) const;
+
+  bool IsSpecial(TokenId id) const;
+
+  // One more than the largest id that has a token.
+  int vocab_size() const;
+
+ private:
+  class Impl;
+  explicit Tokenizer(std::unique_ptr<const Impl> impl);
+  std::unique_ptr<const Impl> impl_;
+};
+
+// Turns a stream of token ids into whole UTF-8 characters. Bytes that may begin a
+// character are held back until it is complete or can not become one (then each
+// maximal ill-formed part is U+FFFD). The concatenation of everything given out
+// equals Tokenizer::Decode. Thread-compatible; the tokenizer must outlive it.
+class StreamingDetokenizer {
+ public:
+  StreamingDetokenizer(const Tokenizer* tokenizer, bool skip_special_tokens);
+
+  // Whole characters that `id` completes; possibly empty.
+  std::string Add(TokenId id);
+  // What is still held back, as U+FFFD; call once, at the end.
+  std::string Flush();
+
+ private:
+  const Tokenizer* const tokenizer_;
+  const bool skip_special_tokens_;
+  std::string held_back_;  // at most 3 bytes: a possible beginning of a character
+};
+
+}  // namespace olmoe::text
+
+#endif  // OLMOE_SERVER_TEXT_TOKENIZER_H_

@@ -1,0 +1,39 @@
+// absl::Status with google.rpc details. A detail is kept as a Status payload
+// under its type URL, so it travels through layers that know no gRPC; rpc/ packs
+// all payloads of a Status into `grpc-status-details-bin`.
+#ifndef OLMOE_SERVER_UTIL_STATUS_DETAILS_H_
+#define OLMOE_SERVER_UTIL_STATUS_DETAILS_H_
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+
+namespace olmoe {
+
+// One offending field of a request or a file.
+struct FieldViolation {
+  std::string field;        // "plan.arms[1].policy.apply.bh.alpha"
+  std::string description;  // "must be > 0 and <= 1, is 1.5"
+};
+
+// INVALID_ARGUMENT with google.rpc.BadRequest; the message lists every violation.
+// `violations` must not be empty.
+absl::Status InvalidFields(const std::vector<FieldViolation>& violations);
+
+// Adds google.rpc.RetryInfo. No effect on an OK status.
+absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);
+
+// Adds google.rpc.ErrorInfo with domain "olmoe". No effect on an OK status.
+absl::Status WithErrorInfo(absl::Status status, std::string_view reason,
+                           const std::map<std::string, std::string>& metadata = {});
+
+// Adds google.rpc.PreconditionFailure with one violation. No effect on an OK status.
+absl::Status WithPrecondition(absl::Status status, std::string_view type, std::string_view subject);
+
+}  // namespace olmoe
+
+#endif  // OLMOE_SERVER_UTIL_STATUS_DETAILS_H_
