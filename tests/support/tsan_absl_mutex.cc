@@ -1,0 +1,140 @@
+// Tells ThreadSanitizer about absl::Mutex. A packaged libabsl is not built with
+// -fsanitize=thread, so TSan does not see its locks and would report a race for
+// everything that they guard. The executable's definitions below win over those of
+// the shared library; each calls the library's own and says what it means: Lock
+// acquires, Unlock releases. Conditions run inside the library, under the lock but
+// on any thread that gives it up, so memory accesses in there are not examined.
+//
+// Compiled into every test of the `tsan` preset (tests/support/CMakeLists.txt).
+// Only what the project uses is here: a test that calls another locking function
+// of absl::Mutex sees false races, never misses one silently.
+#include <dlfcn.h>
+
+#include <string>
+#include <typeinfo>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "glog/logging.h"
+
+extern "C" {
+void __tsan_acquire(void* address);
+void __tsan_release(void* address);
+void AnnotateIgnoreReadsBegin(const char* file, int line);
+void AnnotateIgnoreReadsEnd(const char* file, int line);
+void AnnotateIgnoreWritesBegin(const char* file, int line);
+void AnnotateIgnoreWritesEnd(const char* file, int line);
+}
+
+namespace {
+
+struct IgnoreAccesses {
+  IgnoreAccesses() {
+    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+  }
+  ~IgnoreAccesses() {
+    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+    AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+  }
+};
+
+// The library's `member` of absl::Mutex, by the mangled rest of its name. Abseil's
+// inline namespace differs between builds; typeid knows it.
+template <typename Function>
+Function* Library(const char* member) {
+  const std::string type = typeid(absl::Mutex).name();  // "N4absl...5MutexE"
+  std::string name = "_ZN" + type.substr(1, type.size() - 2) + member;
+  void* symbol = dlsym(RTLD_NEXT, name.c_str());
+  CHECK(symbol != nullptr) << name << " is not in a shared library";
+  return reinterpret_cast<Function*>(symbol);
+}
+
+// Mangled parameter types of absl::Condition, absl::Duration and absl::Time refer
+// back to the inline namespace as S0_.
+constexpr char kAwait[] = "5AwaitERKNS0_9ConditionE";
+constexpr char kAwaitWithTimeout[] = "16AwaitWithTimeoutERKNS0_9ConditionENS0_8DurationE";
+constexpr char kAwaitWithDeadline[] = "17AwaitWithDeadlineERKNS0_9ConditionENS0_4TimeE";
+
+using LockFunction = void(absl::Mutex*);
+
+}  // namespace
+
+void absl::Mutex::Lock() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  static LockFunction* const library = Library<LockFunction>("4LockEv");
+  library(this);
+  __tsan_acquire(this);
+}
+
+void absl::Mutex::ReaderLock() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  static LockFunction* const library = Library<LockFunction>("10ReaderLockEv");
+  library(this);
+  __tsan_acquire(this);
+}
+
+bool absl::Mutex::TryLock() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  static auto* const library = Library<bool(Mutex*)>("7TryLockEv");
+  if (!library(this)) return false;
+  __tsan_acquire(this);
+  return true;
+}
+
+void absl::Mutex::Unlock() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  static LockFunction* const library = Library<LockFunction>("6UnlockEv");
+  __tsan_release(this);
+  IgnoreAccesses ignore;
+  library(this);
+}
+
+void absl::Mutex::ReaderUnlock() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  static LockFunction* const library = Library<LockFunction>("12ReaderUnlockEv");
+  __tsan_release(this);
+  IgnoreAccesses ignore;
+  library(this);
+}
+
+void absl::Mutex::LockWhen(const Condition& condition) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  static auto* const library = Library<void(Mutex*, const Condition&)>("8LockWhenERKNS0_9ConditionE");
+  {
+    IgnoreAccesses ignore;
+    library(this, condition);
+  }
+  __tsan_acquire(this);
+}
+
+void absl::Mutex::Await(const Condition& condition) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  static auto* const library = Library<void(Mutex*, const Condition&)>(kAwait);
+  __tsan_release(this);
+  {
+    IgnoreAccesses ignore;
+    library(this, condition);
+  }
+  __tsan_acquire(this);
+}
+
+bool absl::Mutex::AwaitWithTimeout(const Condition& condition,
+                                   Duration timeout) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  static auto* const library =
+      Library<bool(Mutex*, const Condition&, Duration)>(kAwaitWithTimeout);
+  __tsan_release(this);
+  bool held;
+  {
+    IgnoreAccesses ignore;
+    held = library(this, condition, timeout);
+  }
+  __tsan_acquire(this);
+  return held;
+}
+
+bool absl::Mutex::AwaitWithDeadline(const Condition& condition,
+                                    Time deadline) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  static auto* const library = Library<bool(Mutex*, const Condition&, Time)>(kAwaitWithDeadline);
+  __tsan_release(this);
+  bool held;
+  {
+    IgnoreAccesses ignore;
+    held = library(this, condition, deadline);
+  }
+  __tsan_acquire(this);
+  return held;
+}
