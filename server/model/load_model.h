@@ -1,0 +1,44 @@
+#ifndef OLMOE_SERVER_MODEL_LOAD_MODEL_H_
+#define OLMOE_SERVER_MODEL_LOAD_MODEL_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "server/model/dtype.h"
+#include "server/model/model.h"
+#include "server/model/step_trace.h"
+
+namespace olmoe::model {
+
+struct LoadOptions {
+  std::string dir;               // a checkpoint folder in the layout of the hub
+  std::string device = "cpu";    // as LibTorch names it: "cpu", "cuda", "cuda:1"
+  DType dtype = DType::kBFloat16;  // kFloat32 or kBFloat16: of weights, products and KV cache
+  int threads = 0;               // compute threads; 0: one per core
+  int64_t kv_cache_bytes = 0;    // 0: kDefaultKvSequences sequences of max_context tokens
+  int max_context = 0;           // tokens of one sequence; 0: what config.json allows
+  int page_tokens = 16;          // positions of one page of the KV cache
+  int max_batch_tokens = 512;    // rows of one step
+  StepTrace* trace_for_testing = nullptr;  // filled by every step; outlives the model
+};
+
+inline constexpr int kDefaultKvSequences = 4;
+
+// Called now and then while weights are read; as Checkpoint::Progress.
+using LoadProgress = std::function<void(size_t bytes_done, size_t bytes_total)>;
+
+// Opens a checkpoint, sees whether everything fits, and only then takes memory and
+// reads the weights. Call it before other threads start: it sets thread counts of the
+// process. Errors are one line: INVALID_ARGUMENT for an option or a file,
+// RESOURCE_EXHAUSTED with the sizes where memory does not suffice, NOT_FOUND,
+// DATA_LOSS for a file that changes while it is read.
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options,
+                                                 const LoadProgress& progress = {});
+
+}  // namespace olmoe::model
+
+#endif  // OLMOE_SERVER_MODEL_LOAD_MODEL_H_

@@ -1,0 +1,178 @@
+#include "server/model/olmoe_model.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/model/sampler.h"
+#include "server/ops/aten/aten_ops.h"
+
+namespace olmoe::model {
+namespace {
+
+// Rows whose logits are in memory at once.
+constexpr size_t kHeadBlockRows = 64;
+
+absl::Status FinishRow(std::span<const float> logits, const LogitRow& row, const Chunk& chunk,
+                       ChunkOutput* output) {
+  absl::Status status;
+  if (row.sample) status = SampleRow(logits, *chunk.sample, &output->sampled.emplace());
+  if (row.scored < 0 || !status.ok()) return status;
+  ScoredRow& scored = output->scored[static_cast<size_t>(row.scored)];
+  const TokenId target = chunk.score->targets[static_cast<size_t>(scored.row)];
+  return ScoreRow(logits, target, chunk.score->top, &scored);
+}
+
+// A chunk that failed has no results.
+void FailChunk(absl::Status status, ChunkOutput* output) {
+  if (!output->status.ok()) return;
+  output->status = std::move(status);
+  output->sampled.reset();
+  output->scored.clear();
+}
+
+}  // namespace
+
+template <ops::Operations Ops>
+OlmoeModel<Ops>::OlmoeModel(Parts parts)
+    : info_(std::move(parts.info)),
+      config_(std::move(parts.config)),
+      kv_cache_(parts.kv_cache),
+      limits_{.max_rows = parts.max_batch_tokens,
+              .max_context = info_.max_context,
+              .vocab_size = config_.vocab_size,
+              .page_tokens = kv_cache_.page_tokens,
+              .num_pages = kv_cache_.num_pages,
+              .router = config_.router_shape()},
+      ops_(std::move(parts.ops)),
+      weights_(std::move(parts.weights)),
+      trace_(parts.trace),
+      kv_pages_(std::move(parts.kv_pages)) {}
+
+template <ops::Operations Ops>
+absl::Status OlmoeModel<Ops>::Step(const StepBatch& step, StepOutput* output) {
+  const ops::RowBatch rows = BuildRows(step, limits_);
+  PrepareOutput(step, config_.num_layers, output);
+  if (trace_ != nullptr) *trace_ = StepTrace{};
+  if (rows.num_rows() == 0) return absl::OkStatus();
+  return ops_->Run([&] {
+    Head(Forward(rows, step, output), step, output);
+    return absl::OkStatus();
+  });
+}
+
+template <ops::Operations Ops>
+typename Ops::Tensor OlmoeModel<Ops>::Forward(const ops::RowBatch& rows, const StepBatch& step,
+                                              StepOutput* output) {
+  const Batch batch = ops_->Prepare(rows);
+  Tensor x = ops_->Embed(weights_.embedding, batch);
+  TraceHidden(x);
+  for (int layer = 0; layer < config_.num_layers; ++layer) {
+    const size_t index = static_cast<size_t>(layer);
+    const LayerWeights<Ops>& weights = weights_.layers[index];
+    ops_->Add(Attention(index, ops_->RmsNorm(x, weights.attention_norm), batch), &x);
+
+    const Tensor normed = ops_->RmsNorm(x, weights.expert_norm);
+    Route(layer, ops_->ToHost(ops_->Linear(normed, weights.router)), step, output);
+    selection_.Build(output->routing, layer, config_.num_experts);
+    ops_->AddExperts(normed, weights.experts, selection_, &x);
+    TraceHidden(x);
+  }
+  return x;
+}
+
+template <ops::Operations Ops>
+typename Ops::Tensor OlmoeModel<Ops>::Attention(size_t layer, const Tensor& x,
+                                                const Batch& batch) {
+  const LayerWeights<Ops>& weights = weights_.layers[layer];
+  const int64_t query = int64_t{config_.num_heads} * config_.head_size;
+  const int64_t key_value = int64_t{config_.num_kv_heads} * config_.head_size;
+  const Tensor qkv = ops_->Linear(x, weights.qkv);
+  Tensor q = ops_->RmsNorm(ops_->Columns(qkv, 0, query), weights.query_norm);
+  Tensor k = ops_->RmsNorm(ops_->Columns(qkv, query, key_value), weights.key_norm);
+  Tensor v = ops_->Columns(qkv, query + key_value, key_value);
+  if (config_.clip_qkv.has_value()) {
+    for (Tensor* projection : {&q, &k, &v}) ops_->Clamp(*config_.clip_qkv, projection);
+  }
+  ops_->Rope(batch, &q);
+  ops_->Rope(batch, &k);
+  ops_->StoreKv(k, v, batch, &kv_pages_[layer]);
+  return ops_->Linear(ops_->Attend(q, batch, kv_pages_[layer]), weights.output);
+}
+
+template <ops::Operations Ops>
+void OlmoeModel<Ops>::Route(int layer, const HostRows& logits, const StepBatch& step,
+                            StepOutput* output) {
+  int row = 0;
+  for (size_t i = 0; i < step.chunks.size(); ++i) {
+    const Chunk& chunk = step.chunks[i];
+    ChunkOutput& result = output->chunks[i];
+    for (const int end = row + static_cast<int>(chunk.tokens.size()); row < end; ++row) {
+      const std::span<const float> of_row = logits.row(row);
+      if (chunk.router_logits) {
+        result.router_logits.insert(result.router_logits.end(), of_row.begin(), of_row.end());
+      }
+      // A row that cannot be routed goes on without experts: its results are void, and
+      // the rows of other chunks do not see it.
+      if (chunk.policy->Route(layer, of_row, &routing_) == routing::RouteError::kNone) {
+        output->routing.Add(routing_);
+      } else {
+        output->routing.AddFailed();
+        FailChunk(absl::InternalError(
+                      absl::StrCat("layer ", layer, ": router logits are not finite")),
+                  &result);
+      }
+    }
+  }
+}
+
+template <ops::Operations Ops>
+void OlmoeModel<Ops>::Head(const Tensor& x, const StepBatch& step, StepOutput* output) {
+  const std::vector<LogitRow> rows = CollectLogitRows(step, *output);
+  for (size_t first = 0; first < rows.size(); first += kHeadBlockRows) {
+    const size_t number = std::min(kHeadBlockRows, rows.size() - first);
+    HeadBlock(x, std::span<const LogitRow>(rows).subspan(first, number), step, output);
+  }
+}
+
+template <ops::Operations Ops>
+void OlmoeModel<Ops>::HeadBlock(const Tensor& x, std::span<const LogitRow> rows,
+                                const StepBatch& step, StepOutput* output) {
+  std::vector<int32_t> picked;
+  for (const LogitRow& row : rows) picked.push_back(row.row);
+  const Tensor normed = ops_->RmsNorm(ops_->SelectRows(x, picked), weights_.final_norm);
+  const HostRows logits = ops_->ToHost(ops_->Linear(normed, weights_.head));
+  std::vector<absl::Status> statuses(rows.size());
+  ops_->ParallelFor(static_cast<int>(rows.size()), [&](int i) {
+    const LogitRow& row = rows[static_cast<size_t>(i)];
+    statuses[static_cast<size_t>(i)] =
+        FinishRow(logits.row(i), row, step.chunks[row.chunk], &output->chunks[row.chunk]);
+  });
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (!statuses[i].ok()) FailChunk(statuses[i], &output->chunks[rows[i].chunk]);
+  }
+  if (trace_ == nullptr) return;
+  const HostRows final_norm = ops_->ToHost(normed);
+  for (int i = 0; i < static_cast<int>(rows.size()); ++i) {
+    const auto append = [](std::span<const float> from, std::vector<float>* to) {
+      to->insert(to->end(), from.begin(), from.end());
+    };
+    append(final_norm.row(i), &trace_->final_norm);
+    append(logits.row(i), &trace_->logits);
+  }
+}
+
+template <ops::Operations Ops>
+void OlmoeModel<Ops>::TraceHidden(const Tensor& x) {
+  if (trace_ == nullptr) return;
+  const HostRows rows = ops_->ToHost(x);
+  std::vector<float>& hidden = trace_->hidden_states.emplace_back();
+  for (int row = 0; row < rows.num_rows(); ++row) {
+    hidden.insert(hidden.end(), rows.row(row).begin(), rows.row(row).end());
+  }
+}
+
+template class OlmoeModel<ops::AtenOps>;
+
+}  // namespace olmoe::model
