@@ -30,13 +30,18 @@ struct OlmoeConfig {
   double rms_norm_eps = 1e-5;
   std::optional<double> clip_qkv;
   int max_positions = 0;  // max_position_embeddings, tokens
-  // Not checked against the vocabulary: ids outside it never occur.
+  // Not checked against the vocabulary: ids outside it never occur. Of a list of
+  // eos ids the first is taken.
   std::optional<int64_t> eos_token_id;
   std::optional<int64_t> pad_token_id;
 
-  // Errors: INVALID_ARGUMENT naming the key. Another architecture, rope scaling
-  // and other activations are refused by name. Hostile numbers are refused before
-  // anything is computed from them.
+  // Absent keys have the defaults of transformers' OlmoeConfig. rope_theta may stand
+  // flat or, as newer transformers write it, inside rope_parameters.
+  //
+  // Errors: INVALID_ARGUMENT naming the key. Another architecture, rope scaling,
+  // other activations and quantized weights are refused by name. Hostile numbers are
+  // refused before anything is computed from them: every dimension is bounded so that
+  // the size of a tensor and the sum over all tensors fit int64_t.
   static absl::StatusOr<OlmoeConfig> FromJson(std::string_view json);
 
   routing::RouterShape router_shape() const {
