@@ -1,0 +1,42 @@
+#ifndef OLMOE_SERVER_MODEL_DTYPE_H_
+#define OLMOE_SERVER_MODEL_DTYPE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace olmoe::model {
+
+// Element types of a safetensors file. Weights are kBFloat16, kFloat16 or kFloat32;
+// the others are read only to be named in an error, or by tests.
+enum class DType : uint8_t {
+  kBool,
+  kUint8,
+  kInt8,
+  kFloat8E4M3,
+  kFloat8E5M2,
+  kUint16,
+  kInt16,
+  kFloat16,
+  kBFloat16,
+  kUint32,
+  kInt32,
+  kFloat32,
+  kUint64,
+  kInt64,
+  kFloat64,
+};
+
+// The name that safetensors uses: "BF16".
+std::string_view DTypeName(DType dtype);
+size_t DTypeBytes(DType dtype);
+// Empty for a name that safetensors does not have.
+std::optional<DType> DTypeFromName(std::string_view name);
+
+// kBFloat16, kFloat16 or kFloat32.
+bool IsWeightDType(DType dtype);
+
+}  // namespace olmoe::model
+
+#endif  // OLMOE_SERVER_MODEL_DTYPE_H_
