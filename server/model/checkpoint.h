@@ -1,0 +1,89 @@
+#ifndef OLMOE_SERVER_MODEL_CHECKPOINT_H_
+#define OLMOE_SERVER_MODEL_CHECKPOINT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/model/checkpoint_layout.h"
+#include "server/model/config.h"
+#include "server/model/dtype.h"
+#include "server/model/safetensors.h"
+
+namespace olmoe::model {
+
+// One tensor of a checkpoint: what it is, and where it lies.
+struct TensorInfo {
+  std::string name;
+  DType dtype = DType::kBFloat16;  // a weight dtype
+  std::vector<int64_t> shape;
+  TensorRole role = TensorRole::kEmbedding;
+  int layer = -1;   // -1: of no layer
+  int expert = -1;  // -1: of no expert
+  std::string file;
+  size_t offset = 0;  // of the first byte, from the start of the file
+  size_t bytes = 0;   // in the file
+};
+
+// Where Load writes a tensor: memory for all its elements, row-major without gaps.
+struct Target {
+  void* data = nullptr;            // null: the tensor is hashed and not kept
+  DType dtype = DType::kBFloat16;  // kFloat32 or kBFloat16
+};
+
+// A checkpoint folder: config.json, model.safetensors or shards with their index, and
+// perhaps tokenizer.json. Open reads headers only, and everything that can be wrong
+// with them is found there: names, shapes, dtypes and extents of all tensors are those
+// that config.json implies. So memory is taken for the weights of a checkpoint that
+// fits, or not at all. Keeps the files open. Thread-compatible.
+class Checkpoint {
+ public:
+  // Called once a tensor, in file order. Whatever was asked for before is complete by
+  // then, and its memory the caller's again.
+  using Destination = std::function<Target(const TensorInfo&)>;
+  // At most about ten times a second, and at the end with bytes_done == bytes_total.
+  using Progress = std::function<void(size_t bytes_done, size_t bytes_total)>;
+
+  // Errors are one line: which file, which tensor or key, expected and found.
+  static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& folder);
+
+  const std::string& folder() const { return folder_; }
+  const OlmoeConfig& config() const { return config_; }
+  // In file order: files by name, tensors by offset.
+  const std::vector<TensorInfo>& tensors() const { return tensors_; }
+  // Sum of the sizes of the safetensors files.
+  size_t total_bytes() const;
+  bool has_tokenizer() const;
+  std::string tokenizer_path() const;
+
+  // Reads every byte of the files once, from start to end, and converts what the target
+  // holds in another dtype (to nearest, ties to even). `progress` may be empty. DATA_LOSS
+  // if a file is no longer the one that was opened.
+  absl::Status Load(const Destination& destination, const Progress& progress = {});
+
+  // SHA-256 over the safetensors files in name order, in hexadecimal. Empty before a
+  // Load that succeeded.
+  const std::string& weights_digest() const { return weights_digest_; }
+
+ private:
+  class Loader;
+
+  Checkpoint() = default;
+
+  // Constant after Open.
+  std::string folder_;
+  OlmoeConfig config_;
+  std::vector<std::unique_ptr<SafetensorsFile>> files_;  // ascending by name
+  std::vector<TensorInfo> tensors_;
+
+  std::string weights_digest_;
+};
+
+}  // namespace olmoe::model
+
+#endif  // OLMOE_SERVER_MODEL_CHECKPOINT_H_
