@@ -1,0 +1,79 @@
+#include "client/app.h"
+
+#include <algorithm>
+#include <ostream>
+
+#include "CLI/App.hpp"
+#include "CLI/Config.hpp"
+#include "CLI/Formatter.hpp"
+#include "client/commands/command.h"
+
+namespace olmoe::client {
+namespace {
+
+constexpr char kDescription[] =
+    "olmoectl talks to an OLMoE routing server: generate, score, patch its expert routers.";
+
+constexpr char kFooter[] =
+    "Exit codes: 0 ok, 1 failed, 2 usage, 3 server unreachable or not ready, 4 refused by the\n"
+    "server (bad field, stale generation, out of range, queue full, ...), 5 not allowed,\n"
+    "130 interrupted. NO_COLOR and --no-color turn colours off.";
+
+void AddGlobalFlags(CLI::App& app, GlobalOptions& options) {
+  app.add_option("--server", options.server, "host:port of the server")
+      ->envname("OLMOE_SERVER")
+      ->type_name("HOST:PORT")
+      ->capture_default_str();
+  app.add_option("--admin", options.admin, "host:port of the server's admin port")
+      ->envname("OLMOE_ADMIN")
+      ->type_name("HOST:PORT")
+      ->capture_default_str();
+  app.add_flag("--json", options.json, "Print the reply, or the error, as JSON");
+  app.add_option("--timeout", options.timeout_seconds, "Give a call up after this time; 0 = never")
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("SECONDS")
+      ->capture_default_str();
+  app.add_flag("--no-color", options.no_color, "Print without colours");
+}
+
+void AddCommands(CLI::App& app, ChosenCommand& chosen) {
+  app.require_subcommand(1);
+  app.fallthrough();  // global flags may come after the command
+  AddGenerate(app, chosen);
+  AddScore(app, chosen);
+  AddTokenize(app, chosen);
+  AddDetokenize(app, chosen);
+  AddModel(app, chosen);
+  AddHealth(app, chosen);
+  AddPatch(app, chosen);
+  AddUnpatch(app, chosen);
+  AddRouting(app, chosen);
+  AddStatus(app, chosen);
+  AddCompletion(app, chosen);
+}
+
+}  // namespace
+
+ExitCode RunApp(std::vector<std::string> arguments, const Console& console) {
+  Session session(console);
+  ChosenCommand chosen;
+  CLI::App app(kDescription, "olmoectl");
+  app.footer(kFooter);
+  app.set_version_flag("--version", OLMOE_VERSION);
+  AddGlobalFlags(app, session.options());
+  AddCommands(app, chosen);
+  std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
+  try {
+    app.parse(std::move(arguments));
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() != 0) {
+      return session.UsageError(
+          absl::InvalidArgumentError(std::string(error.what()) + " (see olmoectl --help)"));
+    }
+    app.exit(error, session.out(), session.err());  // --help, --version
+    return session.Finish(ExitCode::kOk);
+  }
+  return session.Finish(chosen(session));
+}
+
+}  // namespace olmoe::client

@@ -1,0 +1,17 @@
+#ifndef OLMOE_CLIENT_APP_H_
+#define OLMOE_CLIENT_APP_H_
+
+#include <string>
+#include <vector>
+
+#include "client/exit_code.h"
+#include "client/session.h"
+
+namespace olmoe::client {
+
+// One run of olmoectl. `arguments` are those after the program's name.
+ExitCode RunApp(std::vector<std::string> arguments, const Console& console);
+
+}  // namespace olmoe::client
+
+#endif  // OLMOE_CLIENT_APP_H_

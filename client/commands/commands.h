@@ -1,0 +1,35 @@
+// Every command of olmoectl: one function, one file.
+#ifndef OLMOE_CLIENT_COMMANDS_COMMANDS_H_
+#define OLMOE_CLIENT_COMMANDS_COMMANDS_H_
+
+#include <functional>
+
+#include "client/exit_code.h"
+
+namespace CLI {
+class App;
+}
+
+namespace olmoe::client {
+
+class Session;
+
+// The command that the command line chose: set while it is parsed, run afterwards.
+using ChosenCommand = std::function<ExitCode(Session&)>;
+
+void AddGenerate(CLI::App& app, ChosenCommand& chosen);
+void AddScore(CLI::App& app, ChosenCommand& chosen);
+void AddTokenize(CLI::App& app, ChosenCommand& chosen);
+void AddDetokenize(CLI::App& app, ChosenCommand& chosen);
+void AddModel(CLI::App& app, ChosenCommand& chosen);
+void AddHealth(CLI::App& app, ChosenCommand& chosen);
+void AddPatch(CLI::App& app, ChosenCommand& chosen);
+void AddUnpatch(CLI::App& app, ChosenCommand& chosen);
+void AddRouting(CLI::App& app, ChosenCommand& chosen);
+void AddStatus(CLI::App& app, ChosenCommand& chosen);
+// `app` outlives the run: the script is made from it.
+void AddCompletion(CLI::App& app, ChosenCommand& chosen);
+
+}  // namespace olmoe::client
+
+#endif  // OLMOE_CLIENT_COMMANDS_COMMANDS_H_

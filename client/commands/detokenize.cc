@@ -1,0 +1,47 @@
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "client/commands/command.h"
+#include "client/number_list.h"
+#include "client/render/format.h"
+#include "olmoe/v1/inference.pb.h"
+
+namespace olmoe::client {
+namespace {
+
+struct DetokenizeOptions {
+  std::vector<std::string> ids;
+  bool skip_special = false;
+};
+
+void Flags(CLI::App& command, DetokenizeOptions& options) {
+  command.add_option("ids", options.ids, "Token ids: 1,2,3 or 1 2 3")
+      ->required()
+      ->type_name("IDS");
+  command.add_flag("--skip-special", options.skip_special, "Leave out special tokens");
+}
+
+ExitCode Run(const DetokenizeOptions& options, Session& session) {
+  v1::DetokenizeRequest request;
+  request.set_skip_special_tokens(options.skip_special);
+  for (const std::string& part : options.ids) {
+    const auto ids = ParseTokenIds(part);
+    if (!ids.ok()) return session.UsageError(ids.status());
+    request.mutable_ids()->Add(ids->begin(), ids->end());
+  }
+  const auto response = session.rpc().Detokenize(request);
+  if (!response.ok()) return session.Fail(response.status());
+  if (session.options().json) return session.PrintJson(*response);
+  session.out() << (session.out_is_terminal() ? ForTerminal(response->text()) : response->text())
+                << '\n';
+  return ExitCode::kOk;
+}
+
+}  // namespace
+
+void AddDetokenize(CLI::App& app, ChosenCommand& chosen) {
+  AddCommand<DetokenizeOptions>(app, chosen, "detokenize", "Tokens to text", Flags, Run);
+}
+
+}  // namespace olmoe::client

@@ -1,0 +1,238 @@
+#include <cstdint>
+#include <optional>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "client/commands/command.h"
+#include "client/number_list.h"
+#include "client/render/format.h"
+#include "client/render/json.h"
+#include "client/render/progress.h"
+#include "client/render/routing.h"
+#include "client/render/table.h"
+#include "olmoe/v1/inference.pb.h"
+
+namespace olmoe::client {
+namespace {
+
+struct GenerateOptions {
+  std::optional<std::string> prompt, tokens;
+  uint32_t max_new_tokens = 64;
+  std::optional<double> temperature, top_p, min_p, repetition_penalty;
+  std::optional<uint32_t> top_k, logprobs;
+  std::optional<uint64_t> seed;
+  std::vector<std::string> stop;
+  bool ignore_eos = false;
+  std::string arm, unit, request_id;
+  bool no_special = false;
+  bool stream_json = false;
+};
+
+void SamplingFlags(CLI::App& command, GenerateOptions& options) {
+  command.add_option("--temperature", options.temperature, "0 = greedy; server's default 1");
+  command.add_option("--top-p", options.top_p, "Sample from the smallest set with this mass");
+  command.add_option("--top-k", options.top_k, "Sample from the K most likely tokens");
+  command.add_option("--min-p", options.min_p, "Least probability, relative to the largest");
+  command.add_option("--repetition-penalty", options.repetition_penalty,
+                     "Above 1: tokens that occurred become less likely");
+  command.add_option("--seed", options.seed, "Same seed, same text");
+}
+
+void Flags(CLI::App& command, GenerateOptions& options) {
+  auto* prompt = command.add_option("prompt", options.prompt, "The text to go on from; - = stdin")
+                     ->check(IsUtf8())
+                     ->type_name("PROMPT");
+  command.add_option("--tokens", options.tokens, "The prompt as token ids: 1,2,3")
+      ->excludes(prompt);
+  command.add_option("-n,--max-new-tokens", options.max_new_tokens, "At most this many tokens")
+      ->capture_default_str();
+  SamplingFlags(command, options);
+  command.add_option("--stop", options.stop, "End before this text; may be given several times")
+      ->allow_extra_args(false)
+      ->check(IsUtf8());
+  command.add_flag("--ignore-eos", options.ignore_eos, "Do not end at the end-of-text token");
+  command.add_option("--logprobs", options.logprobs,
+                     "List the tokens with log-probabilities and N alternatives")
+      ->type_name("N");
+  command.add_option("--arm", options.arm, "Ask for this arm of the routing plan")
+      ->check(IsUtf8());
+  command.add_option("--unit", options.unit, "Sticky assignment: same unit, same arm")
+      ->check(IsUtf8());
+  command.add_option("--request-id", options.request_id, "Name of the request")->check(IsUtf8());
+  command.add_flag("--no-special", options.no_special, "Add no special tokens to the prompt");
+  command.add_flag("--stream-json", options.stream_json, "One line of JSON an event");
+}
+
+void SetSampling(const GenerateOptions& options, v1::SamplingParams* sampling) {
+  if (options.temperature) sampling->set_temperature(*options.temperature);
+  if (options.top_p) sampling->set_top_p(*options.top_p);
+  if (options.top_k) sampling->set_top_k(*options.top_k);
+  if (options.min_p) sampling->set_min_p(*options.min_p);
+  if (options.repetition_penalty) sampling->set_repetition_penalty(*options.repetition_penalty);
+  if (options.seed) sampling->set_seed(*options.seed);
+}
+
+// Errors are the command line's.
+absl::Status SetPrompt(const GenerateOptions& options, Session& session,
+                       v1::GenerateRequest* request) {
+  if (options.tokens) {
+    auto ids = ParseTokenIds(*options.tokens);
+    if (!ids.ok()) return ids.status();
+    request->mutable_tokens()->mutable_ids()->Add(ids->begin(), ids->end());
+    return absl::OkStatus();
+  }
+  auto text = session.TextOrInput(options.prompt.value_or("-"));
+  if (text.ok()) request->set_text(*std::move(text));
+  return text.status();
+}
+
+absl::StatusOr<v1::GenerateRequest> BuildRequest(const GenerateOptions& options,
+                                                 Session& session) {
+  v1::GenerateRequest request;
+  if (auto status = SetPrompt(options, session, &request); !status.ok()) return status;
+  request.set_request_id(options.request_id);
+  request.set_max_new_tokens(options.max_new_tokens);
+  SetSampling(options, request.mutable_sampling());
+  request.mutable_stop()->Add(options.stop.begin(), options.stop.end());
+  request.set_ignore_eos(options.ignore_eos);
+  if (options.logprobs) request.set_logprobs(*options.logprobs);
+  if (!options.arm.empty()) request.mutable_routing()->set_arm_id(options.arm);
+  request.set_unit_id(options.unit);
+  if (options.no_special) request.set_add_special_tokens(false);
+  return request;
+}
+
+// The last line, on stderr: what made the text, and how fast.
+std::string Summary(const v1::GenerateResponse& done, uint32_t num_layers) {
+  const v1::Usage& usage = done.usage();
+  const double decode = ToSeconds(done.timing().decode());
+  std::string line = absl::StrCat("[", DescribeStamp(done.routing()), " | ",
+                                  usage.completion_tokens(), " tokens");
+  if (decode > 0 && usage.completion_tokens() > 1) {
+    absl::StrAppend(&line, ", ", FormatFixed((usage.completion_tokens() - 1) / decode, 1),
+                    " tok/s");
+  }
+  absl::StrAppend(&line, ", first after ", FormatDuration(done.timing().time_to_first_token()));
+  // The last token drawn is never run through the layers.
+  const double rows = static_cast<double>(usage.prompt_tokens()) + usage.completion_tokens() - 1;
+  if (num_layers > 0 && rows > 0) {
+    const double experts = static_cast<double>(usage.expert_activations()) / rows / num_layers;
+    absl::StrAppend(&line, " | ", FormatFixed(experts, 2), " experts per token and layer");
+  }
+  return line + "]";
+}
+
+// Number of layers, or 0 where the server does not say: the summary leaves it out.
+uint32_t NumLayers(Session& session) {
+  const auto info = session.rpc().GetModelInfo({});
+  return info.ok() ? info->num_layers() : 0;
+}
+
+Table TokenTable() {
+  using enum Table::Align;
+  return Table({{"TOKEN", kRight}, {"PIECE"}, {"LOGPROB", kRight}, {"ALTERNATIVES"}});
+}
+
+void AddTokens(const v1::GenerateDelta& delta, Table* table) {
+  for (const v1::GeneratedToken& token : delta.tokens()) {
+    std::string alternatives;
+    for (const v1::TokenLogprob& other : token.top()) {
+      absl::StrAppend(&alternatives, alternatives.empty() ? "" : "  ", other.token_id(), " ",
+                      FormatFixed(other.logprob(), 3));
+    }
+    table->AddRow({absl::StrCat(token.token_id()), Quote(token.piece()),
+                   FormatFixed(token.logprob(), 4), alternatives});
+  }
+}
+
+// Writes text as it comes; at the end the ids where there was no text at all, as
+// from a model without a tokenizer. Thread-compatible.
+class TextPrinter {
+ public:
+  TextPrinter(Session& session, uint32_t max_new_tokens)
+      : session_(session),
+        max_new_tokens_(max_new_tokens),
+        progress_(session.err(), session.err_is_terminal() && !session.out_is_terminal()) {}
+
+  // False where nobody reads any more.
+  bool OnEvent(const v1::GenerateStreamResponse& event) {
+    if (event.has_done()) done_ = event.done();
+    if (!event.has_delta()) return true;
+    ids_.MergeFrom(event.delta().token_ids());
+    AddTokens(event.delta(), &table_);
+    progress_.Show(absl::StrCat(ids_.size(), " of at most ", max_new_tokens_, " tokens"));
+    Print(event.delta().text());
+    return session_.out().good();
+  }
+
+  // Ends the line that a failure left unfinished.
+  void Abandon() {
+    progress_.Clear();
+    if (printed_text_) session_.out() << std::endl;
+  }
+
+  void Finish() {
+    progress_.Clear();
+    if (!printed_text_) session_.out() << absl::StrJoin(ids_, ",");
+    session_.out() << '\n';
+    if (!table_.empty()) session_.out() << table_.Render(session_.out_style());
+    session_.out().flush();
+    session_.err() << session_.err_style().Dim(Summary(done_, NumLayers(session_))) << '\n';
+  }
+
+ private:
+  void Print(const std::string& text) {
+    printed_text_ = printed_text_ || !text.empty();
+    session_.out() << (session_.out_is_terminal() ? ForTerminal(text) : text) << std::flush;
+  }
+
+  Session& session_;
+  const uint32_t max_new_tokens_;
+  Progress progress_;
+  Table table_ = TokenTable();
+  google::protobuf::RepeatedField<uint32_t> ids_;
+  bool printed_text_ = false;
+  v1::GenerateResponse done_;
+};
+
+ExitCode StreamText(const v1::GenerateRequest& request, Session& session) {
+  TextPrinter printer(session, request.max_new_tokens());
+  const absl::Status status = session.rpc().GenerateStream(
+      request, [&printer](const auto& event) { return printer.OnEvent(event); });
+  if (!session.out().good()) return ExitCode::kOk;  // Session::Finish tells
+  if (!status.ok()) {
+    printer.Abandon();
+    return session.Fail(status);
+  }
+  printer.Finish();
+  return ExitCode::kOk;
+}
+
+ExitCode StreamJson(const v1::GenerateRequest& request, Session& session) {
+  const absl::Status status = session.rpc().GenerateStream(request, [&](const auto& event) {
+    session.out() << ToJson(event, /*indent=*/false) << std::endl;
+    return session.out().good();
+  });
+  if (!session.out().good()) return ExitCode::kOk;  // Session::Finish tells
+  return status.ok() ? ExitCode::kOk : session.Fail(status);
+}
+
+ExitCode Run(const GenerateOptions& options, Session& session) {
+  const auto request = BuildRequest(options, session);
+  if (!request.ok()) return session.UsageError(request.status());
+  if (options.stream_json) return StreamJson(*request, session);
+  if (!session.options().json) return StreamText(*request, session);
+  const auto response = session.rpc().Generate(*request);
+  return response.ok() ? session.PrintJson(*response) : session.Fail(response.status());
+}
+
+}  // namespace
+
+void AddGenerate(CLI::App& app, ChosenCommand& chosen) {
+  AddCommand<GenerateOptions>(app, chosen, "generate", "Go on from a prompt", Flags, Run);
+}
+
+}  // namespace olmoe::client

@@ -1,0 +1,197 @@
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "client/commands/command.h"
+#include "client/number_list.h"
+#include "client/render/format.h"
+#include "client/render/routing.h"
+#include "client/render/table.h"
+#include "client/utf8.h"
+#include "olmoe/v1/inference.pb.h"
+
+namespace olmoe::client {
+namespace {
+
+struct ScoreOptions {
+  std::vector<std::string> contexts, continuations, rolling;
+  bool ids = false;
+  bool per_token = false;
+  std::optional<uint32_t> top;
+  std::string arm, unit, request_id;
+};
+
+void Flags(CLI::App& command, ScoreOptions& options) {
+  command.add_option("--context", options.contexts,
+                     "What comes before; given once for all continuations, or once for each")
+      ->allow_extra_args(false)
+      ->check(IsUtf8());
+  command.add_option("--continuation", options.continuations,
+                     "The text to score; may be given several times")
+      ->allow_extra_args(false)
+      ->check(IsUtf8());
+  command.add_option("--rolling", options.rolling,
+                     "Score all of a text without context: a file, - for stdin, or the text itself")
+      ->allow_extra_args(false)
+      ->type_name("FILE|TEXT");
+  command.add_flag("--ids", options.ids, "Contexts and continuations are token ids: 1,2,3");
+  command.add_flag("--per-token", options.per_token, "List every token");
+  command.add_option("--top", options.top, "With N alternatives a token; implies --per-token")
+      ->type_name("N");
+  command.add_option("--arm", options.arm, "Ask for this arm of the routing plan")
+      ->check(IsUtf8());
+  command.add_option("--unit", options.unit, "Sticky assignment: same unit, same arm")
+      ->check(IsUtf8());
+  command.add_option("--request-id", options.request_id, "Name of the request")->check(IsUtf8());
+}
+
+absl::Status SetContext(const std::string& context, bool ids, v1::ScoreItem* item) {
+  if (!ids) {
+    item->set_context_text(context);
+    return absl::OkStatus();
+  }
+  auto tokens = ParseTokenIds(context);
+  if (!tokens.ok()) return tokens.status();
+  item->mutable_context_tokens()->mutable_ids()->Add(tokens->begin(), tokens->end());
+  return absl::OkStatus();
+}
+
+absl::Status SetContinuation(const std::string& continuation, bool ids, v1::ScoreItem* item) {
+  if (!ids) {
+    item->set_continuation_text(continuation);
+    return absl::OkStatus();
+  }
+  auto tokens = ParseTokenIds(continuation);
+  if (!tokens.ok()) return tokens.status();
+  item->mutable_continuation_tokens()->mutable_ids()->Add(tokens->begin(), tokens->end());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> RollingText(const std::string& argument, Session& session) {
+  std::error_code ignored;
+  if (argument == "-" || !std::filesystem::is_regular_file(argument, ignored)) {
+    return session.TextOrInput(argument);
+  }
+  std::ifstream file(argument, std::ios::binary);
+  std::string text(std::istreambuf_iterator<char>(file), {});
+  if (!file) return absl::InvalidArgumentError(absl::StrCat(argument, ": cannot be read"));
+  return text;
+}
+
+absl::Status AddItems(const ScoreOptions& options, Session& session, v1::ScoreRequest* request) {
+  for (size_t i = 0; i < options.continuations.size(); ++i) {
+    v1::ScoreItem* item = request->add_items();
+    if (!options.contexts.empty()) {
+      const std::string& context = options.contexts[options.contexts.size() == 1 ? 0 : i];
+      if (auto status = SetContext(context, options.ids, item); !status.ok()) return status;
+    }
+    auto status = SetContinuation(options.continuations[i], options.ids, item);
+    if (!status.ok()) return status;
+  }
+  for (const std::string& argument : options.rolling) {
+    auto text = options.ids ? argument : RollingText(argument, session);
+    if (!text.ok()) return text.status();
+    if (auto bad = FirstInvalidUtf8(*text)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--rolling: not UTF-8 from byte ", *bad, " on"));
+    }
+    v1::ScoreItem* item = request->add_items();
+    item->set_rolling(true);
+    if (auto status = SetContinuation(*text, options.ids, item); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::ScoreRequest> BuildRequest(const ScoreOptions& options, Session& session) {
+  if (options.continuations.empty() && options.rolling.empty()) {
+    return absl::InvalidArgumentError("score: give --continuation or --rolling");
+  }
+  if (options.contexts.size() > 1 && options.contexts.size() != options.continuations.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("score: ", options.contexts.size(), " contexts for ",
+                     options.continuations.size(), " continuations"));
+  }
+  v1::ScoreRequest request;
+  if (auto status = AddItems(options, session, &request); !status.ok()) return status;
+  request.set_request_id(options.request_id);
+  request.set_per_token(options.per_token || options.top.has_value());
+  if (options.top) request.set_top(*options.top);
+  if (!options.arm.empty()) request.mutable_routing()->set_arm_id(options.arm);
+  request.set_unit_id(options.unit);
+  return request;
+}
+
+std::string ItemText(const v1::ScoreItem& item) {
+  constexpr size_t kWidth = 32;
+  if (item.has_continuation_text()) return Quote(item.continuation_text(), kWidth);
+  return absl::StrCat(item.continuation_tokens().ids_size(), " ids");
+}
+
+std::string RenderResults(const v1::ScoreRequest& request, const v1::ScoreResponse& response,
+                          const Style& style) {
+  using enum Table::Align;
+  Table table({{"#", kRight}, {"CONTINUATION"}, {"LOGPROB", kRight}, {"TOKENS", kRight},
+               {"BYTES", kRight}, {"PPL", kRight}, {"BITS/BYTE", kRight}, {"GREEDY"}});
+  for (int i = 0; i < response.results_size() && i < request.items_size(); ++i) {
+    const v1::ScoreResult& result = response.results(i);
+    const double nats = -result.logprob_sum();
+    table.AddRow({absl::StrCat(i + 1), ItemText(request.items(i)),
+                  FormatFixed(result.logprob_sum(), 4), absl::StrCat(result.token_count()),
+                  absl::StrCat(result.byte_count()),
+                  FormatFixed(std::exp(nats / result.token_count()), 3),
+                  result.byte_count() == 0
+                      ? "-"
+                      : FormatFixed(nats / std::log(2.0) / result.byte_count(), 3),
+                  result.is_greedy() ? "yes" : "no"});
+  }
+  return table.Render(style);
+}
+
+std::string RenderTokens(const v1::ScoreResponse& response, const Style& style) {
+  using enum Table::Align;
+  Table table({{"#", kRight}, {"TOKEN", kRight}, {"LOGPROB", kRight}, {"RANK", kRight},
+               {"ALTERNATIVES"}});
+  for (int i = 0; i < response.results_size(); ++i) {
+    for (const v1::ScoredToken& token : response.results(i).tokens()) {
+      std::string alternatives;
+      for (const v1::TokenLogprob& other : token.top()) {
+        absl::StrAppend(&alternatives, alternatives.empty() ? "" : "  ", other.token_id(), " ",
+                        FormatFixed(other.logprob(), 3));
+      }
+      table.AddRow({absl::StrCat(i + 1), absl::StrCat(token.token_id()),
+                    FormatFixed(token.logprob(), 4), absl::StrCat(token.rank()), alternatives});
+    }
+  }
+  return table.empty() ? "" : "\n" + table.Render(style);
+}
+
+ExitCode Run(const ScoreOptions& options, Session& session) {
+  const auto request = BuildRequest(options, session);
+  if (!request.ok()) return session.UsageError(request.status());
+  const auto response = session.rpc().Score(*request);
+  if (!response.ok()) return session.Fail(response.status());
+  if (session.options().json) return session.PrintJson(*response);
+  session.out() << RenderResults(*request, *response, session.out_style())
+                << RenderTokens(*response, session.out_style()) << std::flush;
+  session.err() << session.err_style().Dim(
+                       absl::StrCat("[", DescribeStamp(response->routing()), " | ",
+                                    FormatDuration(response->timing().total()), "]"))
+                << '\n';
+  return ExitCode::kOk;
+}
+
+}  // namespace
+
+void AddScore(CLI::App& app, ChosenCommand& chosen) {
+  AddCommand<ScoreOptions>(app, chosen, "score", "Log-likelihood of texts, perplexity", Flags,
+                           Run);
+}
+
+}  // namespace olmoe::client

@@ -1,0 +1,49 @@
+#include <ostream>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "client/commands/command.h"
+#include "client/render/format.h"
+#include "client/render/table.h"
+#include "olmoe/v1/admin.pb.h"
+
+namespace olmoe::client {
+namespace {
+
+struct StatusOptions {};
+
+void Flags(CLI::App&, StatusOptions&) {}
+
+std::string RenderStatus(const v1::GetServerStatusResponse& status, const Style& style) {
+  std::string text = absl::StrCat(
+      status.draining() ? style.Yellow("draining") : style.Green("serving"), " since ",
+      FormatTime(status.start_time()), ": ", status.running_requests(), " running, ",
+      status.queued_requests(), " queued, KV cache ", FormatBytes(status.kv_cache_used_bytes()),
+      " of ", FormatBytes(status.kv_cache_capacity_bytes()), "\n");
+  using enum Table::Align;
+  Table table({{"REQUEST"}, {"METHOD"}, {"GENERATION", kRight}, {"ARM"}, {"PROMPT", kRight},
+               {"TOKENS", kRight}, {"AGE", kRight}});
+  for (const v1::RequestStatus& request : status.requests()) {
+    table.AddRow({request.request_id(), request.method(),
+                  absl::StrCat(request.routing().generation()), request.routing().arm_id(),
+                  absl::StrCat(request.prompt_tokens()), absl::StrCat(request.completion_tokens()),
+                  FormatDuration(request.age())});
+  }
+  return table.empty() ? text : text + table.Render(style);
+}
+
+ExitCode Run(const StatusOptions&, Session& session) {
+  const auto status = session.rpc().GetServerStatus({});
+  if (!status.ok()) return session.Fail(status.status());
+  if (session.options().json) return session.PrintJson(*status);
+  session.out() << RenderStatus(*status, session.out_style());
+  return ExitCode::kOk;
+}
+
+}  // namespace
+
+void AddStatus(CLI::App& app, ChosenCommand& chosen) {
+  AddCommand<StatusOptions>(app, chosen, "status", "What the server is doing", Flags, Run);
+}
+
+}  // namespace olmoe::client

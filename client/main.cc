@@ -1,0 +1,41 @@
+#include <csignal>
+#include <cstdlib>
+#include <iostream>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "client/app.h"
+#include "client/interrupt.h"
+
+namespace olmoe::client {
+namespace {
+
+// Where a standard stream is closed, the next socket would get its number and then
+// our text. Writing to what is opened here fails, as it should.
+void OccupyStandardStreams() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (fcntl(fd, F_GETFD) == -1) open("/dev/null", O_RDONLY);
+  }
+}
+
+Console StandardConsole() {
+  const char* no_color = std::getenv("NO_COLOR");
+  return {.in = &std::cin,
+          .out = &std::cout,
+          .err = &std::cerr,
+          .out_is_terminal = isatty(STDOUT_FILENO) == 1,
+          .err_is_terminal = isatty(STDERR_FILENO) == 1,
+          .color = no_color == nullptr || *no_color == '\0'};
+}
+
+}  // namespace
+}  // namespace olmoe::client
+
+int main(int argc, char** argv) {
+  using namespace olmoe::client;
+  OccupyStandardStreams();
+  std::signal(SIGPIPE, SIG_IGN);  // a reader that goes away is a failed write, not a crash
+  InstallInterrupt();
+  return static_cast<int>(RunApp({argv + 1, argv + argc}, StandardConsole()));
+}

@@ -1,0 +1,239 @@
+#include "client/render/completion.h"
+
+#include <utility>
+#include <vector>
+
+#include "CLI/App.hpp"
+#include "CLI/Config.hpp"
+#include "CLI/Formatter.hpp"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/substitute.h"
+
+namespace olmoe::client {
+namespace {
+
+// What a shell has to know of a flag or a positional argument.
+struct Argument {
+  std::vector<std::string> longs, shorts;  // without dashes; none: positional
+  std::string description;
+  bool takes_value = false;
+  std::vector<std::string> values;  // the only ones allowed; empty = any
+
+  std::vector<std::string> Flags() const {
+    std::vector<std::string> flags;
+    for (const auto& name : shorts) flags.push_back("-" + name);
+    for (const auto& name : longs) flags.push_back("--" + name);
+    return flags;
+  }
+};
+
+struct Command {
+  std::string name, description;
+  std::vector<Argument> arguments;
+};
+
+// CLI11 keeps the members of IsMember only in the name of the type: "TEXT:{a,b}".
+std::vector<std::string> AllowedValues(const std::string& type_name) {
+  const size_t open = type_name.find('{');
+  const size_t close = type_name.find('}');
+  if (open == std::string::npos || close == std::string::npos) return {};
+  return absl::StrSplit(type_name.substr(open + 1, close - open - 1), ',');
+}
+
+std::vector<Argument> Arguments(const CLI::App& app) {
+  std::vector<Argument> arguments;
+  for (const CLI::Option* option : app.get_options()) {
+    arguments.push_back({.longs = option->get_lnames(),
+                         .shorts = option->get_snames(),
+                         .description = option->get_description(),
+                         .takes_value = option->get_items_expected_min() > 0,
+                         .values = AllowedValues(option->get_type_name())});
+  }
+  return arguments;
+}
+
+std::vector<Command> Commands(const CLI::App& app) {
+  std::vector<Command> commands;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    commands.push_back({command->get_name(), command->get_description(), Arguments(*command)});
+  }
+  return commands;
+}
+
+std::vector<std::string> Names(const std::vector<Command>& commands) {
+  std::vector<std::string> names;
+  for (const Command& command : commands) names.push_back(command.name);
+  return names;
+}
+
+// ---- bash
+
+constexpr char kBash[] = R"(# bash completion of $0
+_$0() {
+  local cur=$${COMP_WORDS[COMP_CWORD]} prev=$${COMP_WORDS[COMP_CWORD-1]} command= word words
+  local global="$4"
+  COMPREPLY=()
+  for word in "$${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+    case $$word in
+      $1) command=$$word; break ;;
+    esac
+  done
+  case $$command:$$prev in
+$2    *) case $$command in
+$3    esac
+    words="$$words $$global" ;;
+  esac
+  COMPREPLY=($$(compgen -W "$$words" -- "$$cur"))
+}
+complete -o default -F _$0 $0
+)";
+
+// The case branches after a flag that takes a value: of `command`, or of any ("*").
+std::string BashValues(const std::string& command, const std::vector<Argument>& arguments) {
+  std::string branches;
+  std::vector<std::string> free;  // flags with any value
+  for (const Argument& argument : arguments) {
+    if (!argument.takes_value) continue;
+    for (const std::string& flag : argument.Flags()) {
+      const std::string pattern = absl::StrCat(command, ":", flag);
+      if (argument.values.empty()) {
+        free.push_back(pattern);
+      } else {
+        absl::StrAppend(&branches, "    ", pattern, ") words=\"",
+                        absl::StrJoin(argument.values, " "), "\" ;;\n");
+      }
+    }
+  }
+  if (free.empty()) return branches;
+  return absl::StrCat(branches, "    ", absl::StrJoin(free, "|"), ") return ;;\n");
+}
+
+// The flags and fixed values, in a line.
+std::string BashWords(const std::vector<Argument>& arguments) {
+  std::vector<std::string> words;
+  for (const Argument& argument : arguments) {
+    const auto flags = argument.Flags();
+    const auto& added = flags.empty() ? argument.values : flags;
+    words.insert(words.end(), added.begin(), added.end());
+  }
+  return absl::StrJoin(words, " ");
+}
+
+std::string BashScript(const CLI::App& app, const std::vector<Command>& commands) {
+  std::string values = BashValues("*", Arguments(app));
+  std::string words =
+      absl::StrCat("      '') words=\"", absl::StrJoin(Names(commands), " "), "\" ;;\n");
+  for (const Command& command : commands) {
+    absl::StrAppend(&values, BashValues(command.name, command.arguments));
+    absl::StrAppend(&words, "      ", command.name, ") words=\"", BashWords(command.arguments),
+                    "\" ;;\n");
+  }
+  return absl::Substitute(kBash, app.get_name(), absl::StrJoin(Names(commands), "|"), values,
+                          words, BashWords(Arguments(app)));
+}
+
+// ---- zsh
+
+constexpr char kZsh[] = R"(#compdef $0
+_$0() {
+  local state line
+  local -a commands global
+  commands=(
+$1  )
+  global=(
+    $2)
+  _arguments -C $$global '1:command:->command' '*::argument:->argument'
+  case $$state in
+    command) _describe command commands ;;
+    argument)
+      case $$line[1] in
+$3      esac ;;
+  esac
+}
+if [ "$$funcstack[1]" = _$0 ]; then _$0 "$$@"; else compdef _$0 $0; fi
+)";
+
+std::string ZshQuote(const std::string& text) {
+  return absl::StrReplaceAll(
+      text, {{"'", "'\\''"}, {"[", "\\["}, {"]", "\\]"}, {":", "\\:"}, {"\\", "\\\\"}});
+}
+
+std::string ZshArguments(const std::vector<Argument>& arguments, const std::string& separator) {
+  std::string specs;
+  for (const Argument& argument : arguments) {
+    const std::string value =
+        argument.values.empty()
+            ? ":value:_files"
+            : absl::StrCat(":value:(", absl::StrJoin(argument.values, " "), ")");
+    for (const std::string& flag : argument.Flags()) {
+      absl::StrAppend(&specs, "'*", flag, "[", ZshQuote(argument.description), "]",
+                      argument.takes_value ? value : "", "'", separator);
+    }
+    if (argument.Flags().empty()) absl::StrAppend(&specs, "'*", value, "'", separator);
+  }
+  return specs;
+}
+
+std::string ZshScript(const CLI::App& app, const std::vector<Command>& commands) {
+  std::string names;
+  std::string branches;
+  for (const Command& command : commands) {
+    absl::StrAppend(&names, "    '", command.name, ":", ZshQuote(command.description), "'\n");
+    absl::StrAppend(&branches, "        ", command.name, ") _arguments \\\n          ",
+                    ZshArguments(command.arguments, " \\\n          "), "$global ;;\n");
+  }
+  return absl::Substitute(kZsh, app.get_name(), names, ZshArguments(Arguments(app), "\n    "),
+                          branches);
+}
+
+// ---- fish
+
+std::string FishQuote(const std::string& text) {
+  return absl::StrCat("'", absl::StrReplaceAll(text, {{"\\", "\\\\"}, {"'", "\\'"}}), "'");
+}
+
+std::string FishArgument(const std::string& head, const Argument& argument) {
+  std::string line = head;
+  for (const auto& name : argument.longs) absl::StrAppend(&line, " -l ", name);
+  for (const auto& name : argument.shorts) absl::StrAppend(&line, " -s ", name);
+  if (!argument.values.empty()) {
+    absl::StrAppend(&line, " -x -a ", FishQuote(absl::StrJoin(argument.values, " ")));
+  } else if (argument.takes_value) {
+    absl::StrAppend(&line, " -r");
+  }
+  return absl::StrCat(line, " -d ", FishQuote(argument.description), "\n");
+}
+
+std::string FishScript(const CLI::App& app, const std::vector<Command>& commands) {
+  const std::string head = absl::StrCat("complete -c ", app.get_name());
+  std::string script = absl::StrCat("# fish completion of ", app.get_name(), "\n");
+  for (const Argument& argument : Arguments(app)) {
+    absl::StrAppend(&script, FishArgument(head, argument));
+  }
+  for (const Command& command : commands) {
+    absl::StrAppend(&script, head, " -n __fish_use_subcommand -f -a ", command.name, " -d ",
+                    FishQuote(command.description), "\n");
+    for (const Argument& argument : command.arguments) {
+      if (argument.Flags().empty() && argument.values.empty()) continue;
+      absl::StrAppend(&script,
+                      FishArgument(absl::StrCat(head, " -n '__fish_seen_subcommand_from ",
+                                                command.name, "'"),
+                                   argument));
+    }
+  }
+  return script;
+}
+
+}  // namespace
+
+std::string CompletionScript(const CLI::App& app, std::string_view shell) {
+  const std::vector<Command> commands = Commands(app);
+  if (shell == "zsh") return ZshScript(app, commands);
+  if (shell == "fish") return FishScript(app, commands);
+  return BashScript(app, commands);
+}
+
+}  // namespace olmoe::client

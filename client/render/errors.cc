@@ -1,0 +1,82 @@
+#include "client/render/errors.h"
+
+#include <string_view>
+#include <vector>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "client/render/format.h"
+#include "client/render/json.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+
+namespace olmoe::client {
+namespace {
+
+google::rpc::Status ToProto(const absl::Status& status) {
+  google::rpc::Status proto;
+  proto.set_code(static_cast<int>(status.code()));
+  proto.set_message(std::string(status.message()));
+  status.ForEachPayload([&proto](absl::string_view type_url, const absl::Cord& value) {
+    auto* detail = proto.add_details();
+    detail->set_type_url(std::string(type_url));
+    detail->set_value(std::string(value));
+  });
+  return proto;
+}
+
+// The lines that one detail adds; none where it cannot be read.
+std::vector<std::string> Describe(const google::protobuf::Any& detail) {
+  std::vector<std::string> lines;
+  google::rpc::BadRequest bad_request;
+  google::rpc::PreconditionFailure precondition;
+  google::rpc::ErrorInfo info;
+  google::rpc::RetryInfo retry;
+  if (detail.UnpackTo(&bad_request)) {
+    for (const auto& violation : bad_request.field_violations()) {
+      lines.push_back(absl::StrCat(violation.field(), ": ", violation.description()));
+    }
+  } else if (detail.UnpackTo(&precondition)) {
+    for (const auto& violation : precondition.violations()) {
+      lines.push_back(absl::StrCat(violation.type(), " ", violation.subject(), ": ",
+                                   violation.description()));
+    }
+  } else if (detail.UnpackTo(&info)) {
+    lines.push_back(absl::StrCat("reason ", info.reason()));
+    for (const auto& [key, value] : info.metadata()) {
+      absl::StrAppend(&lines.back(), ", ", key, " ", value);
+    }
+  } else if (detail.UnpackTo(&retry)) {
+    lines.push_back(absl::StrCat("retry after ", FormatDuration(retry.retry_delay())));
+  }
+  return lines;
+}
+
+}  // namespace
+
+std::string ErrorText(const absl::Status& status, const Style& style) {
+  const std::string code = absl::StatusCodeToString(status.code());
+  const std::string message = OneLine(std::string(status.message()));
+  std::string text = absl::StrCat(style.Red("olmoectl: "), code, ": ", message, "\n");
+  const google::rpc::Status proto = ToProto(status);
+  for (const auto& detail : proto.details()) {
+    for (const std::string& line : Describe(detail)) {
+      if (absl::StrContains(message, line)) continue;
+      absl::StrAppend(&text, "  ", OneLine(line), "\n");
+    }
+  }
+  return text;
+}
+
+std::string ErrorJson(const absl::Status& status) {
+  google::rpc::Status proto = ToProto(status);
+  google::rpc::Status known = proto;
+  known.clear_details();
+  for (const auto& detail : proto.details()) {
+    if (!Describe(detail).empty()) *known.add_details() = detail;
+  }
+  return ToJson(known, /*indent=*/false);
+}
+
+}  // namespace olmoe::client

@@ -1,0 +1,37 @@
+// Numbers and texts as a person reads them.
+#ifndef OLMOE_CLIENT_RENDER_FORMAT_H_
+#define OLMOE_CLIENT_RENDER_FORMAT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace google::protobuf {
+class Duration;
+class Timestamp;
+}  // namespace google::protobuf
+
+namespace olmoe::client {
+
+std::string FormatSeconds(double seconds);  // "850 ns", "1.2 ms", "3.45 s", "2 h 5 min"
+std::string FormatDuration(const google::protobuf::Duration& duration);
+std::string FormatTime(const google::protobuf::Timestamp& time);  // "2025-01-31 12:00:00 UTC"
+std::string FormatBytes(uint64_t bytes);                          // "512 B", "1.5 MiB"
+std::string FormatFixed(double value, int decimals);
+double ToSeconds(const google::protobuf::Duration& duration);
+
+// Without line breaks and control characters: each becomes a space.
+std::string OneLine(std::string text);
+
+// In double quotes; control characters, quotes and bytes that are not UTF-8 as
+// escapes. Longer than `max_code_points`: cut, with "..." after the quote.
+std::string Quote(std::string_view bytes, size_t max_code_points = SIZE_MAX);
+
+// Generated text for a terminal: control characters other than line feed and tab
+// become U+FFFD, so that a model cannot send escape sequences.
+std::string ForTerminal(std::string_view text);
+
+}  // namespace olmoe::client
+
+#endif  // OLMOE_CLIENT_RENDER_FORMAT_H_

@@ -1,0 +1,148 @@
+#include "client/render/routing.h"
+
+#include <cstdint>
+#include <numeric>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "client/number_list.h"
+#include "client/render/format.h"
+#include "client/render/table.h"
+#include "olmoe/v1/admin.pb.h"
+
+namespace olmoe::client {
+namespace {
+
+// WEIGHT_MODE_SUM_TO_ONE with prefix "WEIGHT_MODE_": "sum-to-one".
+std::string EnumWord(const std::string& name, size_t prefix) {
+  return absl::StrReplaceAll(absl::AsciiStrToLower(name.substr(prefix)), {{"_", "-"}});
+}
+
+template <typename Bounded>  // a rule with min_k and max_k
+std::string Bounds(const Bounded& rule) {
+  std::string text;
+  if (rule.min_k() > 0) absl::StrAppend(&text, ", min ", rule.min_k());
+  if (rule.max_k() > 0) absl::StrAppend(&text, ", max ", rule.max_k());
+  return text;
+}
+
+template <typename Tested>  // a rule on p-values
+std::string PValues(const Tested& rule) {
+  std::string text = rule.p_value() == v1::P_VALUE_KIND_ONE_MINUS_PROB
+                         ? ", p = 1 - prob"
+                         : absl::StrCat(", calibration ", rule.calibration_id());
+  if (rule.has_temperature()) absl::StrAppend(&text, ", temperature ", rule.temperature());
+  return text;
+}
+
+std::string DescribeKind(const v1::Rule& rule) {
+  switch (rule.kind_case()) {
+    case v1::Rule::kTopK:
+      return absl::StrCat("top-k ", rule.top_k().k());
+    case v1::Rule::kTopP:
+      return absl::StrCat("top-p ", rule.top_p().p(), Bounds(rule.top_p()));
+    case v1::Rule::kMinP:
+      return absl::StrCat("min-p ", rule.min_p().ratio(), Bounds(rule.min_p()));
+    case v1::Rule::kBh:
+      return absl::StrCat("bh alpha ", rule.bh().alpha(), Bounds(rule.bh()), PValues(rule.bh()));
+    case v1::Rule::kHc:
+      return absl::StrCat(
+          "hc", rule.hc().beta() > 0 ? absl::StrCat(" beta ", rule.hc().beta()) : "",
+          Bounds(rule.hc()), PValues(rule.hc()));
+    case v1::Rule::KIND_NOT_SET:
+      break;
+  }
+  return "no rule";
+}
+
+template <typename Ruled>  // a policy or a layer override
+std::string DescribeRules(const Ruled& rules) {
+  std::string text;
+  if (rules.has_apply()) text = DescribeRule(rules.apply());
+  if (rules.has_analyze()) {
+    absl::StrAppend(&text, text.empty() ? "" : "; ", "analyzing ", DescribeRule(rules.analyze()));
+  }
+  return text;
+}
+
+std::string Share(uint32_t weight, uint64_t sum) {
+  if (weight == 0 || sum == 0) return "by name";
+  return absl::StrCat(FormatFixed(100.0 * weight / static_cast<double>(sum), 1), "%");
+}
+
+}  // namespace
+
+std::string DescribeRule(const v1::Rule& rule) {
+  std::string text = DescribeKind(rule);
+  if (rule.weight_mode() > v1::WEIGHT_MODE_MODEL_DEFAULT) {
+    absl::StrAppend(&text, ", weights ",
+                    EnumWord(v1::WeightMode_Name(rule.weight_mode()), sizeof("WEIGHT_MODE")));
+  }
+  return text;
+}
+
+std::string DescribePolicy(const v1::RoutingPolicy& policy) {
+  std::string text = DescribeRules(policy);
+  for (const auto& layers_rule : policy.layer_overrides()) {
+    const std::vector<uint32_t> layers(layers_rule.layers().begin(), layers_rule.layers().end());
+    absl::StrAppend(&text, text.empty() ? "" : "; ", DescribeRules(layers_rule), " on layers ",
+                    FormatLayers(layers));
+  }
+  return text.empty() ? "the model's own" : text;
+}
+
+std::string DescribeStamp(const v1::RoutingStamp& stamp) {
+  return absl::StrCat("generation ", stamp.generation(), ", arm ", stamp.arm_id(), ", policy ",
+                      stamp.policy_id());
+}
+
+std::string RenderPlan(const v1::PlanRecord& record, const Style& style) {
+  std::string text = absl::StrCat(style.Bold(absl::StrCat("generation ", record.generation())),
+                                  " by ", record.source());
+  if (!record.actor().empty()) absl::StrAppend(&text, " of ", record.actor());
+  if (record.has_activate_time()) {
+    absl::StrAppend(&text, ", ", FormatTime(record.activate_time()));
+  }
+  if (record.has_expire_time()) {
+    absl::StrAppend(&text, ", until ", FormatTime(record.expire_time()));
+  }
+  absl::StrAppend(&text, ", ", record.in_flight_requests(), " in flight, digest ",
+                  record.digest().substr(0, 12), "\n");
+  if (!record.plan().note().empty()) {
+    absl::StrAppend(&text, "note: ", OneLine(record.plan().note()), "\n");
+  }
+  Table table({{"ARM"}, {"SHARE", Table::Align::kRight}, {"POLICY"}, {"ROUTING"}});
+  const auto& arms = record.plan().arms();
+  const uint64_t sum = std::accumulate(
+      arms.begin(), arms.end(), uint64_t{0},
+      [](uint64_t total, const v1::Arm& arm) { return total + arm.weight(); });
+  for (const auto& arm : arms) {
+    table.AddRow({arm.arm_id(), Share(arm.weight(), sum), arm.policy().policy_id(),
+                  DescribePolicy(arm.policy())});
+  }
+  return text + table.Render(style);
+}
+
+std::string RenderPatch(const v1::PatchRoutersResponse& response, const Style& style) {
+  std::string text;
+  if (response.changed()) {
+    absl::StrAppend(&text, style.Green("patched"), ": generation ",
+                    response.previous_generation(), " -> ", response.current().generation(),
+                    ", admission blocked for ", FormatDuration(response.swap_duration()), ", ",
+                    response.in_flight_on_previous(), " still on generation ",
+                    response.previous_generation(), "\n");
+  } else {
+    absl::StrAppend(&text, "unchanged: generation ", response.previous_generation(), "\n");
+  }
+  for (const auto& warning : response.warnings()) {
+    absl::StrAppend(&text, style.Yellow("warning"), ": ", OneLine(warning), "\n");
+  }
+  for (const auto& arm : response.current().plan().arms()) {
+    absl::StrAppend(&text, "arm ", arm.arm_id(), ": ", DescribePolicy(arm.policy()), "\n");
+  }
+  return text;
+}
+
+}  // namespace olmoe::client

@@ -1,0 +1,186 @@
+#include "client/rpc_client.h"
+
+#include <chrono>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "client/interrupt.h"
+#include "google/protobuf/wrappers.pb.h"
+#include "google/rpc/status.pb.h"
+#include "grpcpp/create_channel.h"
+#include "grpcpp/generic/generic_stub.h"
+#include "grpcpp/security/credentials.h"
+#include "olmoe/v1/admin.grpc.pb.h"
+#include "olmoe/v1/inference.grpc.pb.h"
+
+namespace olmoe::client {
+namespace {
+
+using v1::InferenceService;
+using v1::RoutingAdminService;
+
+// A context that has the deadline of the options and is cancelled by Ctrl-C.
+// Thread-compatible.
+class Call {
+ public:
+  explicit Call(absl::Duration timeout) : interrupt_([this] { context.TryCancel(); }) {
+    if (timeout < absl::InfiniteDuration()) {
+      context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoNanoseconds(timeout));
+    }
+  }
+  grpc::ClientContext context;
+
+ private:
+  InterruptScope interrupt_;
+};
+
+// `peer` says which address could not be reached, which gRPC does not always do.
+absl::Status FromGrpc(const grpc::Status& status, const std::string& peer) {
+  if (status.ok()) return absl::OkStatus();
+  std::string message = status.error_message();
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
+    message = absl::StrCat(peer, ": ", message);
+  }
+  absl::Status result(static_cast<absl::StatusCode>(status.error_code()), message);
+  google::rpc::Status details;
+  if (details.ParseFromString(status.error_details())) {
+    for (const auto& detail : details.details()) {
+      result.SetPayload(detail.type_url(), absl::Cord(detail.value()));
+    }
+  }
+  return result;
+}
+
+std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(-1);  // traces grow with the request
+  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+}  // namespace
+
+// One channel and the stubs on it.
+struct RpcClient::Connection {
+  Connection(std::string address_in, absl::Duration timeout_in)
+      : address(std::move(address_in)),
+        timeout(timeout_in),
+        channel(Connect(address)),
+        inference(channel),
+        admin(channel) {}
+
+  template <typename Stub, typename Request, typename Response>
+  absl::StatusOr<Response> Unary(
+      Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+      const Request& request) {
+    Call call(timeout);
+    Response response;
+    absl::Status status = FromGrpc((stub.*method)(&call.context, request, &response), address);
+    if (!status.ok()) return status;
+    return response;
+  }
+
+  const std::string address;
+  const absl::Duration timeout;
+  const std::shared_ptr<grpc::Channel> channel;
+  InferenceService::Stub inference;
+  RoutingAdminService::Stub admin;
+};
+
+RpcClient::RpcClient(Options options) : options_(std::move(options)) {}
+RpcClient::~RpcClient() = default;
+
+RpcClient::Connection& RpcClient::server() {
+  if (!server_) server_ = std::make_unique<Connection>(options_.server, options_.timeout);
+  return *server_;
+}
+
+RpcClient::Connection& RpcClient::admin() {
+  if (!admin_) admin_ = std::make_unique<Connection>(options_.admin, options_.timeout);
+  return *admin_;
+}
+
+absl::StatusOr<v1::GenerateResponse> RpcClient::Generate(const v1::GenerateRequest& request) {
+  return server().Unary(server().inference, &InferenceService::Stub::Generate, request);
+}
+
+absl::Status RpcClient::GenerateStream(
+    const v1::GenerateRequest& request,
+    const std::function<bool(const v1::GenerateStreamResponse&)>& on_event) {
+  Call call(options_.timeout);
+  auto reader = server().inference.GenerateStream(&call.context, request);
+  v1::GenerateStreamResponse event;
+  while (reader->Read(&event)) {
+    if (!on_event(event)) call.context.TryCancel();
+  }
+  return FromGrpc(reader->Finish(), options_.server);
+}
+
+absl::StatusOr<v1::ScoreResponse> RpcClient::Score(const v1::ScoreRequest& request) {
+  return server().Unary(server().inference, &InferenceService::Stub::Score, request);
+}
+
+absl::StatusOr<v1::TokenizeResponse> RpcClient::Tokenize(const v1::TokenizeRequest& request) {
+  return server().Unary(server().inference, &InferenceService::Stub::Tokenize, request);
+}
+
+absl::StatusOr<v1::DetokenizeResponse> RpcClient::Detokenize(
+    const v1::DetokenizeRequest& request) {
+  return server().Unary(server().inference, &InferenceService::Stub::Detokenize, request);
+}
+
+absl::StatusOr<v1::GetModelInfoResponse> RpcClient::GetModelInfo(
+    const v1::GetModelInfoRequest& request) {
+  return server().Unary(server().inference, &InferenceService::Stub::GetModelInfo, request);
+}
+
+absl::StatusOr<v1::PatchRoutersResponse> RpcClient::PatchRouters(
+    const v1::PatchRoutersRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::PatchRouters, request);
+}
+
+absl::StatusOr<v1::PatchRoutersResponse> RpcClient::UnpatchRouters(
+    const v1::UnpatchRoutersRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::UnpatchRouters, request);
+}
+
+absl::StatusOr<v1::GetRoutingResponse> RpcClient::GetRouting(
+    const v1::GetRoutingRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::GetRouting, request);
+}
+
+absl::StatusOr<v1::GetServerStatusResponse> RpcClient::GetServerStatus(
+    const v1::GetServerStatusRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::GetServerStatus, request);
+}
+
+// HealthCheckRequest is one string and HealthCheckResponse one enum, both field 1:
+// on the wire that is StringValue and Int32Value, so no generated code is needed.
+absl::StatusOr<std::string> RpcClient::CheckHealth(const std::string& service) {
+  using HealthStub =
+      grpc::TemplatedGenericStub<google::protobuf::StringValue, google::protobuf::Int32Value>;
+  static constexpr std::string_view kNames[] = {"UNKNOWN", "SERVING", "NOT_SERVING",
+                                                "SERVICE_UNKNOWN"};
+  Connection& connection = absl::EndsWith(service, ".RoutingAdminService") ? admin() : server();
+  Call call(options_.timeout);
+  google::protobuf::StringValue request;
+  request.set_value(service);
+  google::protobuf::Int32Value response;
+  grpc::Status status;
+  absl::Notification done;
+  HealthStub(connection.channel)
+      .UnaryCall(&call.context, "/grpc.health.v1.Health/Check", {}, &request, &response,
+                 [&](grpc::Status result) {
+                   status = std::move(result);
+                   done.Notify();
+                 });
+  done.WaitForNotification();
+  if (!status.ok()) return FromGrpc(status, connection.address);
+  const int value = response.value();
+  return std::string(value >= 0 && value < 4 ? kNames[value] : kNames[0]);
+}
+
+}  // namespace olmoe::client

@@ -1,0 +1,84 @@
+#ifndef OLMOE_CLIENT_RPC_CLIENT_H_
+#define OLMOE_CLIENT_RPC_CLIENT_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace olmoe::v1 {
+class DetokenizeRequest;
+class DetokenizeResponse;
+class GenerateRequest;
+class GenerateResponse;
+class GenerateStreamResponse;
+class GetModelInfoRequest;
+class GetModelInfoResponse;
+class GetRoutingRequest;
+class GetRoutingResponse;
+class GetServerStatusRequest;
+class GetServerStatusResponse;
+class PatchRoutersRequest;
+class PatchRoutersResponse;
+class ScoreRequest;
+class ScoreResponse;
+class TokenizeRequest;
+class TokenizeResponse;
+class UnpatchRoutersRequest;
+}  // namespace olmoe::v1
+
+namespace olmoe::client {
+
+// The calls of a server, one method an RPC, and the only part of olmoectl that
+// knows gRPC: its generated headers are slow to compile and stay in rpc_client.cc.
+// Connects at the first call. A failed call is an absl::Status with the server's
+// google.rpc details as payloads under their type URLs. Ctrl-C cancels a call.
+// Thread-compatible.
+class RpcClient {
+ public:
+  struct Options {
+    std::string server;  // host:port of InferenceService
+    std::string admin;   // host:port of RoutingAdminService
+    absl::Duration timeout = absl::InfiniteDuration();  // of one call
+  };
+  explicit RpcClient(Options options);
+  ~RpcClient();
+
+  absl::StatusOr<v1::GenerateResponse> Generate(const v1::GenerateRequest& request);
+  // Calls `on_event` for each message; where it returns false the call is
+  // cancelled and the result is CANCELLED.
+  absl::Status GenerateStream(
+      const v1::GenerateRequest& request,
+      const std::function<bool(const v1::GenerateStreamResponse&)>& on_event);
+  absl::StatusOr<v1::ScoreResponse> Score(const v1::ScoreRequest& request);
+  absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request);
+  absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request);
+  absl::StatusOr<v1::GetModelInfoResponse> GetModelInfo(const v1::GetModelInfoRequest& request);
+
+  absl::StatusOr<v1::PatchRoutersResponse> PatchRouters(const v1::PatchRoutersRequest& request);
+  absl::StatusOr<v1::PatchRoutersResponse> UnpatchRouters(
+      const v1::UnpatchRoutersRequest& request);
+  absl::StatusOr<v1::GetRoutingResponse> GetRouting(const v1::GetRoutingRequest& request);
+  absl::StatusOr<v1::GetServerStatusResponse> GetServerStatus(
+      const v1::GetServerStatusRequest& request);
+
+  // grpc.health.v1: "SERVING", "NOT_SERVING", ... RoutingAdminService is asked on
+  // the admin port, everything else on the server's.
+  absl::StatusOr<std::string> CheckHealth(const std::string& service);
+
+ private:
+  struct Connection;
+  Connection& server();
+  Connection& admin();
+
+  const Options options_;
+  std::unique_ptr<Connection> server_;
+  std::unique_ptr<Connection> admin_;
+};
+
+}  // namespace olmoe::client
+
+#endif  // OLMOE_CLIENT_RPC_CLIENT_H_

@@ -1,0 +1,77 @@
+#include "client/session.h"
+
+#include <istream>
+#include <iterator>
+#include <ostream>
+
+#include <poll.h>
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
+#include "client/interrupt.h"
+#include "client/render/errors.h"
+#include "client/render/json.h"
+#include "client/utf8.h"
+
+namespace olmoe::client {
+namespace {
+
+// errno of the failed write is not kept by a stream; a pipe without a reader shows.
+bool ReaderHasGone() {
+  pollfd output{.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
+  return poll(&output, 1, 0) == 1 && (output.revents & (POLLERR | POLLHUP)) != 0;
+}
+
+}  // namespace
+
+RpcClient& Session::rpc() {
+  if (!rpc_) {
+    RpcClient::Options options{.server = options_.server, .admin = options_.admin};
+    // Longer ones would overflow the clock of gRPC's deadlines.
+    constexpr double kLongest = 1e9;
+    if (options_.timeout_seconds > 0 && options_.timeout_seconds < kLongest) {
+      options.timeout = absl::Seconds(options_.timeout_seconds);
+    }
+    rpc_ = std::make_unique<RpcClient>(std::move(options));
+  }
+  return *rpc_;
+}
+
+absl::StatusOr<std::string> Session::TextOrInput(const std::string& argument) {
+  if (argument != "-") return argument;
+  std::string text(std::istreambuf_iterator<char>(in()), {});
+  if (!text.empty() && text.back() == '\n') text.pop_back();
+  if (auto bad = FirstInvalidUtf8(text)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("standard input: not UTF-8 from byte ", *bad, " on"));
+  }
+  return text;
+}
+
+ExitCode Session::PrintJson(const google::protobuf::Message& message) {
+  out() << ToJson(message, out_is_terminal()) << '\n';
+  return ExitCode::kOk;
+}
+
+ExitCode Session::Fail(const absl::Status& status) {
+  if (Interrupted()) {
+    err() << "olmoectl: interrupted\n";
+    return ExitCode::kInterrupted;
+  }
+  err() << (options_.json ? ErrorJson(status) + "\n" : ErrorText(status, err_style()));
+  return ExitCodeFor(status);
+}
+
+ExitCode Session::UsageError(const absl::Status& status) {
+  err() << err_style().Red("olmoectl: ") << std::string(status.message()) << '\n';
+  return ExitCode::kUsage;
+}
+
+ExitCode Session::Finish(ExitCode code) {
+  out().flush();
+  if (out().good() || code != ExitCode::kOk) return code;
+  if (!ReaderHasGone()) err() << "olmoectl: cannot write to the standard output\n";
+  return ExitCode::kFailed;
+}
+
+}  // namespace olmoe::client

@@ -1,0 +1,53 @@
+#include "client/render/completion.h"
+
+#include "CLI/App.hpp"
+#include "CLI/Config.hpp"
+#include "CLI/Formatter.hpp"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace olmoe::client {
+namespace {
+
+using ::testing::HasSubstr;
+
+// An application with a flag of every sort.
+class CompletionScriptTest : public ::testing::Test {
+ protected:
+  CompletionScriptTest() {
+    app_.add_option("--server", server_, "it's [here]: there");
+    CLI::App* paint = app_.add_subcommand("paint", "Paint it");
+    paint->add_option("-c,--color", color_)->check(CLI::IsMember({"red", "blue"}));
+    paint->add_flag("--twice", twice_);
+    paint->add_option("brush", brush_)->check(CLI::IsMember({"wide", "fine"}));
+  }
+  std::string server_, color_, brush_;
+  bool twice_ = false;
+  CLI::App app_{"", "tool"};
+};
+
+TEST_F(CompletionScriptTest, BashKnowsCommandsFlagsAndValues) {
+  const std::string script = CompletionScript(app_, "bash");
+  EXPECT_THAT(script, HasSubstr("complete -o default -F _tool tool"));
+  EXPECT_THAT(script, HasSubstr("'') words=\"paint\""));
+  EXPECT_THAT(script, HasSubstr("paint) words=\"-h --help -c --color --twice wide fine\""));
+  EXPECT_THAT(script, HasSubstr("paint:--color) words=\"red blue\""));
+  EXPECT_THAT(script, HasSubstr("*:--server) return"));
+}
+
+TEST_F(CompletionScriptTest, ZshEscapesWhatItWouldInterpret) {
+  const std::string script = CompletionScript(app_, "zsh");
+  EXPECT_THAT(script, HasSubstr("'*--server[it'\\''s \\[here\\]\\: there]:value:_files'"));
+  EXPECT_THAT(script, HasSubstr("'*--color[]:value:(red blue)'"));
+  EXPECT_THAT(script, HasSubstr("'*--twice[]'"));
+}
+
+TEST_F(CompletionScriptTest, FishEscapesWhatItWouldInterpret) {
+  const std::string script = CompletionScript(app_, "fish");
+  EXPECT_THAT(script, HasSubstr("-l server -r -d 'it\\'s [here]: there'\n"));
+  EXPECT_THAT(script, HasSubstr("'__fish_seen_subcommand_from paint' -l color -s c -x "
+                                "-a 'red blue'"));
+}
+
+}  // namespace
+}  // namespace olmoe::client

@@ -1,0 +1,58 @@
+#ifndef OLMOE_TESTS_CLIENT_FAKE_SERVER_H_
+#define OLMOE_TESTS_CLIENT_FAKE_SERVER_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/synchronization/notification.h"
+#include "olmoe/v1/admin.pb.h"
+#include "olmoe/v1/inference.pb.h"
+
+namespace olmoe::client {
+
+// A server on a free port of this machine that answers what the test has put into
+// it, and keeps the last request of each kind. Set up before the call, read after
+// it: thread-compatible.
+class FakeServer {
+ public:
+  FakeServer();  // started
+  ~FakeServer();
+
+  const std::string& address() const { return address_; }
+
+  // Not OK: every call fails with it, payloads as google.rpc details.
+  absl::Status failure;
+
+  std::vector<v1::GenerateStreamResponse> events;
+  // The stream goes on after the events, one "x" at a time, until it is cancelled.
+  bool endless = false;
+  absl::Notification cancelled;  // an endless stream has been cancelled
+
+  v1::GenerateRequest generate_request;
+  v1::GenerateResponse generate_response;
+  v1::ScoreRequest score_request;
+  v1::ScoreResponse score_response;
+  v1::TokenizeRequest tokenize_request;
+  v1::TokenizeResponse tokenize_response;
+  v1::DetokenizeRequest detokenize_request;
+  v1::DetokenizeResponse detokenize_response;
+  v1::GetModelInfoResponse model_info;
+  v1::PatchRoutersRequest patch_request;
+  v1::UnpatchRoutersRequest unpatch_request;
+  v1::PatchRoutersResponse patch_response;
+  v1::GetRoutingResponse routing_response;
+  v1::GetServerStatusResponse status_response;
+
+  void SetServing(const std::string& service, bool serving);
+
+ private:
+  struct Services;
+  std::unique_ptr<Services> services_;
+  std::string address_;
+};
+
+}  // namespace olmoe::client
+
+#endif  // OLMOE_TESTS_CLIENT_FAKE_SERVER_H_
