@@ -28,6 +28,10 @@ struct LayerRule {
   const CdfTable* cdf = nullptr;      // for PValueKind::kLayerCdf; owned by the policy
 };
 
+// Fills in the defaults of a valid rule: min_k, max_k, and the weight mode of the
+// model for kModelDefault.
+LayerRule MakeLayerRule(Rule rule, const RouterShape& shape, const CdfTable* cdf);
+
 // How many experts a rule chose for a row, and by which bound.
 struct Decision {
   uint8_t k = 0;            // 1..num_experts: the first k of the order
