@@ -1,6 +1,7 @@
 #ifndef OLMOE_SERVER_ROUTING_PLAN_H_
 #define OLMOE_SERVER_ROUTING_PLAN_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -33,6 +34,9 @@ struct PlanSpec {
 enum class PlanSource { kStartup, kPatch, kUnpatch, kRollback, kExpired };
 std::string_view PlanSourceName(PlanSource source);
 
+// The arm of a plan that is one policy for all traffic.
+inline constexpr std::string_view kDefaultArmId = "default";
+
 struct Arm {
   std::string arm_id;
   std::shared_ptr<const RoutingPolicy> policy;  // never null
@@ -63,6 +67,13 @@ class RoutingPlan {
   static std::shared_ptr<const RoutingPlan> Native(const RouterShape& shape, uint64_t generation,
                                                    PlanSource source, absl::Time activate_time);
 
+  // The unit's bucket, 0..sum of weights - 1, and the index of its arm.
+  struct Draw {
+    uint32_t bucket = 0;
+    size_t arm = 0;
+  };
+  Draw DrawUnit(std::string_view unit_id) const;
+
   // Sticky split by salt + `unit_id`; an empty unit id is replaced by the request
   // id and the reason is kRandomUnit. One arm: always that one, kDefault.
   Assignment Assign(std::string_view unit_id, std::string_view request_id) const;
@@ -76,6 +87,8 @@ class RoutingPlan {
   uint64_t generation() const { return generation_; }
   PlanSource source() const { return source_; }
   absl::Time activate_time() const { return activate_time_; }
+  // Same behaviour (equal digests) under the same names, notes and descriptions.
+  bool SameAs(const RoutingPlan& other) const;
   // SHA-256 over salt, arm ids, weights, allow_explicit and policy digests.
   const std::string& digest() const { return digest_; }
 
@@ -84,6 +97,8 @@ class RoutingPlan {
 
   PlanSpec spec_;
   std::vector<Arm> arms_;
+  std::vector<uint32_t> weights_;  // of the arms
+  uint32_t total_weight_ = 0;      // >= 1
   uint64_t generation_ = 0;
   PlanSource source_ = PlanSource::kStartup;
   absl::Time activate_time_;

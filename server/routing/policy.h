@@ -12,12 +12,15 @@
 #include "absl/status/statusor.h"
 #include "server/routing/route.h"
 #include "server/routing/rule.h"
+#include "server/util/status_details.h"
 
 namespace olmoe::routing {
 
+class Calibration;     // calibration.h: the tables of one name
 class CalibrationSet;  // calibration.h: named tables
 
-// The rules of some layers, in place of the policy's own.
+// The rules of some layers, in place of the policy's own. A rule that is unset
+// here is the policy's.
 struct LayerOverride {
   std::vector<uint32_t> layers;  // 0-based, no layer twice in one policy
   std::optional<Rule> apply;
@@ -35,13 +38,19 @@ struct PolicySpec {
   bool operator==(const PolicySpec&) const = default;
 };
 
+// Appends one violation per field that is out of range for `shape`, named below
+// `prefix`: "plan.arms[0].policy" gives "plan.arms[0].policy.layer_overrides[2].layers[0]".
+void ValidatePolicy(const PolicySpec& spec, const RouterShape& shape, std::string_view prefix,
+                    std::vector<FieldViolation>* violations);
+
 // A policy that can run: checked against the model, defaults filled in, layer
 // overrides expanded, calibration tables resolved and kept alive. The one
 // argument by which the forward pass learns how to route. Immutable: thread-safe.
 class RoutingPolicy {
  public:
   // Errors: INVALID_ARGUMENT with one violation per field, named below `prefix`;
-  // FAILED_PRECONDITION where a calibration (or a layer of it) is missing.
+  // FAILED_PRECONDITION (PreconditionFailure of type CALIBRATION_MISSING, subject
+  // "calibrations/<id>") where a calibration, or a layer of it, is missing.
   // `calibrations` may be null: then there are none.
   static absl::StatusOr<std::shared_ptr<const RoutingPolicy>> Create(
       PolicySpec spec, const RouterShape& shape, const CalibrationSet* calibrations,
@@ -71,7 +80,8 @@ class RoutingPolicy {
   int num_changed_layers_ = 0;
   std::vector<LayerRule> apply_;                    // [num_layers]
   std::vector<std::optional<LayerRule>> analyze_;   // [num_layers]
-  std::vector<std::shared_ptr<const void>> tables_; // keeps what the LayerRules point to
+  // Keeps the tables that the LayerRules point to.
+  std::vector<std::shared_ptr<const Calibration>> calibrations_;
 };
 
 }  // namespace olmoe::routing

@@ -1,0 +1,209 @@
+#include "server/routing/policy.h"
+
+#include <utility>
+#include <variant>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "glog/logging.h"
+#include "server/routing/calibration.h"
+#include "server/routing/canonical.h"
+#include "server/routing/field_checks.h"
+#include "server/util/sha256.h"
+
+namespace olmoe::routing {
+namespace {
+
+// `owner[layer]` is the override that has the layer, so that no layer has two.
+void ValidateLayers(const std::vector<uint32_t>& layers, size_t override_index,
+                    std::string_view prefix, std::vector<std::optional<size_t>>* owner,
+                    std::vector<FieldViolation>* violations) {
+  const size_t num_layers = owner->size();
+  if (layers.empty() || layers.size() > num_layers) {
+    violations->push_back({FieldPath(prefix, "layers"),
+                           absl::StrCat("must name 1..", num_layers, " layers, names ",
+                                        layers.size())});
+    return;
+  }
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const std::string field = FieldPath(prefix, "layers", i);
+    if (layers[i] >= num_layers) {
+      violations->push_back(
+          {field, absl::StrCat("must be 0..", num_layers - 1, ", is ", layers[i])});
+    } else if ((*owner)[layers[i]].has_value()) {
+      violations->push_back({field, absl::StrCat("layer ", layers[i], " is in layer_overrides[",
+                                                 *(*owner)[layers[i]], "] already")});
+    } else {
+      (*owner)[layers[i]] = override_index;
+    }
+  }
+}
+
+void ValidateOverrides(const std::vector<LayerOverride>& overrides, const RouterShape& shape,
+                       std::string_view prefix, std::vector<FieldViolation>* violations) {
+  const size_t num_layers = static_cast<size_t>(shape.num_layers);
+  if (overrides.size() > num_layers) {
+    violations->push_back({FieldPath(prefix, "layer_overrides"),
+                           absl::StrCat("must be at most one per layer (", num_layers, "), are ",
+                                        overrides.size())});
+    return;
+  }
+  std::vector<std::optional<size_t>> owner(num_layers);
+  for (size_t i = 0; i < overrides.size(); ++i) {
+    const LayerOverride& override = overrides[i];
+    const std::string path = FieldPath(prefix, "layer_overrides", i);
+    ValidateLayers(override.layers, i, path, &owner, violations);
+    if (!override.apply && !override.analyze) {
+      violations->push_back({path, "must have a rule: apply, analyze or both"});
+    }
+    for (const auto& [rule, name] : {std::pair(&override.apply, "apply"),
+                                     std::pair(&override.analyze, "analyze")}) {
+      if (rule->has_value()) {
+        ValidateRule(**rule, shape.num_experts, FieldPath(path, name), violations);
+      }
+    }
+  }
+}
+
+// A rule as written and where it was written.
+struct RuleSource {
+  const Rule* rule = nullptr;
+  std::string path;
+};
+
+// What a policy says about one layer.
+struct LayerSource {
+  RuleSource apply, analyze;
+};
+
+std::vector<LayerSource> ExpandLayers(const PolicySpec& spec, const Rule& native,
+                                      const RouterShape& shape, std::string_view prefix) {
+  LayerSource common;
+  common.apply = {spec.apply ? &*spec.apply : &native, FieldPath(prefix, "apply")};
+  if (spec.analyze) common.analyze = {&*spec.analyze, FieldPath(prefix, "analyze")};
+  std::vector<LayerSource> layers(static_cast<size_t>(shape.num_layers), common);
+  for (size_t i = 0; i < spec.layer_overrides.size(); ++i) {
+    const LayerOverride& override = spec.layer_overrides[i];
+    const std::string path = FieldPath(prefix, "layer_overrides", i);
+    for (const uint32_t layer : override.layers) {
+      if (override.apply) layers[layer].apply = {&*override.apply, FieldPath(path, "apply")};
+      if (override.analyze) {
+        layers[layer].analyze = {&*override.analyze, FieldPath(path, "analyze")};
+      }
+    }
+  }
+  return layers;
+}
+
+// Path below the rule, and id, of the calibration that a rule needs; empty id: none.
+struct CalibrationName {
+  std::string_view path, id;
+};
+CalibrationName CalibrationOf(const Rule& rule) {
+  if (const auto* bh = std::get_if<BenjaminiHochberg>(&rule.kind)) {
+    if (bh->p_value == PValueKind::kLayerCdf) return {"bh.calibration_id", bh->calibration_id};
+  }
+  if (const auto* hc = std::get_if<HigherCriticism>(&rule.kind)) {
+    if (hc->p_value == PValueKind::kLayerCdf) return {"hc.calibration_id", hc->calibration_id};
+  }
+  return {};
+}
+
+absl::Status MissingCalibration(std::string_view path, const CalibrationName& name,
+                                std::string_view what) {
+  return WithPrecondition(
+      absl::FailedPreconditionError(absl::StrCat(FieldPath(path, name.path), ": calibration \"",
+                                                 std::string(name.id), "\" ", std::string(what))),
+      "CALIBRATION_MISSING", absl::StrCat("calibrations/", std::string(name.id)));
+}
+
+struct CompiledRule {
+  LayerRule rule;
+  std::shared_ptr<const Calibration> calibration;  // null where the rule needs none
+  std::string calibration_digest() const { return calibration ? calibration->digest() : ""; }
+};
+
+absl::StatusOr<CompiledRule> Compile(const RuleSource& source, int layer, const RouterShape& shape,
+                                     const CalibrationSet* calibrations) {
+  const CalibrationName name = CalibrationOf(*source.rule);
+  if (name.id.empty()) return CompiledRule{MakeLayerRule(*source.rule, shape, nullptr), nullptr};
+  std::shared_ptr<const Calibration> calibration =
+      calibrations == nullptr ? nullptr : calibrations->Find(name.id);
+  if (calibration == nullptr) return MissingCalibration(source.path, name, "does not exist");
+  const CdfTable* table = calibration->table(layer);
+  if (table == nullptr) {
+    return MissingCalibration(source.path, name, absl::StrCat("has no table for layer ", layer));
+  }
+  return CompiledRule{MakeLayerRule(*source.rule, shape, table), std::move(calibration)};
+}
+
+}  // namespace
+
+void ValidatePolicy(const PolicySpec& spec, const RouterShape& shape, std::string_view prefix,
+                    std::vector<FieldViolation>* violations) {
+  CheckName(spec.policy_id, FieldPath(prefix, "policy_id"), violations);
+  CheckText(spec.description, FieldPath(prefix, "description"), violations);
+  if (spec.apply) {
+    ValidateRule(*spec.apply, shape.num_experts, FieldPath(prefix, "apply"), violations);
+  }
+  if (spec.analyze) {
+    ValidateRule(*spec.analyze, shape.num_experts, FieldPath(prefix, "analyze"), violations);
+  }
+  ValidateOverrides(spec.layer_overrides, shape, prefix, violations);
+}
+
+absl::StatusOr<std::shared_ptr<const RoutingPolicy>> RoutingPolicy::Create(
+    PolicySpec spec, const RouterShape& shape, const CalibrationSet* calibrations,
+    std::string_view prefix) {
+  std::vector<FieldViolation> violations;
+  ValidatePolicy(spec, shape, prefix, &violations);
+  if (!violations.empty()) return InvalidFields(violations);
+
+  const Rule native{TopK{static_cast<uint32_t>(shape.default_k)}, WeightMode::kModelDefault};
+  const std::string native_text = CanonicalApply(MakeLayerRule(native, shape, nullptr).rule, "");
+  std::shared_ptr<RoutingPolicy> policy(new RoutingPolicy);
+  std::string text = absl::StrCat(CanonicalShape(shape), "\n");
+  const std::vector<LayerSource> sources = ExpandLayers(spec, native, shape, prefix);
+  for (int layer = 0; layer < shape.num_layers; ++layer) {
+    const LayerSource& source = sources[static_cast<size_t>(layer)];
+    absl::StatusOr<CompiledRule> apply = Compile(source.apply, layer, shape, calibrations);
+    if (!apply.ok()) return apply.status();
+    const std::string apply_text = CanonicalApply(apply->rule.rule, apply->calibration_digest());
+    absl::StrAppend(&text, "layer ", layer, " apply ", apply_text, "\n");
+    if (apply_text != native_text) ++policy->num_changed_layers_;
+    policy->apply_.push_back(std::move(apply->rule));
+    policy->calibrations_.push_back(std::move(apply->calibration));
+
+    policy->analyze_.emplace_back();
+    if (source.analyze.rule == nullptr) continue;
+    absl::StatusOr<CompiledRule> analyze = Compile(source.analyze, layer, shape, calibrations);
+    if (!analyze.ok()) return analyze.status();
+    absl::StrAppend(&text, "layer ", layer, " analyze ",
+                    CanonicalAnalyze(analyze->rule.rule, analyze->calibration_digest()), "\n");
+    policy->analyzes_ = true;
+    policy->analyze_.back() = std::move(analyze->rule);
+    policy->calibrations_.push_back(std::move(analyze->calibration));
+  }
+  policy->digest_ = Sha256Hex(text);
+  policy->spec_ = std::move(spec);
+  policy->shape_ = shape;
+  return std::shared_ptr<const RoutingPolicy>(std::move(policy));
+}
+
+std::shared_ptr<const RoutingPolicy> RoutingPolicy::Native(const RouterShape& shape) {
+  PolicySpec spec;
+  spec.policy_id = "native";
+  absl::StatusOr<std::shared_ptr<const RoutingPolicy>> policy =
+      Create(std::move(spec), shape, nullptr, "");
+  CHECK(policy.ok()) << policy.status();
+  return *std::move(policy);
+}
+
+RouteError RoutingPolicy::Route(int layer, std::span<const float> logits, RowRouting* out) const {
+  CHECK(layer >= 0 && layer < shape_.num_layers);
+  const std::optional<LayerRule>& analyze = analyze_[static_cast<size_t>(layer)];
+  return RouteRow(logits, shape_, apply_[static_cast<size_t>(layer)],
+                  analyze ? &*analyze : nullptr, out);
+}
+
+}  // namespace olmoe::routing

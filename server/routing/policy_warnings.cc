@@ -1,0 +1,85 @@
+#include "server/routing/policy_warnings.h"
+
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "server/routing/field_checks.h"
+
+namespace olmoe::routing {
+namespace {
+
+// Appends the warnings about one rule at `path` ("policy.apply").
+class RuleWarner {
+ public:
+  RuleWarner(const RouterShape& shape, std::string path, std::vector<std::string>* warnings)
+      : shape_(shape), path_(std::move(path)), warnings_(*warnings) {}
+
+  void Warn(const Rule& rule, bool runs) const {
+    std::visit([this](const auto& kind) { WarnKind(kind); }, rule.kind);
+    if (runs && rule.weight_mode == WeightMode::kSumToOne && !shape_.norm_topk_prob) {
+      Add("weight_mode",
+          "SUM_TO_ONE on a model that was trained without it (norm_topk_prob is false) "
+          "scales the output of every MoE layer up by 1 / selected mass");
+    }
+  }
+
+ private:
+  template <typename Kind>
+  void WarnKind(const Kind&) const {}
+
+  void WarnKind(const BenjaminiHochberg& rule) const {
+    if (rule.p_value != PValueKind::kOneMinusProb) return;
+    const double experts = shape_.num_experts;
+    if (rule.alpha < (experts - 1) / experts) {
+      Add("bh.p_value",
+          absl::StrCat("ONE_MINUS_PROB gives exactly min_k (", rule.min_k.value_or(1),
+                       ") experts for every alpha < (E-1)/E = ", (experts - 1) / experts,
+                       ": rank k passes only if prob_(k) >= 1 - k alpha/E, but prob_(k) <= 1/k; "
+                       "use LAYER_CDF"));
+    }
+    WarnUnusedCalibration(rule.calibration_id, "bh.calibration_id");
+  }
+
+  void WarnKind(const HigherCriticism& rule) const {
+    if (rule.p_value != PValueKind::kOneMinusProb) return;
+    Add("hc.p_value",
+        "ONE_MINUS_PROB is no p-value: it is near 1 for all experts but a dominating one, so "
+        "the count says little about the row; use LAYER_CDF");
+    WarnUnusedCalibration(rule.calibration_id, "hc.calibration_id");
+  }
+
+  void WarnUnusedCalibration(std::string_view calibration_id, std::string_view field) const {
+    if (!calibration_id.empty()) Add(field, "is not used by ONE_MINUS_PROB");
+  }
+
+  void Add(std::string_view field, std::string_view text) const {
+    warnings_.push_back(absl::StrCat(FieldPath(path_, field), ": ", std::string(text)));
+  }
+
+  const RouterShape& shape_;
+  const std::string path_;
+  std::vector<std::string>& warnings_;
+};
+
+void WarnRules(const std::optional<Rule>& apply, const std::optional<Rule>& analyze,
+               const RouterShape& shape, std::string_view prefix,
+               std::vector<std::string>* warnings) {
+  if (apply) RuleWarner(shape, FieldPath(prefix, "apply"), warnings).Warn(*apply, true);
+  if (analyze) RuleWarner(shape, FieldPath(prefix, "analyze"), warnings).Warn(*analyze, false);
+}
+
+}  // namespace
+
+std::vector<std::string> PolicyWarnings(const PolicySpec& spec, const RouterShape& shape,
+                                        std::string_view prefix) {
+  std::vector<std::string> warnings;
+  WarnRules(spec.apply, spec.analyze, shape, prefix, &warnings);
+  for (size_t i = 0; i < spec.layer_overrides.size(); ++i) {
+    const LayerOverride& override = spec.layer_overrides[i];
+    WarnRules(override.apply, override.analyze, shape, FieldPath(prefix, "layer_overrides", i),
+              &warnings);
+  }
+  return warnings;
+}
+
+}  // namespace olmoe::routing
