@@ -1,0 +1,106 @@
+#include "server/rpc/grpc_status.h"
+
+#include <string>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "google/rpc/error_details.pb.h"
+
+namespace olmoe::rpc {
+namespace {
+
+// Together, in base64 and with the message sent twice, below 8 KiB.
+constexpr size_t kMaxMessageBytes = 512;
+constexpr size_t kMaxDetailBytes = 3072;
+
+// At most `max_bytes` of `text`, whole UTF-8 characters, with "..." where it was cut.
+std::string Shortened(const std::string& text, size_t max_bytes) {
+  if (text.size() <= max_bytes) return text;
+  size_t end = max_bytes - 3;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return text.substr(0, end) + "...";
+}
+
+// The first violations that fit, and how many more there are.
+google::rpc::BadRequest Shortened(const google::rpc::BadRequest& full, size_t max_bytes) {
+  google::rpc::BadRequest kept;
+  size_t bytes = 0;
+  for (const auto& violation : full.field_violations()) {
+    bytes += violation.ByteSizeLong() + 4;
+    if (bytes > max_bytes) break;
+    *kept.add_field_violations() = violation;
+  }
+  auto* rest = kept.add_field_violations();
+  rest->set_description(absl::StrCat(
+      "and ", full.field_violations_size() - (kept.field_violations_size() - 1), " more"));
+  return kept;
+}
+
+// Cuts `detail` down to kMaxDetailBytes; false where it has to be left out.
+bool Shorten(google::protobuf::Any* detail) {
+  if (detail->value().size() <= kMaxDetailBytes) return true;
+  google::rpc::BadRequest bad_request;
+  if (!detail->UnpackTo(&bad_request)) return false;
+  constexpr size_t kRoomForTheRest = 64;
+  detail->PackFrom(Shortened(bad_request, kMaxDetailBytes - kRoomForTheRest));
+  return true;
+}
+
+google::rpc::Status ForTrailers(const google::rpc::Status& full) {
+  google::rpc::Status kept;
+  kept.set_code(full.code());
+  kept.set_message(Shortened(full.message(), kMaxMessageBytes));
+  size_t bytes = 0;
+  for (google::protobuf::Any detail : full.details()) {
+    if (!Shorten(&detail)) continue;
+    bytes += detail.value().size();
+    if (bytes <= kMaxDetailBytes) *kept.add_details() = std::move(detail);
+  }
+  return kept;
+}
+
+}  // namespace
+
+google::rpc::Status ToRpcStatus(const absl::Status& status) {
+  google::rpc::Status out;
+  out.set_code(static_cast<int>(status.code()));
+  out.set_message(std::string(status.message()));
+  status.ForEachPayload([&out](absl::string_view type_url, const absl::Cord& payload) {
+    google::protobuf::Any* detail = out.add_details();
+    detail->set_type_url(std::string(type_url));
+    detail->set_value(std::string(payload));
+  });
+  return out;
+}
+
+grpc::Status ToGrpcStatus(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  const google::rpc::Status kept = ForTrailers(ToRpcStatus(status));
+  // gRPC sends a third argument that is not empty as grpc-status-details-bin.
+  return grpc::Status(static_cast<grpc::StatusCode>(status.code()), kept.message(),
+                      kept.details_size() == 0 ? std::string() : kept.SerializeAsString());
+}
+
+std::string_view StatusCodeName(absl::StatusCode code) {
+  switch (code) {
+    case absl::StatusCode::kOk: return "OK";
+    case absl::StatusCode::kCancelled: return "CANCELLED";
+    case absl::StatusCode::kInvalidArgument: return "INVALID_ARGUMENT";
+    case absl::StatusCode::kDeadlineExceeded: return "DEADLINE_EXCEEDED";
+    case absl::StatusCode::kNotFound: return "NOT_FOUND";
+    case absl::StatusCode::kAlreadyExists: return "ALREADY_EXISTS";
+    case absl::StatusCode::kPermissionDenied: return "PERMISSION_DENIED";
+    case absl::StatusCode::kResourceExhausted: return "RESOURCE_EXHAUSTED";
+    case absl::StatusCode::kFailedPrecondition: return "FAILED_PRECONDITION";
+    case absl::StatusCode::kAborted: return "ABORTED";
+    case absl::StatusCode::kOutOfRange: return "OUT_OF_RANGE";
+    case absl::StatusCode::kUnimplemented: return "UNIMPLEMENTED";
+    case absl::StatusCode::kInternal: return "INTERNAL";
+    case absl::StatusCode::kUnavailable: return "UNAVAILABLE";
+    case absl::StatusCode::kDataLoss: return "DATA_LOSS";
+    case absl::StatusCode::kUnauthenticated: return "UNAUTHENTICATED";
+    default: return "UNKNOWN";
+  }
+}
+
+}  // namespace olmoe::rpc

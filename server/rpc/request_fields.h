@@ -1,0 +1,47 @@
+// Checks of fields that several requests have.
+#ifndef OLMOE_SERVER_RPC_REQUEST_FIELDS_H_
+#define OLMOE_SERVER_RPC_REQUEST_FIELDS_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "google/protobuf/repeated_field.h"
+#include "server/rpc/request_errors.h"
+#include "server/rpc/service_context.h"
+#include "server/util/token_id.h"
+
+namespace olmoe::rpc {
+
+inline constexpr uint32_t kMaxTopLogprobs = 20;
+
+// A seed, or the entropy of a request id. Thread-safe.
+uint64_t RandomBits();
+
+// At most 64 printable ASCII bytes; safe to log and to send back.
+bool IsRequestId(std::string_view request_id);
+
+// `request_id`, or a new one where it is empty.
+std::string ParseRequestId(const std::string& request_id, RequestErrors* errors);
+
+// Violations name the first few ids outside the vocabulary and count the rest.
+std::vector<TokenId> ParseTokenIds(const google::protobuf::RepeatedField<uint32_t>& ids,
+                                   const std::string& field, const ServiceContext& context,
+                                   RequestErrors* errors);
+
+// FAILED_PRECONDITION where the model has no tokenizer.
+absl::Status RequireTokenizer(const ServiceContext& context, const std::string& field);
+
+// Tokens of `text`; empty after an error.
+std::vector<TokenId> EncodeText(std::string_view text, const std::string& field,
+                                bool add_special_tokens, const ServiceContext& context,
+                                RequestErrors* errors);
+
+// Number of alternatives per token, 0..20.
+int ParseTop(uint32_t top, const std::string& field, RequestErrors* errors);
+
+}  // namespace olmoe::rpc
+
+#endif  // OLMOE_SERVER_RPC_REQUEST_FIELDS_H_

@@ -1,0 +1,54 @@
+#ifndef OLMOE_SERVER_RPC_SCORE_JOB_H_
+#define OLMOE_SERVER_RPC_SCORE_JOB_H_
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "olmoe/v1/inference.pb.h"
+#include "server/engine/token_sink.h"
+#include "server/rpc/engine_request.h"
+#include "server/rpc/score_response.h"
+
+namespace olmoe::rpc {
+
+// One ScoreRequest, of a Score call or of a ScoreStream: Prepare, Submit, then one
+// call of `done`. Shared with the engine while that delivers. Prepare and Submit: one
+// thread; Cancel: any thread, any time; `done` comes on the engine's thread.
+class ScoreJob final : public engine::TokenSink, public std::enable_shared_from_this<ScoreJob> {
+ public:
+  using Done = std::function<void(ScoreJob&, absl::StatusOr<v1::ScoreResponse>)>;
+
+  ScoreJob(const ServiceContext* context, std::string_view method, Done done)
+      : request_(context, method), done_(std::move(done)) {}
+
+  // Checks, tokenizes, pins the plan. An error: Submit must not follow.
+  absl::Status Prepare(const v1::ScoreRequest& message);
+  // An error: `done` is not called.
+  absl::Status Submit(absl::Time deadline);
+  void Cancel() { request_.Cancel(); }
+  // For a job that Prepare or Submit refused.
+  void ReportRefused(const absl::Status& status) { request_.Report(status, nullptr); }
+
+  // Stamped after Prepare.
+  const EngineRequest& request() const { return request_; }
+
+  engine::Flow OnTokens(engine::GenerateDelta delta) override;
+  engine::Flow OnScores(engine::WindowScores scores) override;
+  void OnDone(const engine::Completion& completion) override;
+
+ private:
+  EngineRequest request_;
+  Done done_;
+  engine::ScoreWork work_;  // until Submit
+  std::optional<ScoreCollector> collector_;  // engine thread only, after Submit
+};
+
+}  // namespace olmoe::rpc
+
+#endif  // OLMOE_SERVER_RPC_SCORE_JOB_H_

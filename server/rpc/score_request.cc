@@ -1,0 +1,218 @@
+#include "server/rpc/score_request.h"
+
+#include <iterator>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/rpc/conversions.h"
+#include "server/rpc/request_errors.h"
+#include "server/rpc/request_fields.h"
+#include "server/rpc/score_windows.h"
+#include "server/text/tokenizer.h"
+#include "server/util/status_details.h"
+
+namespace olmoe::rpc {
+namespace {
+
+constexpr int kMaxItems = 256;
+
+// One item as tokens.
+struct ScoreTokens {
+  std::vector<TokenId> context;  // empty: the prefix token
+  std::vector<TokenId> continuation;
+};
+
+// Reads the items of one request; every method adds what is wrong to `errors`.
+// Thread-compatible.
+class ItemReader {
+ public:
+  ItemReader(const ServiceContext& context, RequestErrors* errors)
+      : context_(context), errors_(errors) {}
+
+  // Appends the windows of `item`, whose fields are named below `name`.
+  ScoreItemLayout Read(const v1::ScoreItem& item, const std::string& name,
+                       std::vector<engine::ScoreWindow>* windows);
+
+ private:
+  ScoreTokens Tokens(const v1::ScoreItem& item, const std::string& name);
+  ScoreTokens TextPair(const v1::ScoreItem& item, const std::string& name);
+  std::vector<TokenId> Context(const v1::ScoreItem& item, const std::string& name);
+  std::vector<TokenId> Continuation(const v1::ScoreItem& item, const std::string& name);
+  uint32_t ContinuationBytes(const v1::ScoreItem& item,
+                             const std::vector<TokenId>& continuation) const;
+  bool FitsContext(size_t continuation_tokens, const std::string& name);
+
+  const ServiceContext& context_;
+  RequestErrors* const errors_;
+};
+
+std::vector<TokenId> ItemReader::Context(const v1::ScoreItem& item, const std::string& name) {
+  if (item.has_context_text() && !item.context_text().empty()) {
+    return EncodeText(item.context_text(), name + ".context_text", false, context_, errors_);
+  }
+  return ParseTokenIds(item.context_tokens().ids(), name + ".context_tokens.ids", context_,
+                       errors_);
+}
+
+std::vector<TokenId> ItemReader::Continuation(const v1::ScoreItem& item, const std::string& name) {
+  if (item.has_continuation_text()) {
+    return EncodeText(item.continuation_text(), name + ".continuation_text", false, context_,
+                      errors_);
+  }
+  return ParseTokenIds(item.continuation_tokens().ids(), name + ".continuation_tokens.ids",
+                       context_, errors_);
+}
+
+// lm-evaluation-harness's _encode_pair: a tokenizer joins white space with the word
+// after it, so it belongs to the continuation.
+ScoreTokens ItemReader::TextPair(const v1::ScoreItem& item, const std::string& name) {
+  const std::string whole = item.context_text() + item.continuation_text();
+  const std::string context = item.context_text().substr(
+      0, item.context_text().size() - TrailingWhitespaceBytes(item.context_text()));
+  ScoreTokens out;
+  std::vector<TokenId> all =
+      EncodeText(whole, name + ".continuation_text", false, context_, errors_);
+  if (!context.empty()) {
+    out.context = EncodeText(context, name + ".context_text", false, context_, errors_);
+  }
+  if (all.size() > out.context.size()) {
+    out.continuation.assign(all.begin() + static_cast<ptrdiff_t>(out.context.size()), all.end());
+  }
+  return out;
+}
+
+ScoreTokens ItemReader::Tokens(const v1::ScoreItem& item, const std::string& name) {
+  if (item.rolling()) return {{}, Continuation(item, name)};
+  const bool two_texts = item.has_context_text() && item.has_continuation_text();
+  if (two_texts && !item.context_text().empty()) return TextPair(item, name);
+  return {Context(item, name), Continuation(item, name)};
+}
+
+uint32_t ItemReader::ContinuationBytes(const v1::ScoreItem& item,
+                                       const std::vector<TokenId>& continuation) const {
+  if (item.has_continuation_text()) {
+    return static_cast<uint32_t>(item.continuation_text().size());
+  }
+  size_t bytes = 0;
+  if (context_.tokenizer != nullptr) {
+    for (const TokenId id : continuation) bytes += context_.tokenizer->TokenBytes(id).size();
+  }
+  return static_cast<uint32_t>(bytes);
+}
+
+bool ItemReader::FitsContext(size_t continuation_tokens, const std::string& name) {
+  const int max_context = context_.model.max_context;
+  if (continuation_tokens <= static_cast<size_t>(max_context)) return true;
+  errors_->Add(WithErrorInfo(
+      absl::OutOfRangeError(absl::StrCat(name, ": the continuation of ", continuation_tokens,
+                                         " tokens exceeds the context of ", max_context,
+                                         " tokens (rolling scores it in windows)")),
+      "CONTEXT_LENGTH_EXCEEDED",
+      {{"continuation_tokens", absl::StrCat(continuation_tokens)},
+       {"max_context", absl::StrCat(max_context)}}));
+  return false;
+}
+
+ScoreItemLayout ItemReader::Read(const v1::ScoreItem& item, const std::string& name,
+                                 std::vector<engine::ScoreWindow>* windows) {
+  ScoreItemLayout layout;
+  layout.first_window = static_cast<int>(windows->size());
+  if (item.continuation_case() == v1::ScoreItem::CONTINUATION_NOT_SET) {
+    errors_->Add(name + ".continuation", "continuation_text or continuation_tokens must be set");
+    return layout;
+  }
+  const int errors_before = errors_->num_added();
+  ScoreTokens tokens = Tokens(item, name);
+  if (tokens.continuation.empty()) {
+    // An item that could not be read has been named already.
+    if (errors_->num_added() == errors_before) {
+      errors_->Add(name + ".continuation", "must have at least one token");
+    }
+    return layout;
+  }
+  const TokenId prefix = PrefixToken(context_.model);
+  layout.byte_count = ContinuationBytes(item, tokens.continuation);
+  if (item.rolling()) {
+    auto made = MakeRollingWindows(prefix, tokens.continuation, context_.model.max_context);
+    windows->insert(windows->end(), std::make_move_iterator(made.begin()),
+                    std::make_move_iterator(made.end()));
+  } else if (FitsContext(tokens.continuation.size(), name)) {
+    if (tokens.context.empty()) tokens.context = {prefix};
+    PairWindow pair =
+        MakePairWindow(tokens.context, tokens.continuation, context_.model.max_context);
+    layout.context_tokens_dropped = pair.context_tokens_dropped;
+    windows->push_back(std::move(pair.window));
+  }
+  layout.num_windows = static_cast<int>(windows->size()) - layout.first_window;
+  return layout;
+}
+
+// An upper bound of what the answer holds beside a few numbers per item.
+int64_t AnswerBytes(const ScoreInput& input, const model::ModelInfo& model) {
+  constexpr int64_t kScoredTokenBytes = 24, kTopBytes = 16;
+  int64_t per_scored = input.per_token ? kScoredTokenBytes + kTopBytes * input.work.top : 0;
+  int64_t per_position = 0;  // of all layers
+  const engine::TraceOptions& trace = input.work.trace;
+  if (trace.experts || trace.weights) per_position += 1 + model.num_experts;
+  if (trace.weights) per_position += 4 * model.num_experts;
+  if (trace.logits) per_position += 4 * model.num_experts;
+  per_position *= model.num_layers;
+  int64_t bytes = 0;
+  for (const engine::ScoreWindow& window : input.work.windows) {
+    const int64_t tokens = static_cast<int64_t>(window.tokens.size());
+    bytes += (tokens - window.first_scored) * per_scored + (tokens - 1) * per_position;
+  }
+  return bytes;
+}
+
+void CheckAnswerSize(const ScoreInput& input, const ServiceContext& context,
+                     RequestErrors* errors) {
+  const int64_t bytes = AnswerBytes(input, context.model);
+  if (bytes <= context.max_response_bytes) return;
+  errors->Add(WithErrorInfo(
+      absl::OutOfRangeError(absl::StrCat("the answer could take ", bytes, " bytes, more than ",
+                                         context.max_response_bytes,
+                                         ": ask for fewer items, alternatives or traces")),
+      "RESPONSE_TOO_LARGE",
+      {{"response_bytes", absl::StrCat(bytes)},
+       {"max_response_bytes", absl::StrCat(context.max_response_bytes)}}));
+}
+
+void ParseItems(const v1::ScoreRequest& request, const ServiceContext& context, ScoreInput* input,
+                RequestErrors* errors) {
+  if (request.items_size() < 1 || request.items_size() > kMaxItems) {
+    errors->Add("items", absl::StrCat("must be 1..", kMaxItems, ", are ", request.items_size()));
+    return;
+  }
+  ItemReader reader(context, errors);
+  for (int i = 0; i < request.items_size(); ++i) {
+    input->items.push_back(
+        reader.Read(request.items(i), absl::StrCat("items[", i, "]"), &input->work.windows));
+  }
+}
+
+}  // namespace
+
+TokenId PrefixToken(const model::ModelInfo& model) {
+  for (const std::optional<int64_t>& id : {model.eos_token_id, model.pad_token_id}) {
+    if (id && *id >= 0 && *id < model.vocab_size) return static_cast<TokenId>(*id);
+  }
+  return 0;
+}
+
+absl::StatusOr<ScoreInput> ParseScore(const v1::ScoreRequest& request,
+                                      const ServiceContext& context) {
+  RequestErrors errors;
+  ScoreInput input;
+  input.request_id = ParseRequestId(request.request_id(), &errors);
+  input.work.top = ParseTop(request.top(), "top", &errors);
+  input.work.trace = FromProto(request.trace());
+  input.per_token = request.per_token() || request.has_top();
+  input.routing = ParseRouting(request.routing(), request.unit_id(), context, &errors);
+  ParseItems(request, context, &input, &errors);
+  CheckAnswerSize(input, context, &errors);
+  if (!errors.empty()) return errors.ToStatus();
+  return input;
+}
+
+}  // namespace olmoe::rpc

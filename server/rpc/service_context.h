@@ -1,0 +1,79 @@
+#ifndef OLMOE_SERVER_RPC_SERVICE_CONTEXT_H_
+#define OLMOE_SERVER_RPC_SERVICE_CONTEXT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "server/engine/token_sink.h"
+#include "server/model/model.h"
+#include "server/routing/plan.h"
+
+namespace olmoe::engine {
+class Engine;
+}
+namespace olmoe::routing {
+class CalibrationSet;
+class RoutingController;
+}
+namespace olmoe::text {
+class Tokenizer;
+}
+
+namespace olmoe::rpc {
+
+// The arm id of requests that bring their own policy; no plan may use it.
+inline constexpr std::string_view kInlineArm = "inline";
+
+// How one request ended, for statistics and logs.
+struct RequestOutcome {
+  std::string_view method;  // "Generate", "GenerateStream", "Score", "ScoreStream"
+  std::string request_id;
+  std::string arm_id;       // empty: refused before an arm was found
+  uint64_t generation = 0;
+  std::optional<routing::AssignmentReason> assignment;
+  absl::Status status;
+  // What the engine says about it; null where it was refused before.
+  const engine::Completion* completion = nullptr;
+  double scored_logprob_sum = 0;  // nats, Score only
+};
+
+// How one PatchRouters or UnpatchRouters ended.
+struct SwapOutcome {
+  std::string_view outcome;  // "applied", "unchanged", "conflict", "rejected"
+  absl::Duration swap_duration;
+};
+
+// What the RPCs of both ports share. Pointers are not owned and outlive the
+// services. Constant once serving; what it points to is thread-safe.
+struct ServiceContext {
+  engine::Engine* engine = nullptr;
+  routing::RoutingController* controller = nullptr;
+  const routing::CalibrationSet* calibrations = nullptr;  // of inline policies; null: none
+  const text::Tokenizer* tokenizer = nullptr;            // null: token ids only
+  model::ModelInfo model;
+
+  bool allow_inline_policy = false;
+  uint32_t max_batch_sequences = 0;  // for GetModelInfo
+  std::string server_version;
+  absl::Time start_time;
+
+  size_t max_pending_bytes = size_t{1} << 20;   // of one stream, behind the write under way
+  int max_stream_requests = 32;                 // of one ScoreStream, read and not yet answered
+  int64_t max_response_bytes = int64_t{64} << 20;  // of one Score
+
+  // Called on any thread; must be thread-safe and must not block. May be empty.
+  std::function<void(const RequestOutcome&)> on_request_done;
+  std::function<void(const SwapOutcome&)> on_swap;
+  // Called when an operator drains the server by RPC.
+  std::function<void()> on_drain;
+};
+
+}  // namespace olmoe::rpc
+
+#endif  // OLMOE_SERVER_RPC_SERVICE_CONTEXT_H_

@@ -1,0 +1,36 @@
+#ifndef OLMOE_SERVER_RPC_WORKER_POOL_H_
+#define OLMOE_SERVER_RPC_WORKER_POOL_H_
+
+#include <deque>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+
+namespace olmoe::rpc {
+
+// A few threads for admin calls that wait (a patch that waits for a drain): gRPC's
+// own threads must never block. The destructor finishes what is queued. Thread-safe.
+class WorkerPool {
+ public:
+  explicit WorkerPool(int num_threads);
+  ~WorkerPool();
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
+
+  void Run(std::function<void()> work);
+
+ private:
+  void Loop();
+
+  absl::Mutex mu_;
+  std::deque<std::function<void()>> queue_ ABSL_GUARDED_BY(mu_);
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace olmoe::rpc
+
+#endif  // OLMOE_SERVER_RPC_WORKER_POOL_H_
