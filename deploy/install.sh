@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Installs the Debian packages of deploy/packages.txt that are missing. Needs root
+# or sudo only when something is missing.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+missing=()
+while read -r package; do
+  dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+done < <(grep -v '^#' packages.txt)
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+as_root=()
+[ "$(id -u)" -eq 0 ] || as_root=(sudo)
+echo "installing ${#missing[@]} Debian packages: ${missing[*]}"
+"${as_root[@]}" apt-get update -qq
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

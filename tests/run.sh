@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs every test. A second run rebuilds only
+# what changed.
+#   tests/run.sh           release build, all tests; then the parts without gRPC and
+#                          LibTorch again, by clang under ThreadSanitizer
+#   tests/run.sh release   only the first, tests/run.sh tsan only the second
+#   tests/run.sh asan      all tests under AddressSanitizer and UBSan
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+run_preset() {
+  echo "== $1: build"
+  OLMOE_CMAKE_ARGS="-DOLMOE_WERROR=ON -DOLMOE_E2E_PYTHON=$PWD/build/venv/bin/python" deploy/build.sh "$1"
+  echo "== $1: test"
+  ctest --preset "$1" --no-tests=error
+}
+
+python_tools() {
+  local stamp=build/venv/requirements.sha256
+  local wanted
+  wanted=$(sha256sum tests/e2e/requirements.txt)
+  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return
+  echo "== Python packages of the end-to-end tests"
+  python3 -m venv --clear build/venv
+  build/venv/bin/pip install --quiet --disable-pip-version-check -r tests/e2e/requirements.txt
+  echo "$wanted" >"$stamp"
+}
+
+lint() {
+  command -v npx >/dev/null || { echo "== buf lint: skipped, no npx"; return; }
+  echo "== buf lint"
+  (cd proto && npx --yes @bufbuild/buf@1 lint)
+}
+
+deploy/install.sh
+mkdir -p build
+case "${1:-all}" in
+  all)
+    lint
+    python_tools
+    run_preset tsan
+    run_preset release
+    ;;
+  tsan) run_preset tsan ;;
+  release | asan | dev)
+    python_tools
+    run_preset "$1"
+    ;;
+  *)
+    echo "usage: tests/run.sh [release|tsan|asan|dev]" >&2
+    exit 2
+    ;;
+esac
