@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <numeric>
 #include <utility>
@@ -74,7 +75,9 @@ absl::Status CalibrationBuilder::AddRow(int layer, std::span<const float> logits
 
 void CalibrationBuilder::Merge(const CalibrationBuilder& other) {
   CHECK(shape_ == other.shape_ && trim_top_ == other.trim_top_);
-  for (size_t layer = 0; layer < layers_.size(); ++layer) layers_[layer].Merge(other.layers_[layer]);
+  for (size_t layer = 0; layer < layers_.size(); ++layer) {
+    layers_[layer].Merge(other.layers_[layer]);
+  }
 }
 
 uint64_t CalibrationBuilder::num_tokens() const {
@@ -93,7 +96,8 @@ absl::StatusOr<std::shared_ptr<const Calibration>> CalibrationBuilder::Build(
     }
     tables.emplace(layer, layers_[layer].Table());
   }
-  return Calibration::Create({std::move(calibration_id), std::move(tables), num_tokens(), trim_top_});
+  return Calibration::Create(
+      {std::move(calibration_id), std::move(tables), num_tokens(), trim_top_});
 }
 
 }  // namespace olmoe::routing

@@ -123,6 +123,23 @@ struct CompiledRule {
   std::string calibration_digest() const { return calibration ? calibration->digest() : ""; }
 };
 
+struct CompiledLayer {
+  CompiledRule apply;
+  std::optional<CompiledRule> analyze;
+
+  std::string ApplyText() const {
+    return CanonicalApply(apply.rule.rule, apply.calibration_digest());
+  }
+  std::string Text() const {
+    std::string text = absl::StrCat("apply ", ApplyText());
+    if (analyze) {
+      absl::StrAppend(&text, " analyze ",
+                      CanonicalAnalyze(analyze->rule.rule, analyze->calibration_digest()));
+    }
+    return text;
+  }
+};
+
 absl::StatusOr<CompiledRule> Compile(const RuleSource& source, int layer, const RouterShape& shape,
                                      const CalibrationSet* calibrations) {
   const CalibrationName name = CalibrationOf(*source.rule);
@@ -135,6 +152,19 @@ absl::StatusOr<CompiledRule> Compile(const RuleSource& source, int layer, const 
     return MissingCalibration(source.path, name, absl::StrCat("has no table for layer ", layer));
   }
   return CompiledRule{MakeLayerRule(*source.rule, shape, table), std::move(calibration)};
+}
+
+absl::StatusOr<CompiledLayer> CompileLayer(const LayerSource& source, int layer,
+                                           const RouterShape& shape,
+                                           const CalibrationSet* calibrations) {
+  absl::StatusOr<CompiledRule> apply = Compile(source.apply, layer, shape, calibrations);
+  if (!apply.ok()) return apply.status();
+  CompiledLayer compiled{*std::move(apply), std::nullopt};
+  if (source.analyze.rule == nullptr) return compiled;
+  absl::StatusOr<CompiledRule> analyze = Compile(source.analyze, layer, shape, calibrations);
+  if (!analyze.ok()) return analyze.status();
+  compiled.analyze = *std::move(analyze);
+  return compiled;
 }
 
 }  // namespace
@@ -161,28 +191,22 @@ absl::StatusOr<std::shared_ptr<const RoutingPolicy>> RoutingPolicy::Create(
 
   const Rule native{TopK{static_cast<uint32_t>(shape.default_k)}, WeightMode::kModelDefault};
   const std::string native_text = CanonicalApply(MakeLayerRule(native, shape, nullptr).rule, "");
+  const std::vector<LayerSource> sources = ExpandLayers(spec, native, shape, prefix);
   std::shared_ptr<RoutingPolicy> policy(new RoutingPolicy);
   std::string text = absl::StrCat(CanonicalShape(shape), "\n");
-  const std::vector<LayerSource> sources = ExpandLayers(spec, native, shape, prefix);
   for (int layer = 0; layer < shape.num_layers; ++layer) {
-    const LayerSource& source = sources[static_cast<size_t>(layer)];
-    absl::StatusOr<CompiledRule> apply = Compile(source.apply, layer, shape, calibrations);
-    if (!apply.ok()) return apply.status();
-    const std::string apply_text = CanonicalApply(apply->rule.rule, apply->calibration_digest());
-    absl::StrAppend(&text, "layer ", layer, " apply ", apply_text, "\n");
-    if (apply_text != native_text) ++policy->num_changed_layers_;
-    policy->apply_.push_back(std::move(apply->rule));
-    policy->calibrations_.push_back(std::move(apply->calibration));
-
+    absl::StatusOr<CompiledLayer> compiled =
+        CompileLayer(sources[static_cast<size_t>(layer)], layer, shape, calibrations);
+    if (!compiled.ok()) return compiled.status();
+    absl::StrAppend(&text, "layer ", layer, " ", compiled->Text(), "\n");
+    if (compiled->ApplyText() != native_text) ++policy->num_changed_layers_;
+    policy->apply_.push_back(std::move(compiled->apply.rule));
+    policy->calibrations_.push_back(std::move(compiled->apply.calibration));
     policy->analyze_.emplace_back();
-    if (source.analyze.rule == nullptr) continue;
-    absl::StatusOr<CompiledRule> analyze = Compile(source.analyze, layer, shape, calibrations);
-    if (!analyze.ok()) return analyze.status();
-    absl::StrAppend(&text, "layer ", layer, " analyze ",
-                    CanonicalAnalyze(analyze->rule.rule, analyze->calibration_digest()), "\n");
+    if (!compiled->analyze) continue;
     policy->analyzes_ = true;
-    policy->analyze_.back() = std::move(analyze->rule);
-    policy->calibrations_.push_back(std::move(analyze->calibration));
+    policy->analyze_.back() = std::move(compiled->analyze->rule);
+    policy->calibrations_.push_back(std::move(compiled->analyze->calibration));
   }
   policy->digest_ = Sha256Hex(text);
   policy->spec_ = std::move(spec);
