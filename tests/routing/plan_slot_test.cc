@@ -33,7 +33,8 @@ bool IsWhole(const RoutingPlan& plan) {
   const PlanSpec& spec = plan.spec();
   const std::string generation = absl::StrCat(plan.generation());
   return spec.arms.size() == 1 && plan.arms().size() == 1 &&
-         spec.arms[0].arm_id == "arm-" + generation && plan.arms()[0].arm_id == "arm-" + generation &&
+         spec.arms[0].arm_id == "arm-" + generation &&
+         plan.arms()[0].arm_id == "arm-" + generation &&
          spec.salt == "salt-" + generation &&
          spec.arms[0].policy.policy_id == "p" + generation &&
          spec.note == Sha256Hex(absl::StrCat(spec.arms[0].arm_id, spec.salt));

@@ -74,7 +74,8 @@ TEST(PlanValidationTest, WeightsSumToAnUnsigned32BitNumber) {
 
 TEST(PlanValidationTest, MissingCalibrationIsAFailedPrecondition) {
   const absl::Status status =
-      Create(PlanOf({ArmOf("a", PolicyOf(std::nullopt)), ArmOf("b", PolicyOf(ToRule(Bh(0.1))))}))
+      Create(PlanOf({ArmOf("a", PolicyOf(std::nullopt)),
+                     ArmOf("b", PolicyOf(ToRule(Bh(0.1))))}))
           .status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(status.message(), ::testing::HasSubstr("plan.arms[1].policy.apply.bh.calibration_id"));

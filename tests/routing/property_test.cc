@@ -101,7 +101,9 @@ class Generator {
   bool Chance(double p) { return Uniform(0, 1) < p; }
 
  private:
-  int Below(size_t n) { return static_cast<int>(std::uniform_int_distribution<size_t>(0, n - 1)(random_)); }
+  int Below(size_t n) {
+    return static_cast<int>(std::uniform_int_distribution<size_t>(0, n - 1)(random_));
+  }
   double Uniform(double low, double high) {
     return std::uniform_real_distribution<double>(low, high)(random_);
   }
@@ -116,7 +118,8 @@ class Generator {
       case 4:
         return static_cast<float>(Normal() * 1e37);
       case 5:  // denormal
-        return std::bit_cast<float>(static_cast<uint32_t>(Below(1000)) | (Chance(0.5) ? 1u << 31 : 0u));
+        return std::bit_cast<float>(static_cast<uint32_t>(Below(1000)) |
+                                    (Chance(0.5) ? 1u << 31 : 0u));
       case 6:  // far apart
         return static_cast<float>(Normal() * 60);
       default:
@@ -222,7 +225,8 @@ TEST(PropertyTest, RulesAgreeWithTheReferenceOnRandomRows) {
     const size_t table = generator.NextTable();
     const std::vector<float> logits =
         generator.NextLogits(shape.num_experts, generator.cdf(table));
-    const LayerRule apply = MakeLayerRule(generator.NextRule(shape), shape, &generator.table(table));
+    const LayerRule apply =
+        MakeLayerRule(generator.NextRule(shape), shape, &generator.table(table));
     const LayerRule analyze =
         MakeLayerRule(generator.NextRule(shape), shape, &generator.table(table));
     const auto expected = reference::Decide(logits, apply.rule, generator.cdf(table));

@@ -27,7 +27,8 @@ std::vector<std::string> InvalidFieldsOf(const Rule& rule, int num_experts) {
   return fields;
 }
 
-void ExpectDecision(const Decision& decision, std::span<const uint8_t> order, const json& expected) {
+void ExpectDecision(const Decision& decision, std::span<const uint8_t> order,
+                    const json& expected) {
   const std::vector<uint8_t> prefix = expected.at("order_prefix");
   ASSERT_EQ(decision.k, expected.at("k").get<int>());
   ASSERT_EQ(decision.k, prefix.size());
