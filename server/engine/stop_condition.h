@@ -1,0 +1,81 @@
+// When a generation ends, and which text it has given out by then.
+#ifndef OLMOE_SERVER_ENGINE_STOP_CONDITION_H_
+#define OLMOE_SERVER_ENGINE_STOP_CONDITION_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "server/engine/request.h"
+#include "server/engine/token_sink.h"
+#include "server/text/tokenizer.h"
+
+namespace olmoe::engine {
+
+// Cuts a text that arrives in pieces before the first stop string in it. After each piece: of the
+// stop strings that are complete, the one that begins first counts; of those that begin at the same
+// byte, the longest. Text that may still become a stop string (the longest suffix that is a proper
+// prefix of one) is held back until it is decided.
+//
+//   stops {"\n\n"}:  "a\n" -> "a", holds "\n";  "b" -> "\nb";  "\n\nc" -> "", matched
+//
+// Cost of a piece: (bytes held back + its bytes) * stop strings, with early exits.
+// Thread-compatible.
+class StopStringMatcher {
+ public:
+  // No stop string is empty.
+  explicit StopStringMatcher(std::vector<std::string> stops);
+
+  // Adds a piece of whole characters; returns the text that is decided, in whole characters. Not
+  // called again after a match.
+  std::string Push(std::string_view piece);
+  // What is held back, for a text that ends here; nothing after a match.
+  std::string Flush();
+  // The stop string found; null: none so far.
+  const std::string* matched() const { return matched_; }
+
+ private:
+  // Start of the first match in pending_; sets matched_. npos: none.
+  size_t FindMatch();
+  // Bytes at the end of pending_ that may begin a stop string.
+  size_t HeldBackBytes() const;
+
+  const std::vector<std::string> stops_;
+  const std::string* matched_ = nullptr;  // into stops_
+  std::string pending_;                   // not given out: less than the longest stop string
+};
+
+// Watches the tokens of one generation: end of sequence, stop tokens, stop strings in the text, and
+// the number of tokens. A token that ends the text by its id adds no text. When the generation
+// ends, all text held back is given out, but for a matched stop string and what follows it; should
+// that last text complete a stop string, the stop string counts. Without a tokenizer there is no
+// text. Thread-compatible.
+class StopCondition {
+ public:
+  // `tokenizer` may be null and outlives this.
+  StopCondition(const GenerateWork& work, std::optional<int64_t> eos_token_id,
+                const text::Tokenizer* tokenizer);
+
+  struct Outcome {
+    std::string text;                    // decided now; whole characters
+    std::optional<FinishReason> finish;  // set: this token was the last
+    std::string matched_stop;            // of kStopString
+  };
+  // The next generated token. Not called again once it has said finish.
+  Outcome Add(TokenId token);
+
+ private:
+  std::optional<FinishReason> FinishById(TokenId token) const;
+
+  const std::optional<int64_t> eos_token_id_;  // unset: none, or to be ignored
+  const std::vector<TokenId> stop_token_ids_;
+  int tokens_left_;
+  std::optional<text::StreamingDetokenizer> detokenizer_;
+  StopStringMatcher matcher_;
+};
+
+}  // namespace olmoe::engine
+
+#endif  // OLMOE_SERVER_ENGINE_STOP_CONDITION_H_
