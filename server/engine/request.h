@@ -14,6 +14,9 @@
 
 namespace olmoe::engine {
 
+// Names a request that an engine has accepted. Never 0, never used twice.
+using RequestHandle = uint64_t;
+
 // What of the routing a request wants back.
 struct TraceOptions {
   bool experts = false;
@@ -57,6 +60,19 @@ struct Request {
   routing::Assignment assignment;  // the arm and its policy
   absl::Time deadline = absl::InfiniteFuture();
 };
+
+// Positions of the KV cache that a sequence can need. One less than its tokens: the last token, be
+// it generated or scored, is never an input.
+int KvPositions(const GenerateWork& work);
+int KvPositions(const ScoreWindow& window);
+// Of the largest sequence of the request.
+int MaxKvPositions(const Request& request);
+
+// Tokens of the prompt, or of all windows.
+uint32_t PromptTokens(const Request& request);
+
+// CHECKs everything that this header says about `request`: rpc has validated it.
+void CheckValid(const Request& request, const model::ModelInfo& model);
 
 }  // namespace olmoe::engine
 

@@ -1,0 +1,109 @@
+#include "server/engine/live_request.h"
+
+#include <utility>
+#include <variant>
+
+#include "glog/logging.h"
+
+namespace olmoe::engine {
+namespace {
+
+int NumSequences(const Request& request) {
+  const auto* score = std::get_if<ScoreWork>(&request.work);
+  return score == nullptr ? 1 : static_cast<int>(score->windows.size());
+}
+
+}  // namespace
+
+LiveRequest::LiveRequest(Request request, std::shared_ptr<TokenSink> sink, absl::Time submitted,
+                         const model::ModelInfo& model, const text::Tokenizer* tokenizer)
+    : request_(std::move(request)),
+      sink_(std::move(sink)),
+      submitted_(submitted),
+      prompt_tokens_(PromptTokens(request_)),
+      num_sequences_(NumSequences(request_)) {
+  if (const auto* work = std::get_if<GenerateWork>(&request_.work)) {
+    stop_.emplace(*work, model.eos_token_id, tokenizer);
+  }
+}
+
+const TraceOptions& LiveRequest::trace() const {
+  return std::visit([](const auto& work) -> const TraceOptions& { return work.trace; },
+                    request_.work);
+}
+
+void LiveRequest::TransitionTo(RequestState next) {
+  CHECK(IsLegalTransition(state_, next))
+      << "request " << request_.request_id << ": " << static_cast<int>(state_) << " -> "
+      << static_cast<int>(next);
+  state_ = next;
+}
+
+void LiveRequest::Pause(absl::Time now) {
+  TransitionTo(RequestState::kPaused);
+  paused_since_ = now;
+}
+
+int LiveRequest::NextPositions() const {
+  if (const auto* score = std::get_if<ScoreWork>(&request_.work)) {
+    return KvPositions(score->windows.at(num_started_));
+  }
+  return KvPositions(std::get<GenerateWork>(request_.work));
+}
+
+std::unique_ptr<Sequence> LiveRequest::StartNext(std::vector<model::PageId> pages) {
+  CHECK(has_unstarted());
+  const int index = num_started_++;
+  if (auto* score = std::get_if<ScoreWork>(&request_.work)) {
+    ScoreWindow& window = score->windows[index];
+    return std::make_unique<Sequence>(this, index, std::move(window.tokens), window.first_scored,
+                                      std::move(pages));
+  }
+  auto& work = std::get<GenerateWork>(request_.work);
+  return std::make_unique<Sequence>(this, std::move(work.prompt), work.max_new_tokens,
+                                    std::move(pages));
+}
+
+bool LiveRequest::OnSequenceDone() { return ++num_done_ == num_sequences_; }
+
+bool LiveRequest::OnStepBegin(absl::Time now) {
+  if (first_step_.has_value()) return false;
+  first_step_ = now;
+  return true;
+}
+
+void LiveRequest::OnOutput(absl::Time now) {
+  if (!first_output_.has_value()) first_output_ = now;
+  last_output_ = now;
+}
+
+StopCondition::Outcome LiveRequest::AddToken(TokenId token) {
+  ++completion_tokens_;
+  StopCondition::Outcome outcome = stop_->Add(token);
+  if (outcome.finish.has_value()) {
+    finish_reason_ = *outcome.finish;
+    matched_stop_ = outcome.matched_stop;
+  }
+  return outcome;
+}
+
+Completion LiveRequest::MakeCompletion(absl::Status status, absl::Time now) const {
+  Completion completion;
+  completion.status = std::move(status);
+  completion.finish_reason = finish_reason_;
+  completion.matched_stop = matched_stop_;
+  completion.prompt_tokens = prompt_tokens_;
+  completion.completion_tokens = completion_tokens_;
+  completion.expert_activations = expert_activations_;
+  RequestTiming& timing = completion.timing;
+  timing.total = now - submitted_;
+  if (first_step_.has_value()) timing.queue = *first_step_ - submitted_;
+  if (first_output_.has_value()) {
+    timing.prefill = *first_output_ - *first_step_;
+    timing.time_to_first_token = *first_output_ - submitted_;
+    timing.decode = last_output_ - *first_output_;
+  }
+  return completion;
+}
+
+}  // namespace olmoe::engine

@@ -1,0 +1,101 @@
+#ifndef OLMOE_SERVER_ENGINE_LIVE_REQUEST_H_
+#define OLMOE_SERVER_ENGINE_LIVE_REQUEST_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "server/engine/request.h"
+#include "server/engine/request_state.h"
+#include "server/engine/sequence.h"
+#include "server/engine/stop_condition.h"
+#include "server/engine/token_sink.h"
+#include "server/model/model.h"
+#include "server/text/tokenizer.h"
+
+namespace olmoe::engine {
+
+// An accepted request: its state, its sequences still to be started, and what it will report at its
+// end. Made on the thread that submits it and handed over once; from then on engine thread only.
+class LiveRequest {
+ public:
+  // `tokenizer` may be null and outlives this.
+  LiveRequest(Request request, std::shared_ptr<TokenSink> sink, absl::Time submitted,
+              const model::ModelInfo& model, const text::Tokenizer* tokenizer);
+  LiveRequest(const LiveRequest&) = delete;
+  LiveRequest& operator=(const LiveRequest&) = delete;
+
+  RequestHandle handle() const { return handle_; }
+  void set_handle(RequestHandle handle) { handle_ = handle; }
+  const Request& request() const { return request_; }
+  const TraceOptions& trace() const;
+  const std::shared_ptr<TokenSink>& sink() const { return sink_; }
+  absl::Time submitted() const { return submitted_; }
+  uint32_t prompt_tokens() const { return prompt_tokens_; }
+  uint32_t completion_tokens() const { return completion_tokens_; }
+
+  RequestState state() const { return state_; }
+  // CHECKs that the transition is legal.
+  void TransitionTo(RequestState next);
+  // kRunning -> kPaused.
+  void Pause(absl::Time now);
+  // When it became kPaused.
+  absl::Time paused_since() const { return paused_since_; }
+
+  // A generation is one sequence, a score request one per window. They are started in order.
+  bool has_unstarted() const { return num_started_ < num_sequences_; }
+  // KV positions that the next sequence can need.
+  int NextPositions() const;
+  // Makes the next sequence; its tokens leave the request.
+  std::unique_ptr<Sequence> StartNext(std::vector<model::PageId> pages);
+  // True: that was the last one.
+  bool OnSequenceDone();
+
+  // The step that computes rows of it begins. True: the first one.
+  bool OnStepBegin(absl::Time now);
+  // It has run this many (token, layer, expert) triples more.
+  void AddActivations(uint64_t activations) { expert_activations_ += activations; }
+  // It has produced a token or a window of scores.
+  void OnOutput(absl::Time now);
+  // The next token of a generation. The outcome's finish is kept for the completion.
+  StopCondition::Outcome AddToken(TokenId token);
+
+  // How it ends, once that is known; its sequences stay until the engine has taken them away.
+  void SetOutcome(absl::Status status) { outcome_ = std::move(status); }
+  bool has_outcome() const { return outcome_.has_value(); }
+  const absl::Status& outcome() const { return outcome_.value(); }
+  Completion MakeCompletion(absl::Status status, absl::Time now) const;
+
+ private:
+  // Constant after hand-over.
+  Request request_;  // but for the tokens, which StartNext takes
+  RequestHandle handle_ = 0;
+  const std::shared_ptr<TokenSink> sink_;
+  const absl::Time submitted_;
+  const uint32_t prompt_tokens_;
+  const int num_sequences_;
+
+  // Engine thread only.
+  RequestState state_ = RequestState::kQueued;
+  absl::Time paused_since_ = absl::InfiniteFuture();
+  int num_started_ = 0;
+  int num_done_ = 0;
+  std::optional<StopCondition> stop_;  // of a generation
+  uint32_t completion_tokens_ = 0;
+  uint64_t expert_activations_ = 0;
+  FinishReason finish_reason_ = FinishReason::kLength;
+  std::string matched_stop_;
+  std::optional<absl::Time> first_step_;
+  std::optional<absl::Time> first_output_;
+  absl::Time last_output_;  // with first_output_
+  std::optional<absl::Status> outcome_;
+};
+
+}  // namespace olmoe::engine
+
+#endif  // OLMOE_SERVER_ENGINE_LIVE_REQUEST_H_

@@ -1,0 +1,91 @@
+#include "server/engine/sequence.h"
+
+#include <algorithm>
+#include <span>
+#include <utility>
+
+#include "glog/logging.h"
+#include "server/engine/live_request.h"
+
+namespace olmoe::engine {
+namespace {
+
+// The token after each input row from `first_scored` on; kNoTarget before.
+std::vector<TokenId> Targets(std::span<const TokenId> tokens, int first_scored) {
+  std::vector<TokenId> targets(tokens.begin() + 1, tokens.end());
+  std::fill_n(targets.begin(), first_scored - 1, model::kNoTarget);
+  return targets;
+}
+
+}  // namespace
+
+Sequence::Sequence(LiveRequest* request, std::vector<TokenId> prompt, int max_new_tokens,
+                   std::vector<model::PageId> pages)
+    : request_(request),
+      pages_(std::move(pages)),
+      prompt_rows_(static_cast<int>(prompt.size())),
+      inputs_(std::move(prompt)) {
+  inputs_.reserve(inputs_.size() + static_cast<size_t>(max_new_tokens));
+}
+
+Sequence::Sequence(LiveRequest* request, int index, std::vector<TokenId> tokens, int first_scored,
+                   std::vector<model::PageId> pages)
+    : request_(request),
+      pages_(std::move(pages)),
+      prompt_rows_(0),
+      inputs_(std::move(tokens)),
+      targets_(Targets(inputs_, first_scored)) {
+  inputs_.pop_back();
+  scores_.window = index;
+}
+
+Phase Sequence::phase() const {
+  if (is_window()) return Phase::kScore;
+  return num_computed_ < prompt_rows_ ? Phase::kPrefill : Phase::kDecode;
+}
+
+model::Chunk Sequence::NextChunk(int num_rows) const {
+  CHECK(num_rows >= 1 && num_rows <= num_pending());
+  const Request& request = request_->request();
+  model::Chunk chunk;
+  chunk.tokens = std::span(inputs_).subspan(num_computed_, num_rows);
+  chunk.first_position = num_computed_;
+  chunk.pages = pages_;
+  chunk.policy = request.assignment.policy.get();
+  chunk.router_logits = request_->trace().logits;
+  if (is_window()) {
+    const auto targets = std::span(targets_).subspan(num_computed_, num_rows);
+    if (targets.back() != model::kNoTarget) {
+      chunk.score = {.targets = targets, .top = std::get<ScoreWork>(request.work).top};
+    }
+  } else if (num_rows == num_pending()) {
+    const auto& work = std::get<GenerateWork>(request.work);
+    chunk.sample = {.params = work.sampling,
+                    .history = inputs_,
+                    .position = static_cast<int>(inputs_.size()),
+                    .logprob = work.logprobs,
+                    .top = work.top_logprobs};
+  }
+  return chunk;
+}
+
+void Sequence::Advance(int num_rows) {
+  CHECK_LE(num_rows, num_pending());
+  num_computed_ += num_rows;
+}
+
+void Sequence::Append(TokenId token) {
+  CHECK_LT(inputs_.size(), inputs_.capacity());
+  inputs_.push_back(token);
+}
+
+void Sequence::AddScores(std::vector<model::ScoredRow> rows, int first_position) {
+  for (model::ScoredRow& row : rows) {
+    scores_.tokens.push_back({.token = targets_.at(first_position + row.row),
+                              .logprob = row.logprob,
+                              .rank = row.rank,
+                              .top = std::move(row.top)});
+  }
+}
+
+}  // namespace olmoe::engine
