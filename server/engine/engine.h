@@ -3,16 +3,24 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "server/engine/live_request.h"
+#include "server/engine/queue_rate.h"
 #include "server/engine/request.h"
+#include "server/engine/scheduler.h"
+#include "server/engine/step_observer.h"
 #include "server/engine/token_sink.h"
 #include "server/model/model.h"
-#include "server/routing/record.h"
 
 namespace olmoe::text {
 class Tokenizer;
@@ -22,26 +30,14 @@ namespace olmoe::engine {
 
 struct EngineOptions {
   int max_batch_sequences = 64;  // sequences that hold a slot
-  int max_batch_tokens = 512;    // rows of one step
+  int max_batch_tokens = 512;    // rows of one step; >= max_batch_sequences
   int max_queue = 256;           // requests waiting for their first slot
   // A paused request (Flow::kPause) is cancelled after this long.
   absl::Duration slow_reader_timeout = absl::Seconds(30);
+  // The clock of every deadline and duration; thread-safe. An idle engine looks at it when it is
+  // called or when, by the last look, the next deadline is due.
   std::function<absl::Time()> now = absl::Now;
 };
-
-// One row range of a finished step, for statistics: rows
-// [first_row, first_row + num_rows) of the record belong to this arm and phase.
-enum class Phase { kPrefill, kDecode, kScore };
-struct StepRows {
-  const routing::Assignment* assignment;
-  Phase phase;
-  int first_row;
-  int num_rows;
-};
-// Called on the engine thread after every step; must not block.
-using StepObserver = std::function<void(const std::vector<StepRows>& rows,
-                                        const routing::RoutingRecord& record,
-                                        absl::Duration step_time)>;
 
 // A consistent view of the engine's counters.
 struct EngineStatus {
@@ -62,42 +58,129 @@ struct EngineStatus {
   std::vector<RunningRequest> requests;  // running and queued
 };
 
-using RequestHandle = uint64_t;
-
-// Runs many requests on one model: a bounded queue, then one loop of
-// NextBatch -> Model::Step -> Record -> Deliver on a thread of its own, the only
-// one that touches the model. Requests of different policies share steps. KV pages
-// for all that a sequence can need are reserved before its first row, so nothing
-// is ever preempted.
-// Thread-safe.
+// Runs many requests on one model: a bounded queue, then one loop of NextStep -> Model::Step ->
+// Observe -> Deliver on a thread of its own, the only one that touches the model. Requests of
+// different policies share steps; scheduler.h says which rows a step takes. KV pages for all that a
+// sequence can need are reserved before its first row, so nothing is ever preempted.
+//
+// Other threads leave mail (new requests, cancellations, resumptions) under the one mutex; the
+// engine thread takes all of it before each step, and sleeps on that mutex while it has nothing to
+// compute. Sinks are called from the engine thread without the mutex, so a sink may call Submit,
+// Cancel, Resume and Status, but neither Drain nor the destructor, which wait for the engine
+// thread. Thread-safe.
 class Engine {
  public:
   // `model` and `tokenizer` (may be null: then no text) outlive the engine.
   static std::unique_ptr<Engine> Create(EngineOptions options, model::Model* model,
                                         const text::Tokenizer* tokenizer,
                                         StepObserver observer = nullptr);
-  // Cancels everything, delivers the OnDone of every request, joins the thread.
+  // Cancels everything (UNAVAILABLE), delivers the OnDone of every request, joins the thread.
   ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
 
-  // Queues a validated request. Errors, after which `sink` is never called:
-  // RESOURCE_EXHAUSTED with RetryInfo when the queue is full or the request needs
-  // more KV pages than there are; UNAVAILABLE with RetryInfo while draining;
-  // DEADLINE_EXCEEDED when the deadline has passed.
+  // Queues a validated request. Errors, after which `sink` is never called: RESOURCE_EXHAUSTED with
+  // RetryInfo (queue_rate.h) when the queue is full, and with ErrorInfo KV_CAPACITY when a sequence
+  // needs more KV pages than there are: waiting would not help that one; UNAVAILABLE with RetryInfo
+  // (what is left of the grace period) while draining; DEADLINE_EXCEEDED when the deadline has
+  // passed. Callbacks may come before Submit returns.
   absl::StatusOr<RequestHandle> Submit(Request request, std::shared_ptr<TokenSink> sink);
 
-  // The request computes at most the step that is running; then its slot and
-  // pages are free and OnDone(status) follows. Unknown or finished handles are
-  // ignored.
+  // The request computes at most the step that is running; then its slot and pages are free and
+  // OnDone(status) follows, unless that step was its last. `status` is not OK. Unknown or finished
+  // handles are ignored; of several cancellations the first counts.
   void Cancel(RequestHandle handle, absl::Status status);
 
-  // Goes on with a paused request. Harmless for others.
+  // Goes on with a paused request. Harmless for others. A Resume that comes after the callback
+  // began whose kPause it answers is never lost.
   void Resume(RequestHandle handle);
 
-  // Refuses new requests from now on, waits until the accepted ones are finished,
-  // and cancels those left at the deadline. Returns how many were cancelled.
+  // Refuses new requests from now on, waits until the accepted ones are finished, and cancels those
+  // left at the deadline (UNAVAILABLE). Returns how many were cancelled.
   int Drain(absl::Time deadline);
 
   EngineStatus Status() const;
+
+ private:
+  // What other threads want of the engine thread.
+  struct Mail {
+    struct Cancellation {
+      RequestHandle handle;
+      absl::Status status;
+    };
+    std::vector<std::unique_ptr<LiveRequest>> submitted;
+    std::vector<Cancellation> cancelled;
+    std::vector<RequestHandle> resumed;
+    bool cancel_all = false;
+    bool stop = false;
+    bool empty() const;
+  };
+  // What Status tells about a request.
+  struct Tracked {
+    EngineStatus::RunningRequest request;  // but for the age
+    absl::Time submitted;
+    bool queued = true;
+  };
+
+  Engine(EngineOptions options, model::Model* model, const text::Tokenizer* tokenizer,
+         StepObserver observer);
+
+  // engine.cc: any thread.
+  absl::Status CheckFits(const Request& request) const;
+  absl::Status Refusal(absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  RequestHandle Track(const LiveRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void LeaveQueue(Tracked* tracked, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool HasMail() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !mail_.empty(); }
+  bool AllDone() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return num_undone_ == 0; }
+
+  // engine_loop.cc: engine thread only.
+  void Run();
+  // Waits until there is mail, at the longest until `wake_at`.
+  Mail TakeMail(absl::Time wake_at);
+  void HandleMail(Mail mail);
+  void EndExpired();
+  absl::Time NextDue() const;
+  void RunStep();
+  void BeginStep(absl::Time now);
+  void Observe(absl::Duration step_time);
+  void Deliver(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now);
+  void DeliverToken(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now);
+  void DeliverScores(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now);
+  void ObeyFlow(LiveRequest* request, Flow flow, absl::Time now);
+  void PublishProgress();
+  // The request ends when the chunks of this step are delivered.
+  void SetOutcome(LiveRequest* request, absl::Status status);
+  void EndRequestsWithOutcome();
+  void EndAll(const absl::Status& status);
+  void End(RequestHandle handle, absl::Status status);
+
+  // Constant after construction.
+  const EngineOptions options_;
+  model::Model* const model_;
+  const text::Tokenizer* const tokenizer_;
+  const StepObserver observer_;
+
+  mutable absl::Mutex mu_;
+  Mail mail_ ABSL_GUARDED_BY(mu_);
+  RequestHandle next_handle_ ABSL_GUARDED_BY(mu_) = 1;
+  std::map<RequestHandle, Tracked> tracked_ ABSL_GUARDED_BY(mu_);  // accepted, not ended
+  int num_queued_ ABSL_GUARDED_BY(mu_) = 0;                        // of tracked_
+  int num_undone_ ABSL_GUARDED_BY(mu_) = 0;  // accepted, OnDone has not returned
+  int num_used_pages_ ABSL_GUARDED_BY(mu_) = 0;
+  QueueRate queue_rate_ ABSL_GUARDED_BY(mu_);
+  bool draining_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Time drain_deadline_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
+  int num_cut_off_ ABSL_GUARDED_BY(mu_) = 0;  // cancelled at the drain deadline
+
+  // Engine thread only.
+  Scheduler scheduler_;
+  std::map<RequestHandle, std::unique_ptr<LiveRequest>> live_;  // in order of arrival
+  ScheduledStep step_;
+  model::StepOutput output_;
+  std::vector<StepRows> step_rows_;
+  std::vector<LiveRequest*> with_outcome_;
+
+  std::thread thread_;  // last: it uses everything above
 };
 
 }  // namespace olmoe::engine

@@ -1,0 +1,247 @@
+// The engine thread. What other threads call is engine.cc.
+#include <pthread.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "glog/logging.h"
+#include "server/engine/engine.h"
+#include "server/engine/trace.h"
+
+namespace olmoe::engine {
+namespace {
+
+TracedRows RowsOf(const ScheduledChunk& chunk) {
+  return {.first_position = chunk.first_position,
+          .first_row = chunk.first_row,
+          .num_rows = chunk.num_rows};
+}
+
+}  // namespace
+
+void Engine::Run() {
+  pthread_setname_np(pthread_self(), "engine");
+  absl::Time wake_at = absl::InfiniteFuture();
+  while (true) {
+    Mail mail = TakeMail(wake_at);
+    const bool stop = mail.stop;
+    HandleMail(std::move(mail));
+    if (stop) break;
+    EndExpired();
+    scheduler_.NextStep(&step_);
+    const bool idle = step_.chunks.empty();
+    if (!idle) RunStep();
+    wake_at = idle ? NextDue() : absl::InfinitePast();
+  }
+  EndAll(absl::UnavailableError("the server is shutting down"));
+}
+
+Engine::Mail Engine::TakeMail(absl::Time wake_at) {
+  const absl::Duration patience =
+      wake_at == absl::InfinitePast() ? absl::ZeroDuration() : wake_at - options_.now();
+  absl::MutexLock lock(&mu_);
+  mu_.AwaitWithTimeout(absl::Condition(this, &Engine::HasMail), patience);
+  return std::exchange(mail_, Mail{});
+}
+
+void Engine::HandleMail(Mail mail) {
+  for (std::unique_ptr<LiveRequest>& submitted : mail.submitted) {
+    LiveRequest* const request = submitted.get();
+    live_.emplace(request->handle(), std::move(submitted));
+    scheduler_.Add(request);
+  }
+  for (RequestHandle handle : mail.resumed) {
+    const auto found = live_.find(handle);
+    if (found == live_.end() || found->second->state() != RequestState::kPaused) continue;
+    found->second->TransitionTo(RequestState::kRunning);
+  }
+  for (Mail::Cancellation& cancellation : mail.cancelled) {
+    End(cancellation.handle, std::move(cancellation.status));
+  }
+  if (mail.cancel_all) {
+    {
+      absl::MutexLock lock(&mu_);
+      num_cut_off_ += static_cast<int>(live_.size());
+    }
+    EndAll(absl::UnavailableError("the server shut down before the request was finished"));
+  }
+}
+
+void Engine::EndExpired() {
+  const absl::Time now = options_.now();
+  std::vector<std::pair<RequestHandle, absl::Status>> expired;
+  for (const auto& [handle, request] : live_) {
+    if (request->request().deadline <= now) {
+      expired.emplace_back(handle, absl::DeadlineExceededError(absl::StrCat(
+                                       "the deadline passed after ",
+                                       request->completion_tokens(), " tokens")));
+    } else if (request->state() == RequestState::kPaused &&
+               request->paused_since() + options_.slow_reader_timeout <= now) {
+      expired.emplace_back(handle, absl::ResourceExhaustedError(absl::StrCat(
+                                       "the reader was behind for ",
+                                       absl::FormatDuration(options_.slow_reader_timeout))));
+    }
+  }
+  for (auto& [handle, status] : expired) End(handle, std::move(status));
+}
+
+absl::Time Engine::NextDue() const {
+  absl::Time due = absl::InfiniteFuture();
+  for (const auto& [handle, request] : live_) {
+    due = std::min(due, request->request().deadline);
+    if (request->state() != RequestState::kPaused) continue;
+    due = std::min(due, request->paused_since() + options_.slow_reader_timeout);
+  }
+  return due;
+}
+
+void Engine::RunStep() {
+  const absl::Time begin = options_.now();
+  BeginStep(begin);
+  const absl::Status status = model_->Step(step_.batch, &output_);
+  const absl::Time end = options_.now();
+  for (const ScheduledChunk& chunk : step_.chunks) {
+    chunk.sequence->Advance(chunk.num_rows);
+    if (!status.ok()) SetOutcome(chunk.request, status);
+  }
+  if (status.ok()) {
+    CHECK_EQ(output_.chunks.size(), step_.chunks.size());
+    CHECK_EQ(output_.routing.num_rows(), step_.num_rows);
+    Observe(end - begin);
+    for (size_t i = 0; i < step_.chunks.size(); ++i) {
+      Deliver(step_.chunks[i], std::move(output_.chunks[i]), end);
+    }
+    PublishProgress();
+  }
+  EndRequestsWithOutcome();
+}
+
+void Engine::BeginStep(absl::Time now) {
+  absl::MutexLock lock(&mu_);
+  for (const ScheduledChunk& chunk : step_.chunks) {
+    if (!chunk.request->OnStepBegin(now)) continue;
+    LeaveQueue(&tracked_.at(chunk.request->handle()), now);
+  }
+  num_used_pages_ = scheduler_.pages().used();
+}
+
+void Engine::LeaveQueue(Tracked* tracked, absl::Time now) {
+  CHECK(tracked->queued);
+  tracked->queued = false;
+  --num_queued_;
+  queue_rate_.OnDeparture(now);
+}
+
+void Engine::Observe(absl::Duration step_time) {
+  if (observer_ == nullptr) return;
+  step_rows_.clear();
+  for (const ScheduledChunk& chunk : step_.chunks) {
+    step_rows_.push_back({.assignment = &chunk.request->request().assignment,
+                          .phase = chunk.phase,
+                          .first_row = chunk.first_row,
+                          .num_rows = chunk.num_rows});
+  }
+  observer_(step_rows_, output_.routing, step_time);
+}
+
+void Engine::Deliver(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now) {
+  chunk.request->AddActivations(ExpertActivations(RowsOf(chunk), output_.routing));
+  if (chunk.request->has_outcome()) return;  // another window of it has failed
+  if (!output.status.ok()) {
+    SetOutcome(chunk.request, std::move(output.status));
+  } else if (chunk.phase == Phase::kScore) {
+    DeliverScores(chunk, std::move(output), now);
+  } else {
+    DeliverToken(chunk, std::move(output), now);
+  }
+}
+
+void Engine::DeliverToken(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now) {
+  LiveRequest* const request = chunk.request;
+  GenerateDelta delta;
+  delta.trace = TraceRows(request->trace(), RowsOf(chunk), output_.routing, output.router_logits);
+  if (chunk.sequence->num_pending() == 0) {
+    model::SampledToken& sampled = output.sampled.value();
+    const bool logprobs = std::get<GenerateWork>(request->request().work).logprobs;
+    chunk.sequence->Append(sampled.token);
+    StopCondition::Outcome outcome = request->AddToken(sampled.token);
+    request->OnOutput(now);
+    delta.text = std::move(outcome.text);
+    delta.tokens.push_back(
+        {.token = sampled.token,
+         .logprob = logprobs ? std::optional(sampled.logprob) : std::nullopt,
+         .top = std::move(sampled.top)});
+    if (outcome.finish.has_value()) SetOutcome(request, absl::OkStatus());
+  }
+  if (delta.tokens.empty() && delta.trace.num_positions == 0) return;
+  ObeyFlow(request, request->sink()->OnTokens(std::move(delta)), now);
+}
+
+void Engine::DeliverScores(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now) {
+  LiveRequest* const request = chunk.request;
+  Sequence* const window = chunk.sequence;
+  window->AddScores(std::move(output.scored), chunk.first_position);
+  window->scores().trace.Append(
+      TraceRows(request->trace(), RowsOf(chunk), output_.routing, output.router_logits));
+  if (window->num_pending() > 0) return;
+  request->OnOutput(now);
+  WindowScores scores = std::move(window->scores());
+  scheduler_.Release(window);
+  if (request->OnSequenceDone()) SetOutcome(request, absl::OkStatus());
+  ObeyFlow(request, request->sink()->OnScores(std::move(scores)), now);
+}
+
+void Engine::ObeyFlow(LiveRequest* request, Flow flow, absl::Time now) {
+  // Several windows may end in one step: the pause begins with the first that asked for it.
+  if (flow == Flow::kPause && request->state() == RequestState::kRunning) request->Pause(now);
+}
+
+void Engine::PublishProgress() {
+  absl::MutexLock lock(&mu_);
+  for (const ScheduledChunk& chunk : step_.chunks) {
+    tracked_.at(chunk.request->handle()).request.completion_tokens =
+        chunk.request->completion_tokens();
+  }
+  num_used_pages_ = scheduler_.pages().used();
+}
+
+void Engine::SetOutcome(LiveRequest* request, absl::Status status) {
+  if (request->has_outcome()) return;
+  request->SetOutcome(std::move(status));
+  with_outcome_.push_back(request);
+}
+
+void Engine::EndRequestsWithOutcome() {
+  for (LiveRequest* request : with_outcome_) End(request->handle(), request->outcome());
+  with_outcome_.clear();
+}
+
+void Engine::EndAll(const absl::Status& status) {
+  while (!live_.empty()) End(live_.begin()->first, status);
+}
+
+void Engine::End(RequestHandle handle, absl::Status status) {
+  auto node = live_.extract(handle);
+  if (node.empty()) return;
+  std::unique_ptr<LiveRequest> request = std::move(node.mapped());
+  request->TransitionTo(RequestState::kEnded);
+  scheduler_.Remove(request.get());
+  const Completion completion = request->MakeCompletion(std::move(status), options_.now());
+  std::shared_ptr<TokenSink> sink = request->sink();
+  // Whoever hears of the end finds the plan unpinned, the pages free and the status without it.
+  request.reset();
+  {
+    absl::MutexLock lock(&mu_);
+    const auto tracked = tracked_.find(handle);
+    if (tracked->second.queued) LeaveQueue(&tracked->second, options_.now());
+    tracked_.erase(tracked);
+    num_used_pages_ = scheduler_.pages().used();
+  }
+  sink->OnDone(completion);
+  sink.reset();
+  absl::MutexLock lock(&mu_);
+  --num_undone_;
+}
+
+}  // namespace olmoe::engine

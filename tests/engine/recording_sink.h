@@ -1,0 +1,57 @@
+#ifndef OLMOE_TESTS_ENGINE_RECORDING_SINK_H_
+#define OLMOE_TESTS_ENGINE_RECORDING_SINK_H_
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "server/engine/token_sink.h"
+
+namespace olmoe::engine {
+
+// Everything that a request has been told, deltas put together.
+struct Reply {
+  std::string text;
+  std::vector<GeneratedToken> tokens;
+  RoutingTrace trace;                   // of a generation
+  std::map<int, WindowScores> windows;  // by index
+  Completion completion;
+  bool done = false;
+
+  std::vector<TokenId> token_ids() const;
+};
+
+// One line that differs if two replies differ in any bit that has to be the same in every run: all
+// but the timing.
+std::string Fingerprint(const Reply& reply);
+
+// Collects a reply. A callback after OnDone, a second OnDone or a window told twice fails the test.
+// Thread-safe; the knobs are set before the sink is submitted.
+class RecordingSink : public TokenSink {
+ public:
+  // What OnTokens and OnScores answer, given what has come so far; null: kContinue.
+  std::function<Flow(const Reply&)> flow;
+  // Called first in OnDone.
+  std::function<void()> on_done;
+
+  Flow OnTokens(GenerateDelta delta) override;
+  Flow OnScores(WindowScores scores) override;
+  void OnDone(const Completion& completion) override;
+
+  // Waits until this many tokens have come.
+  void AwaitTokens(int num_tokens);
+  // Waits for OnDone; the whole reply.
+  Reply AwaitDone();
+  Reply so_far() const;
+
+ private:
+  mutable absl::Mutex mu_;
+  Reply reply_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace olmoe::engine
+
+#endif  // OLMOE_TESTS_ENGINE_RECORDING_SINK_H_
