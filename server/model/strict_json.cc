@@ -3,6 +3,31 @@
 #include "absl/strings/str_cat.h"
 
 namespace olmoe::model {
+namespace {
+
+// The lexer holds a token, and the message about it, several times over.
+constexpr size_t kMaxTokenBytes = 1 << 20;
+
+// Where a string, or a run of text outside of strings without any of []{}:, and white
+// space, is longer than kMaxTokenBytes; npos where none is. Needs no valid JSON.
+size_t FindLongToken(std::string_view text) {
+  size_t start = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (i - start > kMaxTokenBytes) return start;
+    if (in_string && text[i] == '\\') {
+      ++i;
+    } else if (text[i] == '"') {
+      in_string = !in_string;
+      start = i;
+    } else if (!in_string && std::string_view(" \t\r\n[]{}:,").find(text[i]) != text.npos) {
+      start = i;
+    }
+  }
+  return std::string_view::npos;
+}
+
+}  // namespace
 
 bool StrictJsonHandler::Fail(std::string_view what) {
   if (error_.empty()) {
@@ -59,6 +84,11 @@ absl::Status ParseStrictJson(std::string_view text, StrictJsonHandler* handler) 
   const size_t nul = text.find('\0');
   if (nul != text.npos) {
     return absl::InvalidArgumentError(absl::StrCat("not JSON at byte ", nul, ": NUL"));
+  }
+  const size_t long_token = FindLongToken(text);
+  if (long_token != text.npos) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("more than ", kMaxTokenBytes, " bytes without a break at byte ", long_token));
   }
   nlohmann::json_sax<nlohmann::json>* events = handler;
   if (nlohmann::json::sax_parse(text, events)) return absl::OkStatus();

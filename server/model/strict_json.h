@@ -80,7 +80,8 @@ class StrictJsonHandler : public nlohmann::json_sax<nlohmann::json> {
 };
 
 // Runs `handler` over the whole text. INVALID_ARGUMENT with the handler's error, or
-// with the place where the text stops being JSON.
+// with the place where the text stops being JSON, or where one string or number is longer
+// than 1 MiB. Takes little memory beside that of the handler.
 absl::Status ParseStrictJson(std::string_view text, StrictJsonHandler* handler);
 
 }  // namespace olmoe::model

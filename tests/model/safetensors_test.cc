@@ -214,6 +214,8 @@ TEST(SafetensorsHeaderTest, HostileHeadersAreRefused) {
       {R"({"__metadata__":{"a":"1","a":"2"}})", "__metadata__: duplicate key a"},
       {R"({"__metadata__":{},"__metadata__":{}})", "duplicate tensor __metadata__"},
       {"{\"\xc3\x28\":{}}", "not JSON"},
+      {"{\"" + std::string(2'000'000, 'n') + "\":{}}", "without a break at byte 1"},
+      {R"({"a":{"shape":[)" + std::string(2'000'000, '1') + "]}}", "without a break at byte 14"},
       {std::string(1'000'000, '['), "array"},
       {R"({"a":)" + std::string(1'000'000, '{'), "not JSON"},
       {R"({"a":{"shape":)" + std::string(1'000'000, '['), "tensor a: nested deeper"},
