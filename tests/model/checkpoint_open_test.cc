@@ -29,7 +29,11 @@ constexpr char kIndex[] = "model.safetensors.index.json";
 
 class CheckpointOpenTest : public ::testing::Test {
  protected:
+  // In place of what the folder held.
   void Write(const testing::SyntheticCheckpointOptions& options) {
+    for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) {
+      std::filesystem::remove(entry.path());
+    }
     ASSERT_TRUE(testing::WriteSyntheticCheckpoint(folder_.path(), options).ok());
   }
 

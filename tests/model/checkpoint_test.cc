@@ -363,6 +363,16 @@ TEST(SyntheticCheckpointTest, WeightsAreNormalWithTheScaleOfTheirRole) {
   }
 }
 
+TEST(SyntheticCheckpointTest, ACheckpointIsNotOverwritten) {
+  TempFolder folder;
+  MakeCheckpoint(folder, {});
+  const std::string before = FileBytes(folder.path(), "model.safetensors");
+  const absl::Status status =
+      WriteSyntheticCheckpoint(folder.path(), {.seed = 2, .num_shards = 2});
+  EXPECT_EQ(status.code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(FileBytes(folder.path(), "model.safetensors"), before);
+}
+
 TEST(SyntheticCheckpointTest, AnUnwritableFolderIsAnError) {
   TempFolder folder;
   const std::string file = folder.Write("file", "");

@@ -35,6 +35,7 @@ using model::OlmoeConfig;
 using model::TensorSpec;
 
 constexpr size_t kBlockBytes = 4 << 20;
+constexpr char kIndexFile[] = "model.safetensors.index.json";
 
 absl::Status ErrnoAt(const std::string& path, const char* what) {
   const int error = errno;
@@ -103,14 +104,13 @@ class CheckpointWriter {
       : folder_(folder), options_(options) {}
 
   absl::Status Write() {
-    std::error_code error;
-    std::filesystem::create_directories(folder_, error);
-    if (error) return absl::InternalError(absl::StrCat(folder_, ": ", error.message()));
+    absl::Status status = MakeFolder();
+    if (!status.ok()) return status;
     PlaceTensors();
-    absl::Status status = CreateShards();
+    status = CreateShards();
     if (status.ok()) status = WriteTensors();
     if (status.ok() && shards_.size() > 1) {
-      status = WriteText("model.safetensors.index.json", IndexJson());
+      status = WriteText(kIndexFile, IndexJson());
     }
     if (status.ok()) status = CopyTokenizer();
     if (status.ok()) {
@@ -120,6 +120,20 @@ class CheckpointWriter {
   }
 
  private:
+  // Nothing is overwritten, and no file of another checkpoint stays beside the new ones.
+  absl::Status MakeFolder() const {
+    std::error_code error;
+    std::filesystem::create_directories(folder_, error);
+    if (error) return absl::InternalError(absl::StrCat(folder_, ": ", error.message()));
+    for (const char* name : {"config.json", "model.safetensors", kIndexFile}) {
+      const std::string path = PathIn(folder_, name);
+      if (std::filesystem::exists(path, error)) {
+        return absl::AlreadyExistsError(absl::StrCat(path, ": exists; remove it first"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
   // Cuts the layout, in the model's order, into shards.
   void PlaceTensors() {
     std::vector<TensorSpec> layout = model::CheckpointLayout(options_.config);

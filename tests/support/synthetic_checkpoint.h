@@ -39,9 +39,10 @@ struct SyntheticCheckpointOptions {
 };
 
 // Writes config.json, model.safetensors (or shards and their index, as the hub names
-// them) into `folder`, which is made where it does not exist. Activations keep their size
-// through the layers, router logits have a standard deviation of about 1.25, logits one
-// of about 2.5. Takes a few MiB of memory a thread. Errors name the file.
+// them) into `folder`, which is made where it does not exist and must not hold a
+// checkpoint. Through 16 layers the residual stream grows from 1 to about 2.3 (root mean
+// square), router logits have a standard deviation of about 1.25, logits one of about
+// 2.5. Takes a few MiB of memory a thread. Errors name the file.
 absl::Status WriteSyntheticCheckpoint(const std::string& folder,
                                       const SyntheticCheckpointOptions& options);
 
