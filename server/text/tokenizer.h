@@ -34,9 +34,9 @@ struct EncodeOptions {
 // A tokenizer.json: special tokens are cut out of the raw text, the rest is
 // normalized (NFC), other added tokens are cut out, the GPT-2 pattern splits the
 // remainder into words, and every word becomes tokens by byte-pair merges.
-// Ids and offsets equal those of Hugging Face `tokenizers`.
-// Immutable after construction apart from an internally locked word cache:
-// thread-safe.
+// Ids and offsets equal those of Hugging Face `tokenizers`; only where a vocabulary
+// lacks the token of a byte, which is then left out, do spans of that word differ.
+// Immutable after construction: thread-safe.
 class Tokenizer {
  public:
   // Errors: INVALID_ARGUMENT naming what of the file is malformed or not
@@ -48,8 +48,8 @@ class Tokenizer {
 
   ~Tokenizer();
 
-  // `utf8`: any text, empty and NUL included. INVALID_ARGUMENT unless it is
-  // well-formed UTF-8. No input is too long.
+  // `utf8`: any text of less than 2 GiB, empty and NUL included. INVALID_ARGUMENT
+  // unless it is well-formed UTF-8. Time O(n log n), whatever the text.
   absl::StatusOr<Encoding> Encode(std::string_view utf8, const EncodeOptions& options = {}) const;
 
   // Text of `ids`; ill-formed bytes become U+FFFD, ids without a token nothing.

@@ -1,0 +1,170 @@
+#include "server/text/encoder.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "glog/logging.h"
+#include "server/text/byte_alphabet.h"
+#include "server/text/nfc.h"
+#include "server/text/offset_cursor.h"
+#include "server/text/pretokenizer.h"
+#include "server/text/unicode.h"
+
+namespace olmoe::text {
+namespace {
+
+AddedTokenMatcher BuildMatcher(const TokenizerSpec& spec, bool normalized) {
+  AddedTokenMatcher matcher;
+  for (const AddedTokenSpec& token : spec.added_tokens) {
+    if (token.normalized == normalized) CHECK(matcher.Add(token.content, token.id));
+  }
+  return matcher;
+}
+
+Vocabulary BuildVocabulary(const TokenizerSpec& spec) {
+  Vocabulary vocabulary;
+  for (const auto& [content, id] : spec.model.vocab) vocabulary.Set(id, content, false);
+  for (const AddedTokenSpec& token : spec.added_tokens) {
+    vocabulary.Set(token.id, token.content, token.special);
+  }
+  return vocabulary;
+}
+
+Bpe BuildBpe(const BpeModelSpec& model, const Vocabulary& vocabulary) {
+  std::array<TokenId, 256> byte_ids;
+  for (int byte = 0; byte < 256; ++byte) {
+    const auto found = model.vocab.find(AlphabetCharacter(static_cast<uint8_t>(byte)));
+    byte_ids[byte] = found == model.vocab.end() ? -1 : found->second;
+  }
+  std::vector<BpeToken> tokens;
+  for (const auto& [content, id] : model.vocab) tokens.push_back({id, vocabulary.Bytes(id)});
+  return Bpe(byte_ids, model.merges, tokens);
+}
+
+// Takes white space off both ends, as the ByteLevel post-processor does.
+Offsets Trimmed(Offsets offsets, uint32_t leading, uint32_t trailing) {
+  offsets.start = std::min(offsets.start + leading, offsets.end);
+  if (offsets.end >= trailing) offsets.end = std::max(offsets.end - trailing, offsets.start);
+  return offsets;
+}
+
+// One call of EncodeText. Thread-compatible.
+class Encoder {
+ public:
+  Encoder(const Stages& stages, std::string_view text, const EncodeOptions& options)
+      : stages_(stages), text_(text), options_(options) {}
+
+  Encoding Run() &&;
+
+ private:
+  void EncodeRawPiece(std::string_view piece);
+  void AddRawToken(TokenId id, std::string_view content);
+  void EncodeNormalizedPiece(std::string_view piece, std::span<const uint32_t> origins);
+  // Bytes `begin` to `end` of `piece`, which hold no added token.
+  void EncodeWords(std::string_view piece, size_t begin, size_t end, OffsetCursor* cursor);
+  void AddOffsets(TokenId id, Offsets offsets);
+  void AddTemplateTokens(const std::vector<TokenId>& ids);
+
+  const Stages& stages_;
+  const std::string_view text_;
+  const EncodeOptions options_;
+  Bpe::Workspace workspace_;
+  uint32_t code_points_ = 0;  // of text_ before the current piece; counted only for offsets
+  Encoding encoding_;
+};
+
+Encoding Encoder::Run() && {
+  AddTemplateTokens(stages_.special_tokens.before);
+  size_t begin = 0;
+  while (const std::optional<AddedTokenMatcher::Match> match =
+             stages_.raw_tokens.Find(text_, begin)) {
+    EncodeRawPiece(text_.substr(begin, match->begin - begin));
+    AddRawToken(match->id, text_.substr(match->begin, match->end - match->begin));
+    begin = match->end;
+  }
+  EncodeRawPiece(text_.substr(begin));
+  AddTemplateTokens(stages_.special_tokens.after);
+  return std::move(encoding_);
+}
+
+void Encoder::AddRawToken(TokenId id, std::string_view content) {
+  encoding_.ids.push_back(id);
+  if (!options_.offsets) return;
+  const uint32_t begin = code_points_;
+  code_points_ += static_cast<uint32_t>(CountCodePoints(content));
+  AddOffsets(id, {begin, code_points_});
+}
+
+void Encoder::EncodeRawPiece(std::string_view piece) {
+  if (!stages_.nfc || IsNfc(piece)) {
+    EncodeNormalizedPiece(piece, {});
+  } else {
+    const NormalizedText normalized = NormalizeNfc(piece);
+    EncodeNormalizedPiece(normalized.text, normalized.origins);
+  }
+  if (options_.offsets) code_points_ += static_cast<uint32_t>(CountCodePoints(piece));
+}
+
+void Encoder::EncodeNormalizedPiece(std::string_view piece, std::span<const uint32_t> origins) {
+  OffsetCursor cursor(piece, origins, code_points_);
+  size_t begin = 0;
+  while (const std::optional<AddedTokenMatcher::Match> match =
+             stages_.normalized_tokens.Find(piece, begin)) {
+    EncodeWords(piece, begin, match->begin, &cursor);
+    encoding_.ids.push_back(match->id);
+    if (options_.offsets) AddOffsets(match->id, cursor.Take(match->end - match->begin));
+    begin = match->end;
+  }
+  EncodeWords(piece, begin, piece.size(), &cursor);
+}
+
+void Encoder::EncodeWords(std::string_view piece, size_t begin, size_t end, OffsetCursor* cursor) {
+  const std::string_view visible = piece.substr(0, end);  // the split pattern sees no further
+  while (begin < end) {
+    const size_t word_end = WordEnd(visible, begin);
+    size_t token = encoding_.ids.size();
+    stages_.bpe.EncodeWord(visible.substr(begin, word_end - begin), &workspace_, &encoding_.ids);
+    begin = word_end;
+    if (!options_.offsets) continue;
+    for (; token < encoding_.ids.size(); ++token) {
+      const TokenId id = encoding_.ids[token];
+      AddOffsets(id, cursor->Take(stages_.vocabulary.Bytes(id).size()));
+    }
+    cursor->MoveTo(word_end);
+  }
+}
+
+void Encoder::AddOffsets(TokenId id, Offsets offsets) {
+  if (stages_.trimming != OffsetTrimming::kNone) {
+    uint32_t leading = stages_.vocabulary.LeadingSpaces(id);
+    const bool keep_one = stages_.trimming == OffsetTrimming::kAllButFirstSpace;
+    if (keep_one && offsets.start == 0 && leading == 1) leading = 0;
+    offsets = Trimmed(offsets, leading, stages_.vocabulary.TrailingSpaces(id));
+  }
+  encoding_.offsets.push_back(offsets);
+}
+
+void Encoder::AddTemplateTokens(const std::vector<TokenId>& ids) {
+  if (!options_.add_special_tokens) return;
+  encoding_.ids.insert(encoding_.ids.end(), ids.begin(), ids.end());
+  if (options_.offsets) encoding_.offsets.resize(encoding_.ids.size(), Offsets{0, 0});
+}
+
+}  // namespace
+
+Stages::Stages(const TokenizerSpec& spec)
+    : raw_tokens(BuildMatcher(spec, /*normalized=*/false)),
+      nfc(spec.nfc),
+      normalized_tokens(BuildMatcher(spec, /*normalized=*/true)),
+      vocabulary(BuildVocabulary(spec)),
+      bpe(BuildBpe(spec.model, vocabulary)),
+      trimming(spec.trimming),
+      special_tokens(spec.special_tokens) {}
+
+Encoding EncodeText(const Stages& stages, std::string_view utf8, const EncodeOptions& options) {
+  return Encoder(stages, utf8, options).Run();
+}
+
+}  // namespace olmoe::text

@@ -1,0 +1,100 @@
+#include "server/text/tokenizer.h"
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "server/text/encoder.h"
+#include "server/text/tokenizer_json.h"
+#include "server/text/unicode.h"
+
+namespace olmoe::text {
+namespace {
+
+// The largest tokenizer.json in use has 33 MB.
+constexpr uintmax_t kMaxFileBytes = uintmax_t{256} << 20;
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (status.type() == std::filesystem::file_type::not_found) {
+    return absl::NotFoundError("no such file");
+  }
+  if (!std::filesystem::is_regular_file(status)) {
+    return absl::InvalidArgumentError("not a regular file");
+  }
+  const uintmax_t bytes = std::filesystem::file_size(path, error);
+  if (error) return absl::InvalidArgumentError(error.message());
+  if (bytes > kMaxFileBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("has ", bytes, " bytes, more than ", kMaxFileBytes));
+  }
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream content;
+  content << file.rdbuf();
+  if (!file || (bytes > 0 && !content)) return absl::InvalidArgumentError("cannot be read");
+  return std::move(content).str();
+}
+
+absl::Status AtPath(const std::string& path, const absl::Status& status) {
+  return absl::Status(status.code(), absl::StrCat(path, ": ", status.message()));
+}
+
+}  // namespace
+
+class Tokenizer::Impl {
+ public:
+  explicit Impl(const TokenizerSpec& spec) : stages(spec) {}
+
+  const Stages stages;
+};
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view json) {
+  const absl::StatusOr<TokenizerSpec> spec = ParseTokenizerJson(json);
+  if (!spec.ok()) return AtPath("tokenizer.json", spec.status());
+  return std::unique_ptr<Tokenizer>(new Tokenizer(std::make_unique<const Impl>(*spec)));
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromFile(const std::string& path) {
+  const absl::StatusOr<std::string> json = ReadFile(path);
+  if (!json.ok()) return AtPath(path, json.status());
+  const absl::StatusOr<TokenizerSpec> spec = ParseTokenizerJson(*json);
+  if (!spec.ok()) return AtPath(path, spec.status());
+  return std::unique_ptr<Tokenizer>(new Tokenizer(std::make_unique<const Impl>(*spec)));
+}
+
+Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+
+Tokenizer::~Tokenizer() = default;
+
+absl::StatusOr<Encoding> Tokenizer::Encode(std::string_view utf8,
+                                           const EncodeOptions& options) const {
+  if (utf8.size() > static_cast<size_t>(INT32_MAX)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("text of ", utf8.size(), " bytes, more than ", INT32_MAX));
+  }
+  if (!IsWellFormedUtf8(utf8)) return absl::InvalidArgumentError("text is not well-formed UTF-8");
+  return EncodeText(impl_->stages, utf8, options);
+}
+
+std::string Tokenizer::Decode(std::span<const TokenId> ids, bool skip_special_tokens) const {
+  std::string bytes;
+  for (const TokenId id : ids) {
+    if (skip_special_tokens && IsSpecial(id)) continue;
+    bytes += TokenBytes(id);
+  }
+  return LossyUtf8(bytes);
+}
+
+std::string_view Tokenizer::TokenBytes(TokenId id) const {
+  return impl_->stages.vocabulary.Bytes(id);
+}
+
+bool Tokenizer::IsSpecial(TokenId id) const { return impl_->stages.vocabulary.IsSpecial(id); }
+
+int Tokenizer::vocab_size() const { return impl_->stages.vocabulary.size(); }
+
+}  // namespace olmoe::text

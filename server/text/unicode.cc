@@ -1,0 +1,138 @@
+#include "server/text/unicode.h"
+
+#include <unicode/uchar.h>
+#include <unicode/utf8.h>
+
+#include <algorithm>
+#include <cstring>
+#include <iterator>
+
+#include "glog/logging.h"
+
+namespace olmoe::text {
+namespace {
+
+struct ClassRange {
+  char32_t first;
+  char32_t last;
+  CharClass char_class;
+};
+
+// Letters and numbers that Unicode 15.1 and 16.0 added (DerivedAge.txt and
+// DerivedGeneralCategory.txt of 16.0): ICU 72 has Unicode 15.0. Only consulted for
+// code points that ICU does not know, so a newer ICU makes it idle. Ascending.
+constexpr ClassRange kNewerThanIcu[] = {
+    {0x1C89, 0x1C8A, CharClass::kLetter},  // Cyrillic
+    {0xA7CB, 0xA7CD, CharClass::kLetter},  // Latin
+    {0xA7DA, 0xA7DC, CharClass::kLetter},
+    {0x105C0, 0x105F3, CharClass::kLetter},  // Todhri
+    {0x10D40, 0x10D49, CharClass::kNumber},  // Garay
+    {0x10D4A, 0x10D65, CharClass::kLetter},
+    {0x10D6F, 0x10D85, CharClass::kLetter},
+    {0x10EC2, 0x10EC4, CharClass::kLetter},  // Arabic
+    {0x11380, 0x11389, CharClass::kLetter},  // Tulu-Tigalari
+    {0x1138B, 0x1138B, CharClass::kLetter},
+    {0x1138E, 0x1138E, CharClass::kLetter},
+    {0x11390, 0x113B5, CharClass::kLetter},
+    {0x113B7, 0x113B7, CharClass::kLetter},
+    {0x113D1, 0x113D1, CharClass::kLetter},
+    {0x113D3, 0x113D3, CharClass::kLetter},
+    {0x116D0, 0x116E3, CharClass::kNumber},  // Myanmar
+    {0x11BC0, 0x11BE0, CharClass::kLetter},  // Sunuwar
+    {0x11BF0, 0x11BF9, CharClass::kNumber},
+    {0x13460, 0x143FA, CharClass::kLetter},  // Egyptian hieroglyphs
+    {0x16100, 0x1611D, CharClass::kLetter},  // Gurung Khema
+    {0x16130, 0x16139, CharClass::kNumber},
+    {0x16D40, 0x16D6C, CharClass::kLetter},  // Kirat Rai
+    {0x16D70, 0x16D79, CharClass::kNumber},
+    {0x18CFF, 0x18CFF, CharClass::kLetter},  // Khitan
+    {0x1CCF0, 0x1CCF9, CharClass::kNumber},  // outlined digits
+    {0x1E5D0, 0x1E5ED, CharClass::kLetter},  // Ol Onal
+    {0x1E5F0, 0x1E5F0, CharClass::kLetter},
+    {0x1E5F1, 0x1E5FA, CharClass::kNumber},
+    {0x2EBF0, 0x2EE5D, CharClass::kLetter},  // CJK extension I, Unicode 15.1
+};
+
+CharClass ClassOfUnassigned(char32_t c) {
+  const ClassRange* range =
+      std::lower_bound(std::begin(kNewerThanIcu), std::end(kNewerThanIcu), c,
+                       [](const ClassRange& r, char32_t code) { return r.last < code; });
+  const bool found = range != std::end(kNewerThanIcu) && range->first <= c;
+  return found ? range->char_class : CharClass::kOther;
+}
+
+// Bytes of plain ASCII at the beginning of `text`, in steps of eight.
+size_t AsciiPrefix(std::string_view text) {
+  size_t length = 0;
+  uint64_t word;
+  while (length + sizeof(word) <= text.size()) {
+    std::memcpy(&word, text.data() + length, sizeof(word));
+    if ((word & 0x8080808080808080u) != 0) break;
+    length += sizeof(word);
+  }
+  return length;
+}
+
+}  // namespace
+
+CharClass ClassOf(char32_t c) {
+  const uint32_t category = U_GET_GC_MASK(c);
+  if ((category & U_GC_L_MASK) != 0) return CharClass::kLetter;
+  if ((category & U_GC_N_MASK) != 0) return CharClass::kNumber;
+  if (IsWhiteSpace(c)) return CharClass::kSpace;
+  return (category & U_GC_CN_MASK) != 0 ? ClassOfUnassigned(c) : CharClass::kOther;
+}
+
+bool IsWhiteSpace(char32_t c) { return u_isUWhiteSpace(static_cast<UChar32>(c)); }
+
+bool IsWellFormedUtf8(std::string_view text) {
+  CHECK_LE(text.size(), static_cast<size_t>(INT32_MAX));
+  const int32_t length = static_cast<int32_t>(text.size());
+  int32_t i = 0;
+  while (i < length) {
+    i += static_cast<int32_t>(AsciiPrefix(text.substr(i)));
+    for (int32_t step = 0; step < 8 && i < length; ++step) {
+      UChar32 c;
+      U8_NEXT(text.data(), i, length, c);
+      if (c < 0) return false;
+    }
+  }
+  return true;
+}
+
+char32_t NextCodePoint(std::string_view utf8, size_t* position) {
+  UChar32 c;
+  U8_NEXT_UNSAFE(utf8.data(), *position, c);
+  return static_cast<char32_t>(c);
+}
+
+size_t CountCodePoints(std::string_view utf8) {
+  return std::count_if(utf8.begin(), utf8.end(),
+                       [](char byte) { return !IsContinuationByte(byte); });
+}
+
+std::string LossyUtf8(std::string_view bytes) {
+  if (bytes.size() <= static_cast<size_t>(INT32_MAX) && IsWellFormedUtf8(bytes)) {
+    return std::string(bytes);
+  }
+  std::string text;
+  text.reserve(bytes.size());
+  const uint8_t* data = reinterpret_cast<const uint8_t*>(bytes.data());
+  for (size_t begin = 0, end = 0; begin < bytes.size(); begin = end) {
+    UChar32 c;
+    U8_NEXT(data, end, bytes.size(), c);
+    text += c < 0 ? std::string_view("\uFFFD") : bytes.substr(begin, end - begin);
+  }
+  return text;
+}
+
+size_t CompleteUtf8Prefix(std::string_view bytes) {
+  size_t length = bytes.size();
+  if (length > 0) {
+    const uint8_t* data = reinterpret_cast<const uint8_t*>(bytes.data());
+    U8_TRUNCATE_IF_INCOMPLETE(data, 0, length);
+  }
+  return length;
+}
+
+}  // namespace olmoe::text
