@@ -1,0 +1,114 @@
+#include "server/text/unicode.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unicode/uchar.h>
+#include <unicode/uversion.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace olmoe::text {
+namespace {
+
+using ::testing::ElementsAreArray;
+
+bool IcuIsNewerThanTheReference() {
+  UVersionInfo version;
+  u_getUnicodeVersion(version);
+  return version[0] > 16;
+}
+
+TEST(UnicodeTest, LettersAndNumbersAreThoseOfUnicode16) {
+  if (IcuIsNewerThanTheReference()) GTEST_SKIP() << "ICU knows letters that 16.0 does not";
+  int letters = 0;
+  int numbers = 0;
+  for (char32_t c = 0; c <= 0x10FFFF; ++c) {
+    letters += ClassOf(c) == CharClass::kLetter;
+    numbers += ClassOf(c) == CharClass::kNumber;
+  }
+  EXPECT_EQ(letters, 141028);
+  EXPECT_EQ(numbers, 1911);
+}
+
+TEST(UnicodeTest, ClassesOfCharactersNewerThanUnicode15) {
+  EXPECT_EQ(ClassOf(0x1C89), CharClass::kLetter);   // the first of the table
+  EXPECT_EQ(ClassOf(0x2EBF0), CharClass::kLetter);  // 15.1
+  EXPECT_EQ(ClassOf(0x2EE5D), CharClass::kLetter);  // the last of the table
+  EXPECT_EQ(ClassOf(0x10D40), CharClass::kNumber);
+  EXPECT_EQ(ClassOf(0x1CCF9), CharClass::kNumber);
+  EXPECT_EQ(ClassOf(0x1C8B), CharClass::kOther);   // not assigned
+  EXPECT_EQ(ClassOf(0x1CC00), CharClass::kOther);  // a symbol of 16.0
+  EXPECT_EQ(ClassOf(0x2EE5E), CharClass::kOther);
+}
+
+TEST(UnicodeTest, WhiteSpaceIsExactlyTheProperty) {
+  std::vector<char32_t> expected = {9, 10, 11, 12, 13, 0x20, 0x85, 0xA0, 0x1680};
+  for (char32_t c = 0x2000; c <= 0x200A; ++c) expected.push_back(c);
+  for (char32_t c : {0x2028, 0x2029, 0x202F, 0x205F, 0x3000}) expected.push_back(c);
+  std::vector<char32_t> found;
+  for (char32_t c = 0; c <= 0x10FFFF; ++c) {
+    if (ClassOf(c) == CharClass::kSpace) found.push_back(c);
+  }
+  EXPECT_THAT(found, ElementsAreArray(expected));
+}
+
+TEST(UnicodeTest, WellFormedTextIsAccepted) {
+  EXPECT_TRUE(IsWellFormedUtf8(""));
+  EXPECT_TRUE(IsWellFormedUtf8(std::string(1, '\0')));
+  EXPECT_TRUE(IsWellFormedUtf8("plain ascii of more than eight bytes"));
+  EXPECT_TRUE(IsWellFormedUtf8("0123456\u00E9 \u4F60\u597D \U0001F600 \U0010FFFF \uFFFF \uD7FF"));
+}
+
+TEST(UnicodeTest, IllFormedTextIsRefusedAtEveryAlignment) {
+  for (const std::string bad :
+       {"\x80", "\xC0\x80", "\xC1\xBF", "\xC3", "\xE0\x80\x80", "\xE2\x82", "\xED\xA0\x80",
+        "\xF0\x80\x80\x80", "\xF0\x9F\x98", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF"}) {
+    for (size_t before = 0; before < 17; ++before) {
+      const std::string prefix(before, 'a');
+      EXPECT_FALSE(IsWellFormedUtf8(prefix + bad)) << before;
+      EXPECT_FALSE(IsWellFormedUtf8(prefix + bad + "a long tail of ascii")) << before;
+    }
+  }
+}
+
+TEST(UnicodeTest, EachMaximalIllFormedPartBecomesOneReplacement) {
+  const std::string r = "\uFFFD";
+  EXPECT_EQ(LossyUtf8(""), "");
+  EXPECT_EQ(LossyUtf8("a\u00E9"), "a\u00E9");
+  EXPECT_EQ(LossyUtf8("a\xFF\xFE" "b"), "a" + r + r + "b");
+  EXPECT_EQ(LossyUtf8("\xF0\x9F\x98"), r);              // could have become a character
+  EXPECT_EQ(LossyUtf8("\xF0\x9F\x98!"), r + "!");
+  EXPECT_EQ(LossyUtf8("\xE2\x82\xE2\x82\xAC"), r + "\u20AC");
+  EXPECT_EQ(LossyUtf8("\xED\xA0\x80"), r + r + r);      // a surrogate: no byte may follow ED
+  EXPECT_EQ(LossyUtf8("\xF4\x90\x80\x80"), r + r + r + r);
+  EXPECT_EQ(LossyUtf8("\xC0\x80"), r + r);
+  // Table 3-8 of the Unicode Standard.
+  EXPECT_EQ(LossyUtf8("\x61\xF1\x80\x80\xE1\x80\xC2\x62\x80\x63\x80\xBF\x64"),
+            "a" + r + r + r + "b" + r + "c" + r + r + "d");
+}
+
+TEST(UnicodeTest, OnlyAPossibleBeginningIsHeldBack) {
+  const std::pair<std::string, size_t> cases[] = {
+      {"", 0},           {"abc", 3},           {"a\u00E9", 3},      {"a\xC3", 1},
+      {"\xE2", 0},       {"\xE2\x82", 0},      {"\u20AC", 3},       {"\xF0\x9F\x98", 0},
+      {"x\xF0\x9F", 1},  {"\U0001F600", 4},    {"\xFF", 1},         {"\x80", 1},
+      {"\xC0", 1},       {"\xE0\x80", 2},      {"\xED\xA0", 2},     {"\xF4\x90", 2},
+      {"\xF5", 1},       {"\xC3\xC3", 1},      {"\x80\x80\x80\x80", 4}};
+  for (const auto& [bytes, complete] : cases) {
+    EXPECT_EQ(CompleteUtf8Prefix(bytes), complete) << ::testing::PrintToString(bytes);
+  }
+}
+
+TEST(UnicodeTest, CodePointsAreCountedAndRead) {
+  const std::string text = "a\u00E9\u20AC\U0001F600";
+  EXPECT_EQ(CountCodePoints(text), 4u);
+  size_t position = 0;
+  std::vector<char32_t> read;
+  while (position < text.size()) read.push_back(NextCodePoint(text, &position));
+  EXPECT_THAT(read, ElementsAreArray({0x61, 0xE9, 0x20AC, 0x1F600}));
+}
+
+}  // namespace
+}  // namespace olmoe::text
