@@ -1,0 +1,21 @@
+#ifndef OLMOE_SERVER_STATS_EXPERT_METRICS_H_
+#define OLMOE_SERVER_STATS_EXPERT_METRICS_H_
+
+#include <vector>
+
+#include "prometheus/metric_family.h"
+#include "server/stats/expert_stats.h"
+
+namespace olmoe::stats {
+
+// How much of the routers is exported: one arm of 16 layers and 64 experts is about
+// 1,700 series with kExpert and 600 with kLayer.
+enum class ExpertMetrics { kOff, kLayer, kExpert };
+
+// The olmoe_moe_* families: `counts` summed over policies and phases.
+void AppendExpertMetrics(const std::vector<ExpertCounts>& counts, ExpertMetrics detail,
+                         std::vector<prometheus::MetricFamily>* families);
+
+}  // namespace olmoe::stats
+
+#endif  // OLMOE_SERVER_STATS_EXPERT_METRICS_H_

@@ -1,0 +1,145 @@
+#include "server/stats/expert_stats.h"
+
+#include <algorithm>
+#include <span>
+#include <utility>
+
+#include "glog/logging.h"
+
+namespace olmoe::stats {
+namespace {
+
+void AddAll(const std::vector<uint64_t>& from, std::vector<uint64_t>* into) {
+  if (into->size() < from.size()) into->resize(from.size());
+  for (size_t i = 0; i < from.size(); ++i) (*into)[i] += from[i];
+}
+
+// One token of one layer.
+void AddDecision(const routing::Decision& decision, std::span<const uint8_t> order, float entropy,
+                 LayerCounts* counts) {
+  for (size_t i = 0; i < decision.k; ++i) ++counts->expert_tokens[order[i]];
+  ++counts->experts_per_token[decision.k];
+  ++counts->tokens;
+  counts->min_k_hits += decision.min_hit ? 1 : 0;
+  counts->max_k_hits += decision.max_hit ? 1 : 0;
+  counts->selected_mass += static_cast<double>(decision.selected_mass);
+  counts->router_entropy += static_cast<double>(entropy);
+}
+
+bool WasRouted(const routing::RoutingRecord& record, int row) {
+  for (int layer = 0; layer < record.num_layers(); ++layer) {
+    if (record.applied(layer, row).k == 0) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+LayerCounts::LayerCounts(int num_experts)
+    : expert_tokens(static_cast<size_t>(num_experts)),
+      experts_per_token(static_cast<size_t>(num_experts) + 1) {}
+
+LayerCounts& LayerCounts::operator+=(const LayerCounts& other) {
+  AddAll(other.expert_tokens, &expert_tokens);
+  AddAll(other.experts_per_token, &experts_per_token);
+  tokens += other.tokens;
+  min_k_hits += other.min_k_hits;
+  max_k_hits += other.max_k_hits;
+  selected_mass += other.selected_mass;
+  router_entropy += other.router_entropy;
+  common_experts += other.common_experts;
+  union_experts += other.union_experts;
+  return *this;
+}
+
+ExpertStats::ExpertStats(int num_layers, int num_experts)
+    : num_layers_(num_layers), num_experts_(num_experts) {}
+
+ExpertStats::Layers& ExpertStats::At(DecisionKind kind, engine::Phase phase,
+                                     PolicyCounts* counts) const {
+  Layers& layers = counts->layers[static_cast<size_t>(kind)][static_cast<size_t>(phase)];
+  if (layers.empty()) layers.assign(static_cast<size_t>(num_layers_), LayerCounts(num_experts_));
+  return layers;
+}
+
+ExpertStats::PolicyCounts& ExpertStats::Find(const routing::Assignment& assignment) {
+  Arm& arm = arms_.Get(assignment.arm_id);
+  // Policies that requests bring along have no end: they are one sum.
+  if (assignment.reason == routing::AssignmentReason::kInlinePolicy) return arm.earlier;
+  std::vector<PolicyCounts>& policies = arm.policies;
+  const routing::PolicySpec& spec = assignment.policy->spec();
+  const auto found =
+      std::find_if(policies.begin(), policies.end(), [&](const PolicyCounts& counts) {
+        return counts.policy_digest == assignment.policy->digest() &&
+               counts.policy_id == spec.policy_id;
+      });
+  if (found != policies.end()) {
+    std::rotate(found, found + 1, policies.end());
+    return policies.back();
+  }
+  if (policies.size() >= kMaxPoliciesPerArm) {
+    for (const DecisionKind kind : {DecisionKind::kApplied, DecisionKind::kAnalyzed}) {
+      for (const auto phase :
+           {engine::Phase::kPrefill, engine::Phase::kDecode, engine::Phase::kScore}) {
+        const Layers& from =
+            policies.front().layers[static_cast<size_t>(kind)][static_cast<size_t>(phase)];
+        for (size_t i = 0; i < from.size(); ++i) At(kind, phase, &arm.earlier)[i] += from[i];
+      }
+    }
+    policies.erase(policies.begin());
+  }
+  return policies.emplace_back(
+      PolicyCounts{spec.policy_id, assignment.policy->digest(), {}});
+}
+
+void ExpertStats::AddRows(const engine::StepRows& rows, const routing::RoutingRecord& record,
+                          PolicyCounts* counts) {
+  Layers& applied = At(DecisionKind::kApplied, rows.phase, counts);
+  for (int row = rows.first_row; row < rows.first_row + rows.num_rows; ++row) {
+    if (!WasRouted(record, row)) continue;
+    for (int layer = 0; layer < num_layers_; ++layer) {
+      const routing::Decision& ran = record.applied(layer, row);
+      const routing::Decision& would_run = record.analyzed(layer, row);
+      const std::span<const uint8_t> order = record.order(layer, row);
+      const float entropy = record.router_entropy(layer, row);
+      AddDecision(ran, order, entropy, &applied[static_cast<size_t>(layer)]);
+      if (would_run.k == 0) continue;
+      LayerCounts& analyzed =
+          At(DecisionKind::kAnalyzed, rows.phase, counts)[static_cast<size_t>(layer)];
+      AddDecision(would_run, order, entropy, &analyzed);
+      // Both are prefixes of one order.
+      analyzed.common_experts += std::min(ran.k, would_run.k);
+      analyzed.union_experts += std::max(ran.k, would_run.k);
+    }
+  }
+}
+
+void ExpertStats::AddStep(const std::vector<engine::StepRows>& rows,
+                          const routing::RoutingRecord& record) {
+  CHECK_EQ(record.num_layers(), num_layers_);
+  absl::MutexLock lock(&mu_);
+  for (const engine::StepRows& range : rows) AddRows(range, record, &Find(*range.assignment));
+}
+
+std::vector<ExpertCounts> ExpertStats::Snapshot() const {
+  std::vector<ExpertCounts> out;
+  absl::MutexLock lock(&mu_);
+  arms_.ForEach([&out](const std::string& arm_id, const Arm& arm) {
+    const auto add = [&](const PolicyCounts& counts) {
+      for (size_t kind = 0; kind < counts.layers.size(); ++kind) {
+        for (size_t phase = 0; phase < counts.layers[kind].size(); ++phase) {
+          const Layers& layers = counts.layers[kind][phase];
+          if (layers.empty() || layers[0].tokens == 0) continue;
+          out.push_back({arm_id, counts.policy_id, counts.policy_digest,
+                         static_cast<DecisionKind>(kind), static_cast<engine::Phase>(phase),
+                         layers});
+        }
+      }
+    };
+    add(arm.earlier);
+    for (const PolicyCounts& counts : arm.policies) add(counts);
+  });
+  return out;
+}
+
+}  // namespace olmoe::stats

@@ -1,0 +1,97 @@
+#ifndef OLMOE_SERVER_STATS_EXPERT_STATS_H_
+#define OLMOE_SERVER_STATS_EXPERT_STATS_H_
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "server/engine/step_observer.h"
+#include "server/routing/record.h"
+#include "server/stats/arm_table.h"
+
+namespace olmoe::stats {
+
+enum class DecisionKind {
+  kApplied,   // experts that ran
+  kAnalyzed,  // experts that the analyzed rule would have run
+};
+
+// What the router of one layer decided, summed over tokens. Two equalities always hold:
+// the sum of expert_tokens is the sum of k * experts_per_token[k], and the sum of
+// experts_per_token is `tokens`.
+struct LayerCounts {
+  LayerCounts() = default;
+  explicit LayerCounts(int num_experts);
+  LayerCounts& operator+=(const LayerCounts& other);
+
+  std::vector<uint64_t> expert_tokens;      // [E] (token, expert) selections
+  std::vector<uint64_t> experts_per_token;  // [E + 1] tokens by their k
+  uint64_t tokens = 0;
+  uint64_t min_k_hits = 0;    // tokens raised to min_k
+  uint64_t max_k_hits = 0;    // tokens cut to max_k
+  double selected_mass = 0;   // softmax mass of the selected experts
+  double router_entropy = 0;  // nats
+  uint64_t common_experts = 0;  // kAnalyzed: |applied and analyzed|
+  uint64_t union_experts = 0;   // kAnalyzed: |applied or analyzed|
+};
+
+// All layers of one arm, policy, decision and phase.
+struct ExpertCounts {
+  std::string arm_id;
+  // Both empty for policies that the arm had earlier, summed.
+  std::string policy_id;
+  std::string policy_digest;
+  DecisionKind kind;
+  engine::Phase phase;
+  std::vector<LayerCounts> layers;  // [num_layers]
+};
+
+// Exact counts of every routing decision, from the records of the engine's steps: the
+// one place where experts are counted. Per arm the last policies are kept apart; what
+// is older is summed, so that an arm's totals never go back while the arm is kept. A
+// row that could not be routed in some layer is not counted in any, so that all layers
+// have the same number of tokens.
+// Thread-safe: a step takes the mutex once, and a reader for as long as copying takes.
+class ExpertStats {
+ public:
+  ExpertStats(int num_layers, int num_experts);
+
+  // Engine thread, after every step.
+  void AddStep(const std::vector<engine::StepRows>& rows, const routing::RoutingRecord& record);
+
+  // Of one moment. Decisions and phases without a token are left out.
+  std::vector<ExpertCounts> Snapshot() const;
+
+ private:
+  static constexpr size_t kMaxPoliciesPerArm = 8;
+
+  using Layers = std::vector<LayerCounts>;  // [num_layers]; empty: no token yet
+  struct PolicyCounts {
+    std::string policy_id;
+    std::string policy_digest;
+    std::array<std::array<Layers, 3>, 2> layers;  // [DecisionKind][Phase]
+  };
+  struct Arm {
+    std::vector<PolicyCounts> policies;  // the one used last is at the back
+    PolicyCounts earlier;
+  };
+
+  PolicyCounts& Find(const routing::Assignment& assignment) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void AddRows(const engine::StepRows& rows, const routing::RoutingRecord& record,
+               PolicyCounts* counts) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The layers of one decision and phase, made where there are none.
+  Layers& At(DecisionKind kind, engine::Phase phase, PolicyCounts* counts) const;
+
+  const int num_layers_;
+  const int num_experts_;
+  mutable absl::Mutex mu_;
+  ArmTable<Arm> arms_ ABSL_GUARDED_BY(mu_){kMaxArmsKept};
+};
+
+}  // namespace olmoe::stats
+
+#endif  // OLMOE_SERVER_STATS_EXPERT_STATS_H_

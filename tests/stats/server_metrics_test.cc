@@ -1,0 +1,169 @@
+#include "server/stats/server_metrics.h"
+
+#include <map>
+#include <memory>
+#include <set>
+#include <sstream>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "prometheus/text_serializer.h"
+#include "server/routing/controller.h"
+#include "tests/engine/recording_sink.h"
+#include "tests/support/fake_model.h"
+
+namespace olmoe::stats {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+// An engine on a fake model that tells ServerMetrics, as the server wires it.
+class ServerMetricsTest : public ::testing::Test {
+ protected:
+  explicit ServerMetricsTest(ExpertMetrics detail = ExpertMetrics::kExpert)
+      : metrics_({.model = model_.info(), .server_version = "1.2.3", .expert_metrics = detail}) {
+    engine_ = engine::Engine::Create({}, &model_, nullptr,
+                                     [this](const auto& rows, const auto& record, auto time) {
+                                       metrics_.OnStep(rows, record, time);
+                                     });
+    metrics_.SetSources(engine_.get(), &controller_.slot());
+  }
+
+  engine::Completion Generate(int prompt_tokens, int new_tokens) {
+    engine::GenerateWork work;
+    work.prompt.assign(static_cast<size_t>(prompt_tokens), 1);
+    work.max_new_tokens = new_tokens;
+    engine::Request request;
+    request.request_id = "r";
+    request.work = std::move(work);
+    request.pin = controller_.slot().Pin();
+    request.assignment = request.pin->Assign("", "r");
+    auto sink = std::make_shared<engine::RecordingSink>();
+    EXPECT_TRUE(engine_->Submit(std::move(request), sink).ok());
+    return sink->AwaitDone().completion;
+  }
+
+  std::string Text() const {
+    std::ostringstream out;
+    prometheus::TextSerializer().Serialize(out, metrics_.Collect());
+    return out.str();
+  }
+
+  // Sum of the samples whose name and labels contain all of `parts`.
+  double SumOf(const std::vector<std::string>& parts) const {
+    std::istringstream lines(Text());
+    double sum = 0;
+    for (std::string line; std::getline(lines, line);) {
+      if (line.starts_with("#")) continue;
+      bool all = true;
+      for (const std::string& part : parts) all = all && line.find(part) != std::string::npos;
+      if (all) sum += std::stod(line.substr(line.rfind(' ') + 1));
+    }
+    return sum;
+  }
+
+  testing::FakeModel model_;
+  routing::RoutingController controller_{{.shape = model_.info().router_shape()}};
+  ServerMetrics metrics_;
+  std::unique_ptr<engine::Engine> engine_;
+};
+
+TEST_F(ServerMetricsTest, ExpertCountsAddUpToWhatTheEngineRan) {
+  const engine::Completion completion = Generate(5, 7);  // 11 rows
+  EXPECT_EQ(SumOf({"olmoe_moe_expert_tokens_total"}),
+            static_cast<double>(completion.expert_activations));
+  for (const std::string layer : {"layer=\"00\"", "layer=\"01\""}) {
+    EXPECT_EQ(SumOf({"olmoe_moe_routed_tokens_total", layer}), 11);
+    EXPECT_EQ(SumOf({"olmoe_moe_expert_tokens_total", layer}),
+              SumOf({"olmoe_moe_experts_per_token_sum", layer}));
+    EXPECT_EQ(SumOf({"olmoe_moe_experts_per_token_count", layer}), 11);
+  }
+  EXPECT_EQ(SumOf({"olmoe_tokens_total", "phase=\"prefill\""}), 5);
+  EXPECT_EQ(SumOf({"olmoe_tokens_total", "phase=\"decode\""}), 6);
+  EXPECT_EQ(SumOf({"olmoe_forward_pass_tokens_sum"}), 11);
+  EXPECT_GT(SumOf({"olmoe_forward_pass_seconds_count"}), 0);
+}
+
+TEST_F(ServerMetricsTest, GaugesSayWhatIsSoNow) {
+  EXPECT_EQ(SumOf({"olmoe_routing_generation "}), 1);
+  EXPECT_EQ(SumOf({"olmoe_requests_running "}), 0);
+  EXPECT_EQ(SumOf({"olmoe_requests_queued "}), 0);
+  EXPECT_EQ(SumOf({"olmoe_kv_cache_used_bytes "}), 0);
+  EXPECT_EQ(SumOf({"olmoe_kv_cache_capacity_bytes "}), 256 * 4096);
+  EXPECT_EQ(SumOf({"olmoe_build_info", "version=\"1.2.3\""}), 1);
+  EXPECT_EQ(SumOf({"olmoe_model_info", "model=\"fake\""}), 1);
+  EXPECT_EQ(SumOf({"olmoe_routing_arm_weight", "arm=\"default\""}), 1);
+  EXPECT_EQ(SumOf({"olmoe_routing_arm_info", "kind=\"native\""}), 1);
+  routing::PlanSpec plan;
+  routing::ArmSpec& arm = plan.arms.emplace_back();
+  arm.arm_id = "a";
+  arm.weight = 3;
+  arm.policy.policy_id = "p";
+  arm.policy.apply = routing::Rule{routing::TopK{1}, {}};
+  ASSERT_TRUE(controller_.Patch(plan, {}).ok());
+  EXPECT_EQ(SumOf({"olmoe_routing_generation "}), 2);
+  EXPECT_EQ(SumOf({"olmoe_routing_arm_weight", "arm=\"a\""}), 3);
+  EXPECT_EQ(SumOf({"olmoe_routing_arm_info", "kind=\"top_k\"", "policy=\"p\""}), 1);
+}
+
+TEST_F(ServerMetricsTest, RequestsAreCountedByArmMethodAndCode) {
+  const engine::Completion completion = Generate(5, 7);
+  metrics_.OnRequestDone({"default", "Generate", "OK", routing::AssignmentReason::kDefault,
+                          &completion, 0});
+  metrics_.OnRequestDone({"", "Score", "INVALID_ARGUMENT", {}, nullptr, 0});
+  EXPECT_EQ(SumOf({"olmoe_requests_total", "arm=\"default\"", "method=\"Generate\"",
+                   "code=\"OK\""}),
+            1);
+  EXPECT_EQ(SumOf({"olmoe_requests_total", "arm=\"\"", "code=\"INVALID_ARGUMENT\""}), 1);
+  EXPECT_EQ(SumOf({"olmoe_request_finish_total", "reason=\"length\""}), 1);
+  EXPECT_EQ(SumOf({"olmoe_assignments_total", "reason=\"default\""}), 1);
+  EXPECT_EQ(SumOf({"olmoe_request_prompt_tokens_sum"}), 5);
+  EXPECT_EQ(SumOf({"olmoe_request_completion_tokens_sum"}), 7);
+  EXPECT_EQ(SumOf({"olmoe_time_to_first_token_seconds_count"}), 1);
+  EXPECT_EQ(SumOf({"olmoe_request_duration_seconds_count", "method=\"Generate\""}), 1);
+}
+
+TEST_F(ServerMetricsTest, ScoresAddTheirNegativeLogLikelihood) {
+  const engine::Completion completion;
+  metrics_.OnRequestDone({"default", "Score", "OK", {}, &completion, -12.5});
+  EXPECT_EQ(SumOf({"olmoe_score_logprob_nats_total"}), 12.5);
+  EXPECT_EQ(SumOf({"olmoe_time_to_first_token_seconds_count"}), 0);
+}
+
+TEST_F(ServerMetricsTest, SwapsAreCountedByOutcomeAndZeroFromTheStart) {
+  EXPECT_THAT(Text(), HasSubstr("olmoe_routing_swaps_total{outcome=\"conflict\"} 0"));
+  metrics_.OnSwap("applied", absl::Microseconds(3));
+  metrics_.OnSwap("rejected", absl::ZeroDuration());
+  EXPECT_EQ(SumOf({"olmoe_routing_swaps_total", "applied"}), 1);
+  EXPECT_EQ(SumOf({"olmoe_routing_swaps_total", "rejected"}), 1);
+  EXPECT_EQ(SumOf({"olmoe_routing_swap_seconds_count"}), 1);
+  EXPECT_EQ(SumOf({"olmoe_routing_swap_seconds_bucket", "le=\"5e-06\""}), 1);
+}
+
+TEST_F(ServerMetricsTest, EveryNameHasThePrefixAndOneFamily) {
+  Generate(1, 1);
+  std::set<std::string> names;
+  for (const prometheus::MetricFamily& family : metrics_.Collect()) {
+    EXPECT_TRUE(family.name.starts_with("olmoe_")) << family.name;
+    EXPECT_NE(family.help, "") << family.name;
+    EXPECT_TRUE(names.insert(family.name).second) << family.name;
+    EXPECT_EQ(family.type == prometheus::MetricType::Counter, family.name.ends_with("_total"))
+        << family.name;
+  }
+}
+
+class LayerMetricsTest : public ServerMetricsTest {
+ protected:
+  LayerMetricsTest() : ServerMetricsTest(ExpertMetrics::kLayer) {}
+};
+
+TEST_F(LayerMetricsTest, ExpertsCanBeLeftOut) {
+  Generate(1, 1);
+  EXPECT_THAT(Text(), Not(HasSubstr("olmoe_moe_expert_tokens_total")));
+  EXPECT_THAT(Text(), HasSubstr("olmoe_moe_routed_tokens_total"));
+}
+
+}  // namespace
+}  // namespace olmoe::stats
