@@ -80,14 +80,17 @@ absl::Status HttpServer::Listen() {
         absl::StrCat("cannot listen on ", options_.host, ":", options_.port,
                      ": the port is in use or the address does not belong to this machine"));
   }
-  thread_ = std::thread([this] { server_->listen_after_bind(); });
+  thread_ = std::thread([this] {
+    server_->listen_after_bind();
+    ended_ = true;
+  });
   return absl::OkStatus();
 }
 
 void HttpServer::Stop() {
   if (!thread_.joinable()) return;
   // stop() does nothing before the thread has got as far as listening.
-  while (!server_->is_running()) std::this_thread::yield();
+  while (!server_->is_running() && !ended_) std::this_thread::yield();
   server_->stop();
   thread_.join();
 }

@@ -1,6 +1,7 @@
 #ifndef OLMOE_SERVER_HTTP_HTTP_SERVER_H_
 #define OLMOE_SERVER_HTTP_HTTP_SERVER_H_
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -48,7 +49,8 @@ class HttpServer {
   const Options options_;
   const std::unique_ptr<httplib::Server> server_;
   int port_ = 0;
-  std::thread thread_;  // accepts connections
+  std::atomic<bool> ended_ = false;  // no connections are accepted any more
+  std::thread thread_;               // accepts connections
 };
 
 }  // namespace olmoe::http
