@@ -2,6 +2,7 @@
 #include "server/ops/aten/aten_ops.h"
 
 #include <ATen/ATen.h>
+#include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -325,6 +326,17 @@ TEST(AtenOps, LibraryErrorsBecomeOneLineStatuses) {
   EXPECT_EQ(bad_alloc.code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(ops->Run([] { return absl::NotFoundError("as it is"); }).message(), "as it is");
 }
+
+#if defined(__x86_64__)
+TEST(AtenOps, BlasUsesTheVectorUnitsOfThisCpu) {
+  if (!__builtin_cpu_supports("avx2")) GTEST_SKIP() << "this CPU has no AVX2";
+  const auto core_name =
+      reinterpret_cast<const char* (*)()>(dlsym(RTLD_DEFAULT, "openblas_get_corename"));
+  if (core_name == nullptr) GTEST_SKIP() << "BLAS is not OpenBLAS";
+  const auto ops = MakeOps(SmallOptions());
+  EXPECT_STRNE(core_name(), "Prescott");
+}
+#endif
 
 TEST(AtenOps, ParallelForRunsEveryIndexOnce) {
   const auto ops = MakeOps(SmallOptions());

@@ -12,7 +12,7 @@
 #include "server/ops/aten/attention_block.h"
 #include "server/ops/aten/cpu_matmul.h"
 #include "server/ops/aten/guard.h"
-#include "server/ops/aten/threads.h"
+#include "server/ops/aten/host_libraries.h"
 #include "server/ops/aten/weight_memory.h"
 
 namespace olmoe::ops {
@@ -34,10 +34,9 @@ std::span<const float> AtenOps::HostRows::row(int i) const {
 }
 
 absl::StatusOr<std::unique_ptr<AtenOps>> AtenOps::Create(const OpsOptions& options) {
-  AvoidBrokenAmx();
   std::unique_ptr<AtenOps> ops;
   const absl::Status status = RunAten([&] {
-    ConfigureThreads(options.threads);
+    ConfigureHostLibraries(options.threads);
     const at::Device device(options.device);
     ops.reset(new AtenOps(options, device));
     ops->BuildRopeTable();

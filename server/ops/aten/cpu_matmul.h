@@ -8,7 +8,7 @@
 namespace olmoe::ops {
 
 // result [m, out] = x [m, in] * weight [out, in]^T, all of one dtype. float32 on the
-// CPU goes to BLAS, which this process runs with one thread (threads.h); the output
+// CPU goes to BLAS, which this process runs with one thread (host_libraries.h); the output
 // columns are divided among ATen's threads here.
 void MatmulTransposed(const at::Tensor& x, const at::Tensor& weight, at::Tensor result);
 

@@ -42,20 +42,25 @@ void AtenOps::AddExperts(const Tensor& x, const Experts& experts,
                          const ExpertSelection& selection, Tensor* sum) {
   if (selection.num_slots() == 0) return;
   const at::Tensor results = RunExperts(x, experts, selection);
-  const size_t num_rows = static_cast<size_t>(selection.num_rows());
-  std::vector<int64_t> slots(num_rows);
-  std::vector<float> weights(num_rows);
-  for (size_t rank = 0; rank < static_cast<size_t>(selection.max_ranks()); ++rank) {
-    for (size_t row = 0; row < num_rows; ++row) {
-      const std::span<const int32_t> slots_of_row = selection.slots_of_row(static_cast<int>(row));
-      const bool has_rank = rank < slots_of_row.size();
-      // A row with fewer experts adds nothing of the row of zeros.
-      slots[row] = has_rank ? slots_of_row[rank] : selection.num_slots();
-      weights[row] = has_rank ? selection.weights_of_row(static_cast<int>(row))[rank] : 0.0f;
+  const size_t rows = static_cast<size_t>(selection.num_rows());
+  const size_t ranks = static_cast<size_t>(selection.max_ranks());
+  // [ranks][rows]; a row with fewer experts adds nothing of the row of zeros.
+  std::vector<int64_t> slots(ranks * rows, selection.num_slots());
+  std::vector<float> weights(ranks * rows, 0.0f);
+  for (size_t row = 0; row < rows; ++row) {
+    const std::span<const int32_t> slots_of_row = selection.slots_of_row(static_cast<int>(row));
+    for (size_t rank = 0; rank < slots_of_row.size(); ++rank) {
+      slots[rank * rows + row] = slots_of_row[rank];
+      weights[rank * rows + row] = selection.weights_of_row(static_cast<int>(row))[rank];
     }
-    const at::Tensor weight_column =
-        at::tensor(c10::ArrayRef<float>(weights), at::kFloat).to(device_).unsqueeze(1);
-    sum->addcmul_(results.index_select(0, ToDevice(slots)), weight_column);
+  }
+  const at::Tensor by_rank = results.index_select(0, ToDevice(slots));
+  const at::Tensor weight_column =
+      at::tensor(c10::ArrayRef<float>(weights), at::kFloat).to(device_).unsqueeze(1);
+  const int64_t num_rows = selection.num_rows();
+  for (int64_t rank = 0; rank < selection.max_ranks(); ++rank) {
+    sum->addcmul_(by_rank.narrow(0, rank * num_rows, num_rows),
+                  weight_column.narrow(0, rank * num_rows, num_rows));
   }
 }
 
