@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/model/checkpoint.h"
+#include "server/model/load_parts.h"
 #include "server/model/memory_budget.h"
 #include "server/model/olmoe_model.h"
 #include "server/ops/aten/aten_ops.h"
@@ -117,52 +118,60 @@ ModelInfo DescribeModel(const LoadOptions& options, const Checkpoint& checkpoint
           .dtype = options.dtype == DType::kFloat32 ? "float32" : "bfloat16"};
 }
 
-// Takes the memory and reads the weights. Everything that can be checked has been.
+// INVALID_ARGUMENT for the options, RESOURCE_EXHAUSTED for the memory of the host.
+absl::StatusOr<KvCacheShape> CheckAndShape(const LoadOptions& options, const OlmoeConfig& config) {
+  absl::Status status = CheckOptions(options, config);
+  if (!status.ok()) return status;
+  const absl::StatusOr<KvCacheShape> kv_cache = ShapeKvCache(options, config);
+  if (!kv_cache.ok() || options.device != "cpu") return kv_cache;
+  status = CheckBudget(
+      ComputeBudget(config, static_cast<int64_t>(DTypeBytes(options.dtype)), *kv_cache,
+                    MaxContext(options, config), options.max_batch_tokens),
+      AvailableHostBytes());
+  if (!status.ok()) return status;
+  return kv_cache;
+}
+
+}  // namespace
+
 template <ops::Operations Ops>
-absl::StatusOr<std::unique_ptr<Model>> Build(const LoadOptions& options, Checkpoint* checkpoint,
-                                             const KvCacheShape& kv_cache,
-                                             const LoadProgress& progress) {
-  const OlmoeConfig& config = checkpoint->config();
+absl::StatusOr<typename OlmoeModel<Ops>::Parts> LoadParts(const LoadOptions& options,
+                                                          const LoadProgress& progress) {
+  const absl::StatusOr<std::unique_ptr<Checkpoint>> checkpoint = Checkpoint::Open(options.dir);
+  if (!checkpoint.ok()) return checkpoint.status();
+  const OlmoeConfig& config = (*checkpoint)->config();
+  const absl::StatusOr<KvCacheShape> kv_cache = CheckAndShape(options, config);
+  if (!kv_cache.ok()) return kv_cache.status();
   absl::StatusOr<std::unique_ptr<Ops>> ops =
-      Ops::Create(MakeOpsOptions(options, config, kv_cache));
+      Ops::Create(MakeOpsOptions(options, config, *kv_cache));
   if (!ops.ok()) return ops.status();
+  // Everything that can be checked has been: now the memory, then the weights.
   typename OlmoeModel<Ops>::Parts parts;
   const absl::Status status = (*ops)->Run([&] {
     parts.weights = AllocateWeights(config, ops->get());
     for (int layer = 0; layer < config.num_layers; ++layer) {
       parts.kv_pages.push_back((*ops)->NewKvPages());
     }
-    return ReadWeights(checkpoint, parts.weights, ops->get(), progress);
+    return ReadWeights(checkpoint->get(), parts.weights, ops->get(), progress);
   });
   if (!status.ok()) return status;
-  parts.info = DescribeModel(options, *checkpoint);
+  parts.info = DescribeModel(options, **checkpoint);
   parts.config = config;
-  parts.kv_cache = kv_cache;
+  parts.kv_cache = *kv_cache;
   parts.max_batch_tokens = options.max_batch_tokens;
   parts.ops = *std::move(ops);
   parts.trace = options.trace_for_testing;
-  return std::make_unique<OlmoeModel<Ops>>(std::move(parts));
+  return parts;
 }
 
-}  // namespace
+template absl::StatusOr<OlmoeModel<ops::AtenOps>::Parts> LoadParts<ops::AtenOps>(
+    const LoadOptions& options, const LoadProgress& progress);
 
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options,
                                                  const LoadProgress& progress) {
-  absl::StatusOr<std::unique_ptr<Checkpoint>> checkpoint = Checkpoint::Open(options.dir);
-  if (!checkpoint.ok()) return checkpoint.status();
-  const OlmoeConfig& config = (*checkpoint)->config();
-  absl::Status status = CheckOptions(options, config);
-  if (!status.ok()) return status;
-  const absl::StatusOr<KvCacheShape> kv_cache = ShapeKvCache(options, config);
-  if (!kv_cache.ok()) return kv_cache.status();
-  if (options.device == "cpu") {
-    status = CheckBudget(
-        ComputeBudget(config, static_cast<int64_t>(DTypeBytes(options.dtype)), *kv_cache,
-                      MaxContext(options, config), options.max_batch_tokens),
-        AvailableHostBytes());
-    if (!status.ok()) return status;
-  }
-  return Build<ops::AtenOps>(options, checkpoint->get(), *kv_cache, progress);
+  auto parts = LoadParts<ops::AtenOps>(options, progress);
+  if (!parts.ok()) return parts.status();
+  return std::make_unique<OlmoeModel<ops::AtenOps>>(*std::move(parts));
 }
 
 }  // namespace olmoe::model
