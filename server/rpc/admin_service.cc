@@ -39,14 +39,14 @@ class AdminServiceImpl final : public RawService {
   ServerUnaryReactor* GetRouting(CallbackServerContext* call, const ByteBuffer* request,
                                  ByteBuffer* response) override {
     return AnswerNow<v1::GetRoutingRequest>(
-        call, request, response, [this](const v1::GetRoutingRequest&) {
+        *context_, call, request, response, [this](const v1::GetRoutingRequest&) {
           return absl::StatusOr<v1::GetRoutingResponse>(rpc::GetRouting(*context_));
         });
   }
   ServerUnaryReactor* GetServerStatus(CallbackServerContext* call, const ByteBuffer* request,
                                       ByteBuffer* response) override {
     return AnswerNow<v1::GetServerStatusRequest>(
-        call, request, response, [this](const v1::GetServerStatusRequest&) {
+        *context_, call, request, response, [this](const v1::GetServerStatusRequest&) {
           return absl::StatusOr<v1::GetServerStatusResponse>(rpc::GetServerStatus(*context_));
         });
   }

@@ -9,13 +9,14 @@
 #include "server/rpc/conversions.h"
 #include "server/rpc/generate_request.h"
 #include "server/rpc/grpc_status.h"
+#include "server/rpc/large_requests.h"
 #include "server/rpc/wire.h"
 
 namespace olmoe::rpc {
 namespace {
 
 // One Generate call. It owns itself until gRPC is done with it, and shares itself
-// with the engine while that delivers. Finish is called once: by Start for a refused
+// with the engine while that delivers. Finish is called once: by Begin for a refused
 // request, otherwise by the engine's OnDone, after which the engine never calls again.
 class GenerateCall final : public grpc::ServerUnaryReactor, public engine::TokenSink {
  public:
@@ -24,10 +25,7 @@ class GenerateCall final : public grpc::ServerUnaryReactor, public engine::Token
                              const grpc::ByteBuffer& bytes, grpc::ByteBuffer* response) {
     auto call = std::make_shared<GenerateCall>(context, server_context, response);
     call->self_ = call;
-    if (absl::Status status = call->Submit(bytes); !status.ok()) {
-      call->request_.Report(status, nullptr);
-      call->Finish(ToGrpcStatus(status));
-    }
+    PrepareRequest(*context, bytes, [call, &bytes] { call->Begin(bytes); });
     return call.get();
   }
 
@@ -48,6 +46,12 @@ class GenerateCall final : public grpc::ServerUnaryReactor, public engine::Token
   void OnDone() override { const auto last = std::move(self_); }
 
  private:
+  void Begin(const grpc::ByteBuffer& bytes) {
+    absl::Status status = Submit(bytes);
+    if (status.ok()) return;
+    request_.Report(status, nullptr);
+    Finish(ToGrpcStatus(status));
+  }
   absl::Status Submit(const grpc::ByteBuffer& bytes);
 
   grpc::CallbackServerContext* const server_context_;

@@ -16,6 +16,7 @@
 #include "server/rpc/generate.h"
 #include "server/rpc/generate_request.h"
 #include "server/rpc/grpc_status.h"
+#include "server/rpc/large_requests.h"
 #include "server/rpc/wire.h"
 
 namespace olmoe::rpc {
@@ -52,12 +53,7 @@ class GenerateStreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffe
                                    const grpc::ByteBuffer& bytes) {
     auto call = std::make_shared<GenerateStreamCall>(context, server_context);
     call->self_ = call;
-    if (absl::Status status = call->Submit(bytes); !status.ok()) {
-      call->request_.Report(status, nullptr);
-      call->Finish(ToGrpcStatus(status));
-    } else {
-      call->AllowWrites();
-    }
+    PrepareRequest(*context, bytes, [call, &bytes] { call->Begin(bytes); });
     return call.get();
   }
 
@@ -78,6 +74,7 @@ class GenerateStreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffe
   void OnDone() override { const auto last = std::move(self_); }
 
  private:
+  void Begin(const grpc::ByteBuffer& bytes);
   absl::Status Submit(const grpc::ByteBuffer& bytes);
   void AllowWrites() ABSL_LOCKS_EXCLUDED(mu_);
   void Pump() ABSL_LOCKS_EXCLUDED(mu_);
@@ -103,6 +100,16 @@ class GenerateStreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffe
   bool broken_ ABSL_GUARDED_BY(mu_) = false;    // a write failed: nobody reads
   bool summary_written_ ABSL_GUARDED_BY(mu_) = false;
 };
+
+void GenerateStreamCall::Begin(const grpc::ByteBuffer& bytes) {
+  const absl::Status status = Submit(bytes);
+  if (status.ok()) {
+    AllowWrites();
+  } else {
+    request_.Report(status, nullptr);
+    Finish(ToGrpcStatus(status));
+  }
+}
 
 absl::Status GenerateStreamCall::Submit(const grpc::ByteBuffer& bytes) {
   v1::GenerateRequest message;

@@ -47,20 +47,20 @@ class InferenceServiceImpl final : public RawService {
   ServerUnaryReactor* Tokenize(CallbackServerContext* call, const ByteBuffer* request,
                                ByteBuffer* response) override {
     return AnswerNow<v1::TokenizeRequest>(
-        call, request, response,
+        *context_, call, request, response,
         [this](const v1::TokenizeRequest& message) { return rpc::Tokenize(message, *context_); });
   }
   ServerUnaryReactor* Detokenize(CallbackServerContext* call, const ByteBuffer* request,
                                  ByteBuffer* response) override {
     return AnswerNow<v1::DetokenizeRequest>(
-        call, request, response, [this](const v1::DetokenizeRequest& message) {
+        *context_, call, request, response, [this](const v1::DetokenizeRequest& message) {
           return rpc::Detokenize(message, *context_);
         });
   }
   ServerUnaryReactor* GetModelInfo(CallbackServerContext* call, const ByteBuffer* request,
                                    ByteBuffer* response) override {
     return AnswerNow<v1::GetModelInfoRequest>(
-        call, request, response, [this](const v1::GetModelInfoRequest&) {
+        *context_, call, request, response, [this](const v1::GetModelInfoRequest&) {
           return absl::StatusOr<v1::GetModelInfoResponse>(DescribeModel(*context_));
         });
   }

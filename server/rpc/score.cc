@@ -7,6 +7,7 @@
 
 #include "server/rpc/conversions.h"
 #include "server/rpc/grpc_status.h"
+#include "server/rpc/large_requests.h"
 #include "server/rpc/score_job.h"
 #include "server/rpc/wire.h"
 
@@ -14,7 +15,7 @@ namespace olmoe::rpc {
 namespace {
 
 // One Score call. It owns itself until gRPC is done with it. Finish is called once: by
-// Start for a refused request, otherwise when the job is done. gRPC threads and the
+// Begin for a refused request, otherwise when the job is done. gRPC threads and the
 // engine's thread, never two at a time but for OnCancel.
 class ScoreCall final : public grpc::ServerUnaryReactor {
  public:
@@ -22,10 +23,7 @@ class ScoreCall final : public grpc::ServerUnaryReactor {
                           grpc::CallbackServerContext* server_context,
                           const grpc::ByteBuffer& bytes, grpc::ByteBuffer* response) {
     auto* call = new ScoreCall(context, server_context, response);
-    if (absl::Status status = call->Submit(bytes); !status.ok()) {
-      call->job_->ReportRefused(status);
-      call->Finish(ToGrpcStatus(status));
-    }
+    PrepareRequest(*context, bytes, [call, &bytes] { call->Begin(bytes); });
     return call;
   }
 
@@ -42,6 +40,14 @@ class ScoreCall final : public grpc::ServerUnaryReactor {
             [this](ScoreJob&, absl::StatusOr<v1::ScoreResponse> result) {
               Answer(std::move(result));
             })) {}
+
+  void Begin(const grpc::ByteBuffer& bytes) {
+    const auto job = job_;  // the engine's answer may be the end of this call
+    absl::Status status = Submit(bytes);
+    if (status.ok()) return;
+    job->ReportRefused(status);
+    Finish(ToGrpcStatus(status));
+  }
 
   absl::Status Submit(const grpc::ByteBuffer& bytes) {
     v1::ScoreRequest message;

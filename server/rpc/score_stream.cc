@@ -13,6 +13,7 @@
 #include "olmoe/v1/inference.pb.h"
 #include "server/rpc/conversions.h"
 #include "server/rpc/grpc_status.h"
+#include "server/rpc/large_requests.h"
 #include "server/rpc/request_fields.h"
 #include "server/rpc/score_job.h"
 #include "server/rpc/wire.h"
@@ -50,6 +51,7 @@ class ScoreStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
  private:
   // Starts whatever may start now.
   void Pump() ABSL_LOCKS_EXCLUDED(mu_);
+  void EndRead() ABSL_LOCKS_EXCLUDED(mu_);
   // Submits the request in read_buffer_, or queues its error.
   void Accept() ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status Submit(const v1::ScoreStreamRequest& message,
@@ -76,11 +78,21 @@ class ScoreStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
 };
 
 void ScoreStreamCall::OnReadDone(bool ok) {
-  if (ok) Accept();
+  if (!ok) {
+    absl::MutexLock lock(&mu_);
+    reads_done_ = true;
+  }
+  if (!ok) return EndRead();
+  PrepareRequest(*context_, read_buffer_, [call = shared_from_this()] {
+    call->Accept();
+    call->EndRead();
+  });
+}
+
+void ScoreStreamCall::EndRead() {
   {
     absl::MutexLock lock(&mu_);
     reading_ = false;
-    if (!ok) reads_done_ = true;
   }
   Pump();
 }

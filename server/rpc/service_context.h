@@ -27,6 +27,8 @@ class Tokenizer;
 
 namespace olmoe::rpc {
 
+class WorkerPool;
+
 // The arm id of requests that bring their own policy; no plan may use it.
 inline constexpr std::string_view kInlineArm = "inline";
 
@@ -57,6 +59,8 @@ struct ServiceContext {
   const routing::CalibrationSet* calibrations = nullptr;  // of inline policies; null: none
   const text::Tokenizer* tokenizer = nullptr;            // null: token ids only
   model::ModelInfo model;
+
+  WorkerPool* large_requests = nullptr;  // where they are prepared; null: gRPC's threads
 
   bool allow_inline_policy = false;
   uint32_t max_batch_sequences = 0;  // for GetModelInfo

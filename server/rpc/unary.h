@@ -1,4 +1,4 @@
-// Calls that are answered at once, on gRPC's own thread.
+// Calls that are answered by a function.
 #ifndef OLMOE_SERVER_RPC_UNARY_H_
 #define OLMOE_SERVER_RPC_UNARY_H_
 
@@ -9,6 +9,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/rpc/grpc_status.h"
+#include "server/rpc/large_requests.h"
+#include "server/rpc/service_context.h"
 #include "server/rpc/wire.h"
 
 namespace olmoe::rpc {
@@ -24,12 +26,17 @@ absl::Status AnswerBytes(const grpc::ByteBuffer& bytes, grpc::ByteBuffer* respon
   return result.status();
 }
 
+// On gRPC's own thread, unless the request is large. The request and the response live
+// until the reactor is finished.
 template <class Request, class Answer>
-grpc::ServerUnaryReactor* AnswerNow(grpc::CallbackServerContext* server_context,
+grpc::ServerUnaryReactor* AnswerNow(const ServiceContext& context,
+                                    grpc::CallbackServerContext* server_context,
                                     const grpc::ByteBuffer* bytes, grpc::ByteBuffer* response,
                                     const Answer& answer) {
   grpc::ServerUnaryReactor* reactor = server_context->DefaultReactor();
-  reactor->Finish(ToGrpcStatus(AnswerBytes<Request>(*bytes, response, answer)));
+  PrepareRequest(context, *bytes, [=] {
+    reactor->Finish(ToGrpcStatus(AnswerBytes<Request>(*bytes, response, answer)));
+  });
   return reactor;
 }
 
