@@ -1,0 +1,113 @@
+#include "tests/rpc/test_server.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "glog/logging.h"
+#include "server/rpc/admin_service.h"
+#include "server/rpc/inference_service.h"
+
+namespace olmoe::rpc {
+namespace {
+
+std::unique_ptr<GrpcServer> Listen(const char* name, std::unique_ptr<grpc::Service> service) {
+  auto server = GrpcServer::Create({.address = "127.0.0.1:0", .service_name = name},
+                                   std::move(service));
+  CHECK(server.ok()) << server.status();
+  return *std::move(server);
+}
+
+}  // namespace
+
+TinyModel DefaultModel() {
+  TinyModel model;
+  model.vocab_size = engine::kTinyVocabSize;
+  return model;
+}
+
+std::shared_ptr<grpc::Channel> Connect(int port) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetMaxReceiveMessageSize(-1);
+  return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", port),
+                                   grpc::InsecureChannelCredentials(), arguments);
+}
+
+TestServer::TestServer(TestServerOptions options)
+    : tokenizer_(options.tokenizer ? engine::MakeTinyTokenizer() : nullptr),
+      model_(options.model),
+      controller_({.shape = model_.info().router_shape()}),
+      engine_(engine::Engine::Create(options.engine, &model_, tokenizer_.get())) {
+  context_.engine = engine_.get();
+  context_.controller = &controller_;
+  context_.tokenizer = tokenizer_.get();
+  context_.model = model_.info();
+  context_.large_requests = &large_requests_;
+  context_.server_version = "test";
+  context_.start_time = absl::Now();
+  context_.on_request_done = [this](const RequestOutcome& outcome) {
+    absl::MutexLock lock(&mu_);
+    outcomes_.push_back({std::string(outcome.method), outcome.arm_id, outcome.status.code(),
+                         outcome.completion != nullptr});
+  };
+  context_.on_swap = [this](const SwapOutcome& swap) {
+    absl::MutexLock lock(&mu_);
+    swaps_.emplace_back(swap.outcome);
+  };
+  if (options.tune) options.tune(&context_);
+  inference_server_ = Listen(kInferenceServiceName, MakeInferenceService(&context_));
+  admin_server_ = Listen(kAdminServiceName, MakeAdminService(&context_));
+  inference_ = v1::InferenceService::NewStub(NewChannel());
+  admin_ = v1::RoutingAdminService::NewStub(NewAdminChannel());
+}
+
+TestServer::~TestServer() { model_.Unhold(); }
+
+std::shared_ptr<grpc::Channel> TestServer::NewChannel() const {
+  return Connect(inference_server_->port());
+}
+std::shared_ptr<grpc::Channel> TestServer::NewAdminChannel() const {
+  return Connect(admin_server_->port());
+}
+
+void TestServer::AwaitOutcomes(size_t count) const {
+  const auto enough = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return outcomes_.size() >= count; };
+  absl::MutexLock lock(&mu_, absl::Condition(&enough));
+}
+
+std::vector<Outcome> TestServer::outcomes() const {
+  absl::MutexLock lock(&mu_);
+  return outcomes_;
+}
+
+std::vector<std::string> TestServer::swaps() const {
+  absl::MutexLock lock(&mu_);
+  return swaps_;
+}
+
+v1::GenerateRequest TokenRequest(const std::vector<uint32_t>& prompt, uint32_t max_new_tokens) {
+  v1::GenerateRequest request;
+  request.mutable_tokens()->mutable_ids()->Add(prompt.begin(), prompt.end());
+  request.set_max_new_tokens(max_new_tokens);
+  request.mutable_sampling()->set_temperature(0);
+  return request;
+}
+
+v1::GenerateRequest TextRequest(const std::string& prompt, uint32_t max_new_tokens) {
+  v1::GenerateRequest request = TokenRequest({}, max_new_tokens);
+  request.set_text(prompt);
+  return request;
+}
+
+v1::PatchRoutersRequest TopKPatch(uint32_t k) {
+  v1::PatchRoutersRequest request;
+  request.mutable_policy()->set_policy_id(absl::StrCat("top-", k));
+  request.mutable_policy()->mutable_apply()->mutable_top_k()->set_k(k);
+  return request;
+}
+
+}  // namespace olmoe::rpc

@@ -1,0 +1,99 @@
+// Both services over a FakeModel and a real engine, on ports of their own.
+#ifndef OLMOE_TESTS_RPC_TEST_SERVER_H_
+#define OLMOE_TESTS_RPC_TEST_SERVER_H_
+
+#include <grpcpp/channel.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "olmoe/v1/admin.grpc.pb.h"
+#include "olmoe/v1/inference.grpc.pb.h"
+#include "server/engine/engine.h"
+#include "server/routing/controller.h"
+#include "server/rpc/grpc_server.h"
+#include "server/rpc/service_context.h"
+#include "server/rpc/worker_pool.h"
+#include "server/text/tokenizer.h"
+#include "tests/engine/tiny_tokenizer.h"
+#include "tests/support/fake_model.h"
+
+namespace olmoe::rpc {
+
+using TinyModel = testing::FakeModelOptions;
+
+// A model for the tiny tokenizer.
+TinyModel DefaultModel();
+
+struct TestServerOptions {
+  TinyModel model = DefaultModel();
+  engine::EngineOptions engine;
+  bool tokenizer = true;
+  std::function<void(ServiceContext*)> tune;  // last changes before serving
+};
+
+// A copy of a RequestOutcome.
+struct Outcome {
+  std::string method;
+  std::string arm_id;
+  absl::StatusCode code;
+  bool reached_engine;
+};
+
+// Thread-safe.
+class TestServer {
+ public:
+  explicit TestServer(TestServerOptions options = {});
+  ~TestServer();
+
+  v1::InferenceService::Stub& inference() { return *inference_; }
+  v1::RoutingAdminService::Stub& admin() { return *admin_; }
+  // A connection of its own.
+  std::shared_ptr<grpc::Channel> NewChannel() const;
+  std::shared_ptr<grpc::Channel> NewAdminChannel() const;
+
+  testing::FakeModel& model() { return model_; }
+  engine::Engine& engine() { return *engine_; }
+  routing::RoutingController& controller() { return controller_; }
+  GrpcServer& inference_server() { return *inference_server_; }
+  const ServiceContext& context() const { return context_; }
+
+  // Waits until this many requests have ended.
+  void AwaitOutcomes(size_t count) const;
+  std::vector<Outcome> outcomes() const;
+  std::vector<std::string> swaps() const;
+
+ private:
+  mutable absl::Mutex mu_;
+  std::vector<Outcome> outcomes_ ABSL_GUARDED_BY(mu_);
+  std::vector<std::string> swaps_ ABSL_GUARDED_BY(mu_);
+
+  const std::unique_ptr<text::Tokenizer> tokenizer_;
+  testing::FakeModel model_;
+  routing::RoutingController controller_;
+  std::unique_ptr<engine::Engine> engine_;
+  WorkerPool large_requests_{1};
+  ServiceContext context_;
+  std::unique_ptr<GrpcServer> inference_server_;
+  std::unique_ptr<GrpcServer> admin_server_;
+  std::unique_ptr<v1::InferenceService::Stub> inference_;
+  std::unique_ptr<v1::RoutingAdminService::Stub> admin_;
+};
+
+// Sets the channel's options that keep tests apart.
+std::shared_ptr<grpc::Channel> Connect(int port);
+
+// A request with token ids as the prompt, greedy.
+v1::GenerateRequest TokenRequest(const std::vector<uint32_t>& prompt, uint32_t max_new_tokens);
+v1::GenerateRequest TextRequest(const std::string& prompt, uint32_t max_new_tokens);
+
+// Top-k for all traffic.
+v1::PatchRoutersRequest TopKPatch(uint32_t k);
+
+}  // namespace olmoe::rpc
+
+#endif  // OLMOE_TESTS_RPC_TEST_SERVER_H_
