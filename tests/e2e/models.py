@@ -1,0 +1,33 @@
+"""Where the models of the tests are."""
+
+import os
+import pathlib
+
+import pytest
+
+import api
+
+
+def demo_model():
+    """The trained demo model; the variable names another folder for a trial."""
+    folder = pathlib.Path(os.environ.get("OLMOE_E2E_MODEL", api.SOURCE_DIR / "deploy/demo"))
+    if not (folder / "config.json").exists():
+        pytest.skip(f"{folder} holds no model")
+    return folder
+
+
+def shared(relative):
+    """A path in ../shared/data; skips where that is absent."""
+    path = api.SOURCE_DIR.parent / "shared/data" / relative
+    if not path.exists():
+        pytest.skip(f"../shared/data/{relative} is absent")
+    return path
+
+
+def link_model(source, target, leave_out=()):
+    """A folder with links to the files of another."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.iterdir():
+        if path.is_file() and path.name not in leave_out:
+            (target / path.name).symlink_to(path.resolve())
+    return target

@@ -1,0 +1,163 @@
+"""Patching the routers of a server that is in use."""
+
+import itertools
+
+import grpc
+import pytest
+
+import api
+from api import admin, routing
+from server_process import DEADLINE_S
+
+PROMPT = [5, 6, 7, 8, 9]
+COUNT = 16
+ROWS = len(PROMPT) + COUNT - 1
+
+
+def test_patch_changes_experts_and_stamp_and_unpatch_brings_both_back(demo):
+    info = demo.model_info()
+    before = demo.greedy(PROMPT, COUNT)
+    assert before.usage.expert_activations == ROWS * info.num_layers * info.default_top_k
+
+    patch = demo.ctl_json("patch", "--top-k", 4, "--policy-id", "half")
+    assert patch["changed"]
+    assert int(patch["previousGeneration"]) == before.routing.generation
+    during = demo.greedy(PROMPT, COUNT)
+    assert during.usage.expert_activations == ROWS * info.num_layers * 4
+    assert during.routing.generation == int(patch["current"]["generation"])
+    assert during.routing.generation > before.routing.generation
+    assert during.routing.policy_id == "half"
+    assert during.routing.policy_digest != before.routing.policy_digest
+    assert during.token_ids != before.token_ids
+
+    assert demo.ctl_json("unpatch")["changed"]
+    after = demo.greedy(PROMPT, COUNT)
+    assert after.token_ids == before.token_ids
+    assert after.text == before.text
+    assert after.routing.policy_digest == before.routing.policy_digest
+    assert after.routing.generation > during.routing.generation
+
+
+def test_patch_of_some_layers_leaves_the_others(demo):
+    info = demo.model_info()
+    demo.ctl_json("patch", "--top-k", 1, "--layers", "0-3,7")
+    reply = demo.greedy(PROMPT, COUNT)
+    others = info.num_layers - 5
+    assert reply.usage.expert_activations == ROWS * (others * info.default_top_k + 5)
+
+
+def test_the_models_own_top_k_as_a_patch_changes_no_bit(demo):
+    request = api.tokens_request(PROMPT, COUNT, logprobs=5)
+    before = demo.generate(request)
+    with demo.patched(api.top_k_policy(demo.model_info().default_top_k)):
+        during = demo.generate(request)
+    assert during.tokens == before.tokens
+
+
+def test_analyze_changes_no_bit(demo):
+    request = api.tokens_request(PROMPT, COUNT, logprobs=5)
+    before = demo.generate(request)
+    policy = routing.RoutingPolicy(policy_id="watch",
+                                   analyze=routing.Rule(top_p=routing.TopP(p=0.5)))
+    with demo.patched(policy):
+        during = demo.generate(request)
+    assert during.tokens == before.tokens
+    assert during.usage == before.usage
+
+
+def test_unpatching_what_is_not_patched_is_a_warning(demo):
+    reply = demo.unpatch()
+    assert not reply.changed
+    assert reply.warnings
+
+
+def test_a_request_keeps_the_plan_that_it_started_with(demo):
+    layers = demo.model_info().num_layers
+    top_k = demo.model_info().default_top_k
+    count = demo.model_info().max_context - 8
+    call = demo.stub.GenerateStream(api.tokens_request([5], count), timeout=DEADLINE_S)
+    started = next(call).started
+    patch = demo.patch(api.top_k_policy(1, "thin"))
+    assert patch.in_flight_on_previous == 1
+    draining = demo.admin.GetRouting(admin.GetRoutingRequest()).draining
+    assert [record.generation for record in draining] == [started.routing.generation]
+    assert demo.greedy([5], 2).usage.expert_activations == 2 * layers
+    done = list(call)[-1].done
+    assert done.routing == started.routing
+    assert done.usage.expert_activations == count * layers * top_k
+    assert not demo.admin.GetRouting(admin.GetRoutingRequest()).draining
+
+
+def test_wait_for_drain_returns_when_the_old_plan_is_unused(demo):
+    call = demo.stub.GenerateStream(api.tokens_request([5], 200), timeout=DEADLINE_S)
+    next(call)
+    demo.ctl_json("patch", "--top-k", 2, f"--wait={DEADLINE_S}")
+    assert not demo.admin.GetRouting(admin.GetRoutingRequest()).draining
+    assert list(call)[-1].done.usage.completion_tokens == 200
+
+
+def test_replies_under_swaps_ran_the_experts_of_their_stamp(demo):
+    """Two policies are swapped while requests run: each reply is one of the two, whole.
+
+    Counted in experts, which are exact: the last bits of a logit depend on the size of the batch.
+    """
+    policies = {"native": routing.RoutingPolicy(policy_id="native-again"),
+                "thin": api.top_k_policy(2, "thin")}
+    expected = {}
+    for policy in policies.values():
+        demo.patch(policy)
+        reply = demo.greedy(PROMPT, COUNT)
+        expected[reply.routing.policy_id] = reply.usage.expert_activations
+    assert len(set(expected.values())) == 2
+    pending = [demo.stub.Generate.future(api.tokens_request(PROMPT, COUNT), timeout=DEADLINE_S)]
+    generations = []
+    for policy in itertools.islice(itertools.cycle(policies.values()), 40):
+        generations.append(demo.patch(policy).current.generation)
+        pending.append(demo.stub.Generate.future(api.tokens_request(PROMPT, COUNT),
+                                                 timeout=DEADLINE_S))
+    for call in pending:
+        reply = call.result()
+        assert reply.usage.expert_activations == expected[reply.routing.policy_id]
+    assert generations == sorted(set(generations))
+
+
+def test_a_stale_generation_is_aborted_and_changes_nothing(demo):
+    current = demo.admin.GetRouting(admin.GetRoutingRequest()).current
+    with pytest.raises(grpc.RpcError) as error:
+        demo.patch(api.top_k_policy(3), expected_generation=current.generation + 1)
+    assert error.value.code() == grpc.StatusCode.ABORTED
+    info = api.details(error.value)["ErrorInfo"]
+    assert info.reason == "GENERATION_MISMATCH"
+    assert info.metadata["current_generation"] == str(current.generation)
+    assert demo.admin.GetRouting(admin.GetRoutingRequest()).current.digest == current.digest
+    assert demo.patch(api.top_k_policy(3), expected_generation=current.generation).changed
+
+
+def test_validate_only_changes_nothing(demo):
+    before = demo.admin.GetRouting(admin.GetRoutingRequest()).current
+    assert not demo.patch(api.top_k_policy(3), validate_only=True).changed
+    assert demo.admin.GetRouting(admin.GetRoutingRequest()).current.generation == \
+        before.generation
+
+
+def test_arms_split_units_and_may_be_named(demo):
+    plan = admin.RoutingPlan(salt="exp1", arms=[
+        admin.Arm(arm_id="control", weight=50, allow_explicit=True),
+        admin.Arm(arm_id="thin", weight=50, policy=api.top_k_policy(2, "thin")),
+    ])
+    plan.arms[0].policy.policy_id = "own"
+    demo.admin.PatchRouters(admin.PatchRoutersRequest(plan=plan))
+
+    def arm(**fields):
+        return demo.generate(api.tokens_request(PROMPT, 1, **fields)).routing
+
+    # The split vectors of the design: buckets 66 and 17 of 100.
+    assert arm(unit_id="alice").arm_id == "thin"
+    assert arm(unit_id="bob").arm_id == "control"
+    assert arm(unit_id="alice").reason == routing.ASSIGNMENT_REASON_SPLIT
+    named = arm(routing=api.inference.RoutingSelector(arm_id="control"))
+    assert named.reason == routing.ASSIGNMENT_REASON_EXPLICIT_ARM
+    with pytest.raises(grpc.RpcError) as error:
+        arm(routing=api.inference.RoutingSelector(arm_id="thin"))
+    assert error.value.code() == grpc.StatusCode.PERMISSION_DENIED
+    assert api.details(error.value)["ErrorInfo"].reason == "ARM_NOT_ALLOWED"
