@@ -12,6 +12,9 @@ jobs=$(nproc)
 [ $((memory_gib / 2)) -lt "$jobs" ] && jobs=$((memory_gib / 2))
 [ "$jobs" -lt 1 ] && jobs=1
 
+# Compiler caches hit across checkouts.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+
 log=build/$preset.log
 mkdir -p build
 # shellcheck disable=SC2086
