@@ -31,7 +31,8 @@ void AddModelFlags(CLI::App* app, model::OlmoeConfig* config) {
   app->add_option("--vocab", config->vocab_size, "vocab_size")->group(group);
   app->add_option("--experts", config->num_experts, "num_experts")->group(group);
   app->add_option("--top-k", config->experts_per_token, "num_experts_per_tok")->group(group);
-  app->add_option("--max-positions", config->max_positions, "max_position_embeddings")->group(group);
+  app->add_option("--max-positions", config->max_positions, "max_position_embeddings")
+      ->group(group);
   app->add_option("--rope-theta", config->rope_theta, "rope_theta")->group(group);
   app->add_option("--rms-norm-eps", config->rms_norm_eps, "rms_norm_eps")->group(group);
   app->add_option("--clip-qkv", config->clip_qkv, "clip_qkv")->group(group);

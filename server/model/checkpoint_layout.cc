@@ -47,10 +47,10 @@ class LayerLayout {
   void AddExpert(int expert) {
     const int64_t hidden = config_.hidden_size;
     const int64_t width = config_.intermediate_size;
-    const std::string prefix = absl::StrCat("mlp.experts.", expert);
-    Add(absl::StrCat(prefix, ".gate_proj.weight"), {width, hidden}, TensorRole::kExpertGate, expert);
-    Add(absl::StrCat(prefix, ".up_proj.weight"), {width, hidden}, TensorRole::kExpertUp, expert);
-    Add(absl::StrCat(prefix, ".down_proj.weight"), {hidden, width}, TensorRole::kExpertDown, expert);
+    const std::string prefix = absl::StrCat("mlp.experts.", expert, ".");
+    Add(prefix + "gate_proj.weight", {width, hidden}, TensorRole::kExpertGate, expert);
+    Add(prefix + "up_proj.weight", {width, hidden}, TensorRole::kExpertUp, expert);
+    Add(prefix + "down_proj.weight", {hidden, width}, TensorRole::kExpertDown, expert);
   }
 
   void Add(std::string_view name, std::vector<int64_t> shape, TensorRole role, int expert = -1) {

@@ -72,9 +72,9 @@ class Checkpoint::Loader {
  private:
   absl::Status ReadHeader(const SafetensorsFile& file) {
     Sha256 sha;
-    const absl::Status status =
-        ReadBlocks(file.reader(), 0, file.data_offset(),
-                   [&](std::span<const std::byte> block) { sha.Update(block.data(), block.size()); });
+    const absl::Status status = ReadBlocks(
+        file.reader(), 0, file.data_offset(),
+        [&](std::span<const std::byte> block) { sha.Update(block.data(), block.size()); });
     if (!status.ok() || sha.HexDigest() == file.header_digest()) return status;
     return absl::DataLossError(absl::StrCat(file.path(), ": the header changed since it was read"));
   }

@@ -109,7 +109,8 @@ class HeaderHandler final : public StrictJsonHandler {
     if (field_ != kOffsets) return true;
     if (num_offsets_ != 2) return Fail("data_offsets must be [begin, end]");
     if (offsets_[1] < offsets_[0]) {
-      return Fail(absl::StrCat("data_offsets [", offsets_[0], ", ", offsets_[1], "] run backwards"));
+      return Fail(
+          absl::StrCat("data_offsets [", offsets_[0], ", ", offsets_[1], "] run backwards"));
     }
     entries_.back().offset = offsets_[0];
     entries_.back().bytes = offsets_[1] - offsets_[0];
@@ -264,8 +265,9 @@ absl::Status SafetensorsFile::ReadHeader() {
 }
 
 const SafetensorsEntry* SafetensorsFile::Find(std::string_view name) const {
-  const auto found = std::find_if(entries_.begin(), entries_.end(),
-                                  [&](const SafetensorsEntry& entry) { return entry.name == name; });
+  const auto found =
+      std::find_if(entries_.begin(), entries_.end(),
+                   [&](const SafetensorsEntry& entry) { return entry.name == name; });
   return found == entries_.end() ? nullptr : &*found;
 }
 

@@ -148,7 +148,8 @@ TEST(SafetensorsHeaderTest, HostileTensorsAreRefusedByName) {
       {Culprit(R"("dtype":"F32","shape":[6],"data_offsets":"0,24")"), "string"},
       {Culprit(R"("dtype":"F32","shape":[6],"data_offsets":[8,32])"), "hole"},
       {Culprit(R"("dtype":"U8","shape":[25],"data_offsets":[0,25])"), "24 bytes of data"},
-      {Culprit(R"("dtype":"U8","shape":[9223372036854775807],"data_offsets":[0,9223372036854775807])"),
+      {Culprit(R"("dtype":"U8","shape":[9223372036854775807],)"
+               R"("data_offsets":[0,9223372036854775807])"),
        "24 bytes of data"},
       {Culprit(R"("dtype":"U8","shape":[24],"data_offsets":[18446744073709551592,0])"),
        "backwards"},
