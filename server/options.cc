@@ -1,0 +1,167 @@
+#include "server/options.h"
+
+#include <map>
+#include <sstream>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+namespace olmoe {
+namespace {
+
+constexpr int kBadUsage = 2;
+
+// The last colon splits, so that "[::1]:50051" works.
+bool ParseHostPort(const std::string& text, HostPort* out) {
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos || colon == 0) return false;
+  int port = -1;
+  if (!absl::SimpleAtoi(text.substr(colon + 1), &port) || port < 0 || port > 65535) return false;
+  out->host = text.substr(0, colon);
+  out->port = port;
+  return true;
+}
+
+bool ParseDuration(const std::string& text, absl::Duration* out) {
+  return absl::ParseDuration(text, out) && *out >= absl::ZeroDuration() &&
+         *out <= absl::Hours(24);
+}
+
+void AddAddress(CLI::App* app, const char* flag, const char* help, HostPort* target) {
+  app->add_option_function<std::string>(
+         flag,
+         [flag, target](const std::string& text) {
+           if (!ParseHostPort(text, target)) {
+             throw CLI::ValidationError(flag, absl::StrCat("expected HOST:PORT, got ", text));
+           }
+         },
+         help)
+      ->type_name("HOST:PORT")
+      ->default_str(target->ToString());
+}
+
+void AddDuration(CLI::App* app, const char* flag, const char* help, absl::Duration* target) {
+  app->add_option_function<std::string>(
+         flag,
+         [flag, target](const std::string& text) {
+           if (!ParseDuration(text, target)) {
+             throw CLI::ValidationError(
+                 flag, absl::StrCat("expected a duration up to 24h, as 30s or 1m30s, got ", text));
+           }
+         },
+         help)
+      ->type_name("DURATION")
+      ->default_str(absl::FormatDuration(*target));
+}
+
+void AddInt(CLI::App* app, const char* flag, const char* help, int low, int high, int* target) {
+  app->add_option(flag, *target, absl::StrCat(help, " (", low, "..", high, ")"))
+      ->check(CLI::Range(low, high).description(""))
+      ->type_name("N")
+      ->capture_default_str();
+}
+
+// One of a few names.
+template <class T>
+void AddChoice(CLI::App* app, const char* flag, const char* help,
+               const std::map<std::string, T>& choices, const char* default_name, T* target) {
+  app->add_option_function<std::string>(
+         flag, [choices, target](const std::string& name) { *target = choices.at(name); }, help)
+      ->check(CLI::IsMember(choices).description(""))
+      ->type_name("NAME")
+      ->default_str(default_name);
+}
+
+void AddModelFlags(CLI::App* app, Options* options) {
+  constexpr int kMaxContext = 1 << 20, kMaxThreads = 1024, kMaxRows = 65536;
+  constexpr int64_t kMaxKvCacheBytes = int64_t{1} << 50;
+  app->add_option("--model", options->model.dir, "Checkpoint folder in the layout of the hub")
+      ->required()
+      ->type_name("DIR");
+  AddChoice<model::DType>(app, "--dtype", "Weights and KV cache: float32 or bfloat16",
+                          {{"float32", model::DType::kFloat32},
+                           {"bfloat16", model::DType::kBFloat16}},
+                          "bfloat16", &options->model.dtype);
+  app->add_option("--device", options->model.device, "Where the model runs")
+      ->capture_default_str();
+  AddInt(app, "--threads", "Compute threads; 0: one per core", 0, kMaxThreads,
+         &options->model.threads);
+  AddInt(app, "--max-context", "Tokens of one sequence; 0: what config.json allows", 0,
+         kMaxContext, &options->model.max_context);
+  AddInt(app, "--max-batch-tokens", "Token rows of one step", 1, kMaxRows,
+         &options->model.max_batch_tokens);
+  app->add_option("--kv-cache-bytes", options->model.kv_cache_bytes,
+                  "Size of the KV cache, as 512MiB or 4GiB; 0: a few sequences of --max-context")
+      ->transform(CLI::AsSizeValue(false).description(""))
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 50).description(""))
+      ->check(CLI::Range(int64_t{0}, kMaxKvCacheBytes).description(""))
+      ->type_name("SIZE")
+      ->default_str("0");
+}
+
+void AddServingFlags(CLI::App* app, Options* options) {
+  constexpr int kMaxSequences = 4096, kMaxQueue = 1 << 20, kMaxArms = 64;
+  AddAddress(app, "--listen", "InferenceService", &options->listen);
+  AddAddress(app, "--admin-listen", "RoutingAdminService", &options->admin_listen);
+  AddAddress(app, "--http-listen", "/metrics, /healthz, /readyz", &options->http_listen);
+  AddInt(app, "--max-batch-sequences", "Sequences that are computed together", 1, kMaxSequences,
+         &options->max_batch_sequences);
+  AddInt(app, "--max-queue", "Requests that wait; more are refused", 1, kMaxQueue,
+         &options->max_queue);
+  AddInt(app, "--max-arms", "Arms of a routing plan", 1, kMaxArms, &options->max_arms);
+  app->add_flag("--allow-inline-policy", options->allow_inline_policy,
+                "Requests may bring their own routing policy");
+  AddChoice<stats::ExpertMetrics>(app, "--expert-metrics", "Router metrics: off, layer or expert",
+                                  {{"off", stats::ExpertMetrics::kOff},
+                                   {"layer", stats::ExpertMetrics::kLayer},
+                                   {"expert", stats::ExpertMetrics::kExpert}},
+                                  "expert", &options->expert_metrics);
+  app->add_option("--ports-file", options->ports_file,
+                  "Written when ready: {\"listen\": port, \"admin\": port, \"http\": port}")
+      ->type_name("FILE");
+  AddDuration(app, "--lame-duck", "After SIGTERM: serve this long although not ready",
+              &options->lame_duck);
+  AddDuration(app, "--drain-grace", "After SIGTERM: how long accepted requests may take",
+              &options->drain_grace);
+}
+
+std::string OneLine(std::string text) {
+  for (char& c : text) {
+    if (c == '\n') c = ' ';
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string HostPort::ToString() const { return absl::StrCat(host, ":", port); }
+
+const char* ServerVersion() { return OLMOE_VERSION; }
+
+CommandLine ParseCommandLine(int argc, const char* const* argv) {
+  CommandLine out;
+  CLI::App app("Serves an OLMoE model whose expert routers are patched while it runs.",
+               "olmoe-server");
+  app.set_version_flag("--version", absl::StrCat("olmoe-server ", ServerVersion()));
+  app.set_config("--config", "", "File of the same keys, without the dashes");
+  app.allow_config_extras(CLI::config_extras_mode::error);
+  AddModelFlags(&app, &out.options);
+  AddServingFlags(&app, &out.options);
+  try {
+    app.parse(argc, argv);
+    if (out.options.max_batch_sequences > out.options.model.max_batch_tokens) {
+      throw CLI::ValidationError("--max-batch-tokens",
+                                 "must be at least --max-batch-sequences");
+    }
+  } catch (const CLI::ParseError& error) {
+    std::ostringstream help, problem;
+    const bool wants_help = app.exit(error, help, problem) == 0;
+    out.exit_code = wants_help ? 0 : kBadUsage;
+    out.message = wants_help ? help.str()
+                             : absl::StrCat("olmoe-server: ", OneLine(error.what()), "\n");
+  }
+  return out;
+}
+
+}  // namespace olmoe

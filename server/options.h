@@ -1,0 +1,52 @@
+#ifndef OLMOE_SERVER_OPTIONS_H_
+#define OLMOE_SERVER_OPTIONS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/time/time.h"
+#include "server/model/load_model.h"
+#include "server/stats/expert_metrics.h"
+
+namespace olmoe {
+
+struct HostPort {
+  std::string host;
+  int port = 0;  // 0: any free one
+  std::string ToString() const;
+};
+
+// Everything that an operator can set. Made by ParseCommandLine, which checks every
+// range; nothing else reads flags or the environment.
+struct Options {
+  model::LoadOptions model;
+  HostPort listen = {"127.0.0.1", 50051};        // InferenceService
+  HostPort admin_listen = {"127.0.0.1", 50052};  // RoutingAdminService
+  HostPort http_listen = {"127.0.0.1", 9464};    // /metrics, /healthz, /readyz
+  int max_batch_sequences = 64;
+  int max_queue = 256;  // requests that wait for a slot
+  int max_arms = 8;     // of a routing plan
+  bool allow_inline_policy = false;
+  stats::ExpertMetrics expert_metrics = stats::ExpertMetrics::kExpert;
+  std::string ports_file;  // empty: none
+  absl::Duration lame_duck = absl::ZeroDuration();  // not ready, still serving
+  absl::Duration drain_grace = absl::Seconds(30);
+};
+
+// What a command line asks for: to serve, or to print something and exit.
+struct CommandLine {
+  Options options;
+  std::optional<int> exit_code;  // set: print `message` and exit
+  std::string message;           // to stdout for exit code 0, else to stderr
+};
+
+// Flags, and below them the keys of the file that --config names.
+CommandLine ParseCommandLine(int argc, const char* const* argv);
+
+// "0.1.0"
+const char* ServerVersion();
+
+}  // namespace olmoe
+
+#endif  // OLMOE_SERVER_OPTIONS_H_

@@ -1,0 +1,84 @@
+#ifndef OLMOE_SERVER_SERVER_H_
+#define OLMOE_SERVER_SERVER_H_
+
+#include <atomic>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/engine/engine.h"
+#include "server/http/http_server.h"
+#include "server/model/load_model.h"
+#include "server/model/model.h"
+#include "server/options.h"
+#include "server/routing/controller.h"
+#include "server/rpc/grpc_server.h"
+#include "server/rpc/service_context.h"
+#include "server/rpc/worker_pool.h"
+#include "server/stats/server_metrics.h"
+#include "server/text/tokenizer.h"
+
+namespace olmoe {
+
+// Owns every object of the process and knows in which order they begin and end.
+// Create loads, Start opens the ports, Drain closes them. One thread calls these; once.
+class Server {
+ public:
+  // Loads the model; no port is open yet. Errors are one line for the operator.
+  static absl::StatusOr<std::unique_ptr<Server>> Create(Options options,
+                                                        const model::LoadProgress& progress = {});
+  ~Server();
+
+  // Opens the ports, then writes the ports file: from then on requests are taken.
+  absl::Status Start();
+
+  // Not ready -> lame duck -> no new requests -> accepted ones finish, those left after
+  // the grace are cancelled -> ports closed. Returns how many were cancelled.
+  int Drain();
+
+  int port() const { return inference_server_->port(); }
+  int admin_port() const { return admin_server_->port(); }
+  int http_port() const { return http_server_->port(); }
+
+ private:
+  explicit Server(Options options);
+
+  // Create, step by step.
+  absl::Status LoadTokenizer();
+  absl::Status LoadModel(const model::LoadProgress& progress);
+  void MakeRouting();
+  void MakeEngine();
+  void MakeContext();
+
+  // Start, step by step.
+  absl::Status ListenForInference();
+  absl::Status ListenForAdmin();
+  absl::Status ListenForHttp();
+  absl::Status WritePortsFile() const;
+  void LogWhatIsServed() const;
+
+  // Drain, step by step.
+  void BecomeNotReady();
+  void ClosePorts();
+
+  void OnRequestDone(const rpc::RequestOutcome& outcome);
+
+  const Options options_;
+  std::atomic<bool> ready_ = false;
+
+  // In order of creation: each uses only those above it.
+  std::unique_ptr<text::Tokenizer> tokenizer_;  // null: token ids only
+  std::unique_ptr<model::Model> model_;
+  std::unique_ptr<routing::RoutingController> controller_;
+  std::unique_ptr<stats::ServerMetrics> metrics_;
+  std::unique_ptr<engine::Engine> engine_;
+  rpc::WorkerPool large_requests_{1};
+  rpc::ServiceContext context_;
+  std::unique_ptr<rpc::GrpcServer> inference_server_;
+  std::unique_ptr<rpc::GrpcServer> admin_server_;
+  std::unique_ptr<http::HttpServer> http_server_;
+};
+
+}  // namespace olmoe
+
+#endif  // OLMOE_SERVER_SERVER_H_

@@ -1,0 +1,140 @@
+#include "server/options.h"
+
+#include <algorithm>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace olmoe {
+namespace {
+
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+CommandLine Parse(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "olmoe-server");
+  return ParseCommandLine(static_cast<int>(arguments.size()), arguments.data());
+}
+
+Options Good(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), {"--model", "m"});
+  CommandLine line = Parse(std::move(arguments));
+  EXPECT_FALSE(line.exit_code.has_value()) << line.message;
+  return line.options;
+}
+
+TEST(OptionsTest, DefaultsAreLoopbackAndTheDocumentedPorts) {
+  const Options options = Good({});
+  EXPECT_EQ(options.model.dir, "m");
+  EXPECT_EQ(options.listen.ToString(), "127.0.0.1:50051");
+  EXPECT_EQ(options.admin_listen.ToString(), "127.0.0.1:50052");
+  EXPECT_EQ(options.http_listen.ToString(), "127.0.0.1:9464");
+  EXPECT_EQ(options.model.dtype, model::DType::kBFloat16);
+  EXPECT_FALSE(options.allow_inline_policy);
+  EXPECT_EQ(options.drain_grace, absl::Seconds(30));
+}
+
+TEST(OptionsTest, EveryFlagReachesItsOption) {
+  const Options options = Good(
+      {"--listen", "0.0.0.0:0", "--admin-listen", "[::1]:7", "--http-listen", "localhost:65535",
+       "--dtype", "float32", "--device", "cuda:1", "--threads", "3", "--max-context", "512",
+       "--max-batch-tokens", "128", "--max-batch-sequences", "32", "--max-queue", "9",
+       "--max-arms", "4", "--kv-cache-bytes", "3MiB", "--allow-inline-policy", "--expert-metrics",
+       "layer", "--ports-file", "p", "--lame-duck", "1500ms", "--drain-grace", "1m30s"});
+  EXPECT_EQ(options.listen.port, 0);
+  EXPECT_EQ(options.admin_listen.host, "[::1]");
+  EXPECT_EQ(options.http_listen.port, 65535);
+  EXPECT_EQ(options.model.dtype, model::DType::kFloat32);
+  EXPECT_EQ(options.model.device, "cuda:1");
+  EXPECT_EQ(options.model.threads, 3);
+  EXPECT_EQ(options.model.max_context, 512);
+  EXPECT_EQ(options.model.max_batch_tokens, 128);
+  EXPECT_EQ(options.max_batch_sequences, 32);
+  EXPECT_EQ(options.max_queue, 9);
+  EXPECT_EQ(options.max_arms, 4);
+  EXPECT_EQ(options.model.kv_cache_bytes, 3 << 20);
+  EXPECT_TRUE(options.allow_inline_policy);
+  EXPECT_EQ(options.expert_metrics, stats::ExpertMetrics::kLayer);
+  EXPECT_EQ(options.ports_file, "p");
+  EXPECT_EQ(options.lame_duck, absl::Milliseconds(1500));
+  EXPECT_EQ(options.drain_grace, absl::Seconds(90));
+}
+
+TEST(OptionsTest, SizesTakeBinarySuffixes) {
+  EXPECT_EQ(Good({"--kv-cache-bytes", "4096"}).model.kv_cache_bytes, 4096);
+  EXPECT_EQ(Good({"--kv-cache-bytes", "2KiB"}).model.kv_cache_bytes, 2048);
+  EXPECT_EQ(Good({"--kv-cache-bytes", "5GiB"}).model.kv_cache_bytes, int64_t{5} << 30);
+}
+
+TEST(OptionsTest, BadUsageIsOneLineNamingTheFlagAndExitCode2) {
+  const struct {
+    std::vector<const char*> arguments;
+    const char* named;
+  } cases[] = {
+      {{}, "--model"},
+      {{"--model", "m", "--no-such-flag"}, "--no-such-flag"},
+      {{"--model", "m", "stray"}, "stray"},
+      {{"--model", "m", "--listen", "nowhere"}, "--listen"},
+      {{"--model", "m", "--listen", ":1"}, "--listen"},
+      {{"--model", "m", "--listen", "a:65536"}, "--listen"},
+      {{"--model", "m", "--listen", "a:-1"}, "--listen"},
+      {{"--model", "m", "--listen", "a:1x"}, "--listen"},
+      {{"--model", "m", "--dtype", "int8"}, "--dtype"},
+      {{"--model", "m", "--threads", "-1"}, "--threads"},
+      {{"--model", "m", "--threads", "many"}, "--threads"},
+      {{"--model", "m", "--max-batch-sequences", "0"}, "--max-batch-sequences"},
+      {{"--model", "m", "--max-batch-tokens", "63"}, "--max-batch-tokens"},
+      {{"--model", "m", "--max-queue", "99999999999999999999"}, "--max-queue"},
+      {{"--model", "m", "--kv-cache-bytes", "-1"}, "--kv-cache-bytes"},
+      {{"--model", "m", "--kv-cache-bytes", "3parsecs"}, "--kv-cache-bytes"},
+      {{"--model", "m", "--drain-grace", "soon"}, "--drain-grace"},
+      {{"--model", "m", "--drain-grace", "-1s"}, "--drain-grace"},
+      {{"--model", "m", "--expert-metrics", "all"}, "--expert-metrics"},
+      {{"--model", "m", "--config", "/no/such/file"}, "/no/such/file"},
+  };
+  for (const auto& test : cases) {
+    const CommandLine line = Parse(test.arguments);
+    EXPECT_EQ(line.exit_code, 2) << test.named;
+    EXPECT_THAT(line.message, StartsWith("olmoe-server: "));
+    EXPECT_THAT(line.message, HasSubstr(test.named));
+    EXPECT_THAT(line.message, EndsWith("\n"));
+    EXPECT_EQ(std::count(line.message.begin(), line.message.end(), '\n'), 1) << line.message;
+  }
+}
+
+TEST(OptionsTest, HelpAndVersionAreNoErrors) {
+  const CommandLine help = Parse({"--help"});
+  EXPECT_EQ(help.exit_code, 0);
+  EXPECT_THAT(help.message, HasSubstr("--kv-cache-bytes"));
+  const CommandLine version = Parse({"--version"});
+  EXPECT_EQ(version.exit_code, 0);
+  EXPECT_EQ(version.message, std::string("olmoe-server ") + ServerVersion() + "\n");
+}
+
+TEST(OptionsTest, AConfigFileHoldsTheSameKeysAndFlagsWin) {
+  const std::string path = ::testing::TempDir() + "/olmoe-options.toml";
+  std::ofstream(path) << "model = \"from-file\"\nmax-queue = 5\nmax-arms = 3\n"
+                      << "allow-inline-policy = true\nlisten = \"127.0.0.1:1\"\n";
+  const CommandLine line = Parse({"--config", path.c_str(), "--max-queue", "6"});
+  ASSERT_FALSE(line.exit_code.has_value()) << line.message;
+  EXPECT_EQ(line.options.model.dir, "from-file");
+  EXPECT_EQ(line.options.max_queue, 6);
+  EXPECT_EQ(line.options.max_arms, 3);
+  EXPECT_EQ(line.options.listen.port, 1);
+  EXPECT_TRUE(line.options.allow_inline_policy);
+}
+
+TEST(OptionsTest, AnUnknownKeyOfAConfigFileIsAnError) {
+  const std::string path = ::testing::TempDir() + "/olmoe-unknown.toml";
+  std::ofstream(path) << "model = \"m\"\nmax-quue = 5\n";
+  const CommandLine line = Parse({"--config", path.c_str()});
+  EXPECT_EQ(line.exit_code, 2);
+  EXPECT_THAT(line.message, HasSubstr("max-quue"));
+}
+
+}  // namespace
+}  // namespace olmoe
