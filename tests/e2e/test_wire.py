@@ -76,7 +76,7 @@ def test_metrics_count_experts_exactly(demo):
     assert after[1] - before[1] == rows * demo.model_info().num_layers
 
 
-# ---- grpcurl
+# ---- grpcurl, which takes the names of fields from reflection as the .proto files spell them
 
 def grpcurl(server, port, *arguments):
     tools = api.SOURCE_DIR / "build/tools"
@@ -102,13 +102,13 @@ def test_grpcurl_generates(demo):
     reply = json.loads(grpcurl(demo, "listen", "-d", json.dumps(request),
                                [f"{INFERENCE}/Generate"]))
     assert reply["text"]
-    assert len(reply["tokenIds"]) == 4
+    assert len(reply["token_ids"]) == 4
 
 
 def test_grpcurl_scores(demo):
     request = {"items": [{"context_text": "Once upon", "continuation_text": " a time"}]}
     reply = json.loads(grpcurl(demo, "listen", "-d", json.dumps(request), [f"{INFERENCE}/Score"]))
-    assert reply["results"][0]["logprobSum"] < 0
+    assert reply["results"][0]["logprob_sum"] < 0
 
 
 def test_grpcurl_patches_and_unpatches(demo):
