@@ -160,7 +160,11 @@ class ServerProcess:
         return self.metric("olmoe_kv_cache_used_bytes")
 
     def wait_until_idle(self):
-        """Until no request holds pages of the KV cache."""
+        """Until no request waits, and none holds pages of the KV cache."""
+        def idle():
+            status = self.admin.GetServerStatus(api.admin.GetServerStatusRequest())
+            return status.running_requests == 0 and status.queued_requests == 0
+        wait_until(idle, "no request is left")
         wait_until(lambda: self.kv_used_bytes() == 0, "olmoe_kv_cache_used_bytes is 0")
 
     def rss_bytes(self):

@@ -114,7 +114,8 @@ def test_a_full_queue_is_refused_with_a_delay(demo_folder):
     with ServerProcess(demo_folder, "--max-batch-sequences", 1, "--max-queue", 2) as server:
         request = long_request(server)
         calls = [server.stub.GenerateStream(request, timeout=DEADLINE_S) for _ in range(8)]
-        wait_until(lambda: any(call.done() for call in calls), "one is refused")
+        # One runs and two wait; the others have to be gone before the end is awaited.
+        wait_until(lambda: sum(call.done() for call in calls) >= 5, "five are refused")
         refused = [call for call in calls if call.done()]
         for call in refused:
             assert call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
