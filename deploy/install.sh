@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Installs the Debian packages of deploy/packages.txt that are missing. Needs root
-# or sudo only when something is missing.
+# deploy/install.sh [PACKAGE ...]: installs the Debian packages named, else those of
+# deploy/packages.txt, that are missing. Needs root or sudo only when something is missing.
 set -euo pipefail
 cd "$(dirname "$0")"
 
+wanted=("$@")
+[ $# -gt 0 ] || mapfile -t wanted < <(grep -v '^#' packages.txt)
 missing=()
-while read -r package; do
+for package in "${wanted[@]}"; do
   dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
-done < <(grep -v '^#' packages.txt)
+done
 [ ${#missing[@]} -eq 0 ] && exit 0
 
 as_root=()

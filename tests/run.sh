@@ -26,6 +26,14 @@ python_tools() {
   echo "$wanted" >"$stamp"
 }
 
+# The newest that Debian's Go can build.
+grpcurl() {
+  [ -x build/tools/grpcurl ] && return
+  command -v go >/dev/null || deploy/install.sh golang-go
+  echo "== grpcurl"
+  GOBIN=$PWD/build/tools go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.8.9
+}
+
 lint() {
   command -v npx >/dev/null || { echo "== buf lint: skipped, no npx"; return; }
   echo "== buf lint"
@@ -38,12 +46,14 @@ case "${1:-all}" in
   all)
     lint
     python_tools
+    grpcurl
     run_preset tsan
     run_preset release
     ;;
   tsan) run_preset tsan ;;
   release | asan | dev)
     python_tools
+    grpcurl
     run_preset "$1"
     ;;
   *)
