@@ -14,7 +14,18 @@ esac
 
 step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 [ -t 1 ] || step() { printf '\n%s\n' "$*"; }
-show() { printf '$ olmoectl'; printf ' %q' "$@"; printf '\n'; build/release/bin/olmoectl "$@"; }
+show() {
+  printf '$ olmoectl'
+  local word
+  for word in "$@"; do
+    case $word in
+      *' '*) printf ' "%s"' "$word" ;;
+      *) printf ' %s' "$word" ;;
+    esac
+  done
+  printf '\n'
+  build/release/bin/olmoectl "$@"
+}
 
 step "1. Install and build"
 deploy/install.sh
