@@ -22,7 +22,7 @@ Harness::Harness(HarnessOptions options)
     : model(options.model),
       slot(routing::RoutingPlan::Native(model.info().router_shape(), /*generation=*/1,
                                         routing::PlanSource::kStartup, clock.Now())) {
-  options.engine.now = clock.function();
+  if (!options.real_time) options.engine.now = clock.function();
   engine = Engine::Create(options.engine, &model, options.tokenizer, options.observer);
 }
 

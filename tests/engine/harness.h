@@ -19,7 +19,8 @@ std::shared_ptr<const routing::RoutingPolicy> PolicyOfK(uint32_t k,
 
 struct HarnessOptions {
   testing::FakeModelOptions model = {};
-  EngineOptions engine = {};  // `now` is set by the harness
+  EngineOptions engine = {};  // but for `now`
+  bool real_time = false;     // the engine goes by the real clock and not by the harness's
   const text::Tokenizer* tokenizer = nullptr;
   StepObserver observer = nullptr;
 };

@@ -101,9 +101,10 @@ TEST(ScoreTest, AFailedRowEndsTheRequestAndItsOtherWindows) {
   harness.model.AwaitStepBegun(1);
   const auto good = harness.Submit(harness.Score({{.tokens = Range(1, 5), .first_scored = 1}}));
   harness.model.Unhold();
-  const Completion completion = bad.sink->AwaitDone().completion;
-  EXPECT_EQ(completion.status.code(), absl::StatusCode::kInternal);
-  EXPECT_EQ(completion.status.message(), "router logits of layer 1 are not finite");
+  const Reply reply = bad.sink->AwaitDone();
+  EXPECT_EQ(reply.completion.status.code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(reply.completion.status.message(), "router logits of layer 1 are not finite");
+  EXPECT_EQ(reply.windows.size(), 1u) << "nothing is told after the failure";
   EXPECT_TRUE(good.sink->AwaitDone().completion.status.ok());
   EXPECT_EQ(harness.engine->Status().kv_used_bytes, 0);
 }
