@@ -3,6 +3,7 @@
 #include <grpc/support/log.h>
 
 #include <string>
+#include <string_view>
 
 #include "glog/logging.h"
 #include "google/protobuf/stubs/logging.h"
@@ -11,7 +12,9 @@ namespace olmoe {
 namespace {
 
 void LogForGrpc(gpr_log_func_args* args) {
-  if (args->severity == GPR_LOG_SEVERITY_ERROR) {
+  // Listening: what goes wrong there is told, in one line, by GrpcServer::Create.
+  const bool told = std::string_view(args->file).ends_with("chttp2_server.cc");
+  if (args->severity == GPR_LOG_SEVERITY_ERROR && !told) {
     LOG_EVERY_T(WARNING, 1) << "gRPC: " << args->message;
   } else {
     VLOG(1) << "gRPC: " << args->message;
