@@ -25,7 +25,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 HERE = Path(__file__).resolve().parent
 END_OF_TEXT, PADDING = "<|endoftext|>", "<|padding|>"
@@ -88,6 +88,9 @@ def train_tokenizer(documents, vocab):
     )
     tokenizer.train_from_iterator(documents, trainer)
     assert tokenizer.token_to_id(END_OF_TEXT) == END_ID and tokenizer.token_to_id(PADDING) == PAD_ID
+    # A prompt begins as a document did in training.
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{END_OF_TEXT} $A", special_tokens=[(END_OF_TEXT, END_ID)])
     return tokenizer
 
 
@@ -505,11 +508,11 @@ class Trainer:
     """One worker's model, optimisers, data order and schedule, with a state file from which a run can go on."""
 
     def __init__(self, tokens, rank, options):
-        self.rank, self.workers = rank, options.workers
-        self.model = Model(Shape())
+        self.rank, self.workers, self.peak = rank, options.workers, options.peak
+        self.model = load_exported(options.start)[0] if options.start else Model(Shape())
         self.muon = Muon(self.model.matrices(), rank, options.workers)
         self.adam = torch.optim.AdamW(self.model.others(), lr=0.0, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0)
-        self.stream = WindowStream(tokens)
+        self.stream = WindowStream(tokens, options.seed)
         self.steps = 0
         self.schedule = Schedule(options.minutes, options.wall_minutes)
         self.path = Path(options.work) / "state.pt"
@@ -524,7 +527,7 @@ class Trainer:
         (loss + BALANCE_WEIGHT * balance + ROUTER_Z_WEIGHT * z_loss).backward()
         self.average_gradients()
         self.schedule.tick()
-        factor = self.schedule.factor()
+        factor = self.peak * self.schedule.factor()
         self.muon.step(MUON_RATE * factor)
         self.adam.param_groups[0]["lr"] = ADAM_RATE * factor
         self.adam.step()
@@ -596,6 +599,9 @@ def parse_options():
                         help="directory of stories.txt and stories_heldout.txt")
     parser.add_argument("--out", default=HERE, type=Path, help="where the finished model goes")
     parser.add_argument("--work", required=True, type=Path, help="for the state file, from which a later run goes on")
+    parser.add_argument("--start", type=Path, help="begin with the weights of this exported model, not with random ones")
+    parser.add_argument("--peak", default=1.0, type=float, help="multiplies the peak learning rates")
+    parser.add_argument("--seed", default=1, type=int, help="of the order of the windows")
     parser.add_argument("--preview", type=Path, help="directory that receives the unfinished model now and then")
     parser.add_argument("--preview-minutes", default=10.0, type=float)
     parser.add_argument("--save-minutes", default=5.0, type=float)
