@@ -41,6 +41,7 @@ lint() {
 }
 
 deploy/install.sh
+deploy/install.sh fish zsh  # which read the completion scripts
 mkdir -p build
 case "${1:-all}" in
   all)
