@@ -101,7 +101,7 @@ class RoutingController {
     PlanStore* store = nullptr;
     // The first plan of an empty store. Of another one: published on top of the stored
     // plan if it is not the file that was applied last.
-    std::optional<PlanFile> file;
+    std::optional<PlanFile> file = std::nullopt;
     std::function<absl::Time()> now = absl::Now;
   };
   // Serves the newest stored plan again, under its generation; if its time to live ended
