@@ -64,8 +64,13 @@ std::unique_ptr<RoutingController> Start(routing::PlanStore* store) {
   return *std::move(controller);
 }
 
+void Tell(int out, uint64_t generation) {
+  CHECK_EQ(write(out, &generation, sizeof(generation)), ssize_t{sizeof(generation)});
+}
+
 // The child: patches until it is killed, by itself at `point` of the patch `countdown`
-// from now, or by the parent.
+// from now, or by the parent. Tells the generation that it starts with, then each that
+// was acknowledged.
 [[noreturn]] void PatchForEver(const std::string& dir, Point point, int countdown, int out) {
   const auto state = StateStore::Open(dir);
   CHECK(state.ok()) << state.status();
@@ -74,6 +79,7 @@ std::unique_ptr<RoutingController> Start(routing::PlanStore* store) {
   const auto reached = [&](Point here) {
     if (here == point && countdown <= 0) raise(SIGKILL);
   };
+  Tell(out, controller->slot().Current()->generation());
   store.before_append = [&] { reached(Point::kBeforeStore); };
   store.after_append = [&] { reached(Point::kAfterStore); };
   while (true) {
@@ -83,7 +89,7 @@ std::unique_ptr<RoutingController> Start(routing::PlanStore* store) {
     CHECK(result.ok()) << result.status();
     CHECK_EQ(result->record.generation, next);
     reached(Point::kAfterPublish);
-    CHECK_EQ(write(out, &next, sizeof(next)), ssize_t{sizeof(next)});
+    Tell(out, next);
   }
 }
 
@@ -96,15 +102,20 @@ uint64_t RunAndKill(const std::string& dir, Point point, std::mt19937* random, u
   CHECK_GE(child, 0);
   if (child == 0) PatchForEver(dir, point, countdown, pipe_ends[1]);
   close(pipe_ends[1]);
+  uint64_t told = 0;
+  const auto hear = [&] {
+    if (read(pipe_ends[0], &told, sizeof(told)) != sizeof(told)) return false;
+    EXPECT_GE(told, last);
+    last = told;
+    return true;
+  };
   if (point == Point::kRandom) {
-    // Any time from before the directory is open to many patches later.
-    absl::SleepFor(absl::Microseconds((*random)() % 30'000));
+    // One in four while the child starts, the others while it patches.
+    if ((*random)() % 4 != 0) hear();
+    absl::SleepFor(absl::Microseconds((*random)() % 60'000));
     kill(child, SIGKILL);
   }
-  uint64_t acknowledged = 0;
-  while (read(pipe_ends[0], &acknowledged, sizeof(acknowledged)) == sizeof(acknowledged)) {
-    EXPECT_GT(acknowledged, last);
-    last = acknowledged;
+  while (hear()) {
   }
   close(pipe_ends[0]);
   int status = 0;
