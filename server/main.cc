@@ -6,11 +6,14 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "glog/logging.h"
 #include "server/library_logs.h"
@@ -31,34 +34,51 @@ extern "C" void PassOn(int signal) {
   errno = saved_errno;
 }
 
-// SIGTERM and SIGINT as an event. While the model loads a signal ends the process; later
-// the first one is told to WaitForSignal, and a second one ends the process. One object,
-// never destroyed. Thread-safe.
-class TerminationSignals {
+// SIGTERM and SIGINT as an event, SIGHUP as a call. While the model loads a signal ends
+// the process; later the first SIGTERM or SIGINT is told to WaitForSignal, and a second
+// one ends the process. One object, never destroyed. Thread-safe.
+class Signals {
  public:
-  TerminationSignals() {
+  Signals() {
     PCHECK(pipe2(signal_pipe, O_CLOEXEC) == 0);
     std::thread([this] { Loop(); }).detach();
     struct sigaction action = {};
     action.sa_handler = &PassOn;
     action.sa_flags = SA_RESTART;
-    for (const int signal : {SIGTERM, SIGINT}) sigaction(signal, &action, nullptr);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaction(signal, &action, nullptr);
     signal(SIGPIPE, SIG_IGN);  // a client that is gone is an error of its socket
+    signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of its write
   }
 
-  void StartServing() { serving_ = true; }
+  // `reload` is called for each SIGHUP from now on, until StopReloading returns.
+  void StartServing(std::function<void()> reload) {
+    absl::MutexLock lock(&reload_mu_);
+    reload_ = std::move(reload);
+    serving_ = true;
+  }
+  void StopReloading() {
+    absl::MutexLock lock(&reload_mu_);
+    reload_ = [] {};
+  }
   void WaitForSignal() { first_.WaitForNotification(); }
 
  private:
   void Loop() {
     char number = 0;
     while (read(signal_pipe[0], &number, 1) == 1) {
+      if (number == SIGHUP && serving_) {
+        absl::MutexLock lock(&reload_mu_);
+        reload_();
+        continue;
+      }
       if (!serving_ || first_.HasBeenNotified()) _exit(128 + number);
       first_.Notify();
     }
   }
 
   std::atomic<bool> serving_ = false;
+  absl::Mutex reload_mu_;  // held while reloading
+  std::function<void()> reload_ ABSL_GUARDED_BY(reload_mu_);
   absl::Notification first_;
 };
 
@@ -89,12 +109,16 @@ int Fail(const absl::Status& status) {
   return 1;
 }
 
-int Serve(olmoe::Options options, TerminationSignals* signals) {
+int Serve(olmoe::Options options, Signals* signals) {
   auto server = olmoe::Server::Create(std::move(options), LoadingProgress());
   if (!server.ok()) return Fail(server.status());
-  signals->StartServing();
-  if (absl::Status status = (*server)->Start(); !status.ok()) return Fail(status);
+  signals->StartServing([&server] { (*server)->ReloadRouting(); });
+  if (absl::Status status = (*server)->Start(); !status.ok()) {
+    signals->StopReloading();
+    return Fail(status);
+  }
   signals->WaitForSignal();
+  signals->StopReloading();
   LOG(INFO) << "draining";
   const int cancelled = (*server)->Drain();
   LOG(INFO) << "drained, " << cancelled << " requests cut off";
@@ -113,6 +137,6 @@ int main(int argc, char** argv) {
     return *command_line.exit_code;
   }
   // Its thread outlives main.
-  static auto& signals = *new TerminationSignals();
+  static auto& signals = *new Signals();
   return Serve(std::move(command_line.options), &signals);
 }

@@ -117,6 +117,12 @@ void AddServingFlags(CLI::App* app, Options* options) {
                                    {"layer", stats::ExpertMetrics::kLayer},
                                    {"expert", stats::ExpertMetrics::kExpert}},
                                   "expert", &options->expert_metrics);
+  app->add_option("--state-dir", options->state_dir,
+                  "Plans, their history and calibrations are kept here across restarts")
+      ->type_name("DIR");
+  app->add_option("--routing", options->routing_file,
+                  "First plan, a RoutingPlan in JSON; SIGHUP reads it again")
+      ->type_name("FILE");
   app->add_option("--ports-file", options->ports_file,
                   "Written when ready: {\"listen\": port, \"admin\": port, \"http\": port}")
       ->type_name("FILE");

@@ -29,7 +29,9 @@ struct Options {
   int max_arms = 8;     // of a routing plan
   bool allow_inline_policy = false;
   stats::ExpertMetrics expert_metrics = stats::ExpertMetrics::kExpert;
-  std::string ports_file;  // empty: none
+  std::string state_dir;     // empty: nothing survives the process
+  std::string routing_file;  // empty: none
+  std::string ports_file;    // empty: none
   absl::Duration lame_duck = absl::ZeroDuration();  // not ready, still serving
   absl::Duration drain_grace = absl::Seconds(30);
 };

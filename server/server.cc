@@ -15,6 +15,7 @@
 #include "server/rpc/admin_service.h"
 #include "server/rpc/grpc_status.h"
 #include "server/rpc/inference_service.h"
+#include "server/rpc/plan_file.h"
 
 namespace olmoe {
 namespace {
@@ -34,12 +35,27 @@ Server::~Server() {
 absl::StatusOr<std::unique_ptr<Server>> Server::Create(Options options,
                                                        const model::LoadProgress& progress) {
   std::unique_ptr<Server> server(new Server(std::move(options)));
+  if (absl::Status status = server->OpenState(); !status.ok()) return status;
   if (absl::Status status = server->LoadTokenizer(); !status.ok()) return status;
   if (absl::Status status = server->LoadModel(progress); !status.ok()) return status;
-  server->MakeRouting();
+  if (absl::Status status = server->MakeRouting(); !status.ok()) return status;
   server->MakeEngine();
   server->MakeContext();
   return server;
+}
+
+// First: another server in the directory is noticed before memory is taken.
+absl::Status Server::OpenState() {
+  if (options_.state_dir.empty()) return absl::OkStatus();
+  auto state = state::StateStore::Open(options_.state_dir);
+  if (!state.ok()) return state.status();
+  state_ = *std::move(state);
+  const auto calibrations = state_->calibrations().LoadAll();
+  if (!calibrations.ok()) return calibrations.status();
+  for (const auto& calibration : *calibrations) {
+    if (absl::Status status = calibrations_.Add(calibration); !status.ok()) return status;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Server::LoadTokenizer() {
@@ -55,11 +71,20 @@ absl::Status Server::LoadModel(const model::LoadProgress& progress) {
   return model.status();
 }
 
-void Server::MakeRouting() {
+absl::Status Server::MakeRouting() {
   routing::RoutingController::Options options;
   options.shape = model_->info().router_shape();
   options.max_arms = options_.max_arms;
-  controller_ = std::make_unique<routing::RoutingController>(std::move(options));
+  options.calibrations = &calibrations_;
+  if (state_ != nullptr) options.store = &state_->plans();
+  if (!options_.routing_file.empty()) {
+    auto file = rpc::ReadPlanFile(options_.routing_file);
+    if (!file.ok()) return file.status();
+    options.file = *std::move(file);
+  }
+  auto controller = routing::RoutingController::Create(std::move(options));
+  if (controller.ok()) controller_ = *std::move(controller);
+  return controller.status();
 }
 
 void Server::MakeEngine() {
@@ -85,6 +110,7 @@ void Server::MakeEngine() {
 void Server::MakeContext() {
   context_.engine = engine_.get();
   context_.controller = controller_.get();
+  context_.calibrations = &calibrations_;
   context_.tokenizer = tokenizer_.get();
   context_.model = model_->info();
   context_.large_requests = &large_requests_;
@@ -172,12 +198,34 @@ void Server::LogWhatIsServed() const {
             << options_.admin_listen.host << ":" << admin_port() << ", HTTP on "
             << options_.http_listen.host << ":" << http_port();
   if (tokenizer_ == nullptr) LOG(WARNING) << "the model has no tokenizer.json: token ids only";
-  LOG(WARNING) << "routing plans are kept in memory only: a restart serves the model's own routing";
+  const auto plan = controller_->CurrentRecord();
+  LOG(INFO) << "routing generation " << plan->generation << ", source "
+            << routing::PlanSourceName(plan->source);
+  if (state_ == nullptr) {
+    LOG(WARNING) << "routing plans are kept in memory only: a restart serves the model's own "
+                    "routing (--state-dir keeps them)";
+  }
+}
+
+void Server::ReloadRouting() {
+  if (options_.routing_file.empty()) {
+    LOG(WARNING) << "SIGHUP: there is no --routing file to read";
+    return;
+  }
+  const auto file = rpc::ReadPlanFile(options_.routing_file);
+  const auto result = file.ok() ? controller_->ApplyFile(*file) : file.status();
+  if (!result.ok()) {
+    LOG(ERROR) << "SIGHUP: nothing changes: " << result.status().message();
+    return;
+  }
+  LOG(INFO) << "SIGHUP: routing generation " << result->record.generation
+            << (result->changed ? " from " : " is already that of ") << options_.routing_file;
 }
 
 void Server::BecomeNotReady() {
   ready_ = false;
   inference_server_->SetServing(false);
+  controller_->EndWatches();
 }
 
 int Server::Drain() {

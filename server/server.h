@@ -11,10 +11,12 @@
 #include "server/model/load_model.h"
 #include "server/model/model.h"
 #include "server/options.h"
+#include "server/routing/calibration.h"
 #include "server/routing/controller.h"
 #include "server/rpc/grpc_server.h"
 #include "server/rpc/service_context.h"
 #include "server/rpc/worker_pool.h"
+#include "server/state/state_store.h"
 #include "server/stats/server_metrics.h"
 #include "server/text/tokenizer.h"
 
@@ -32,6 +34,10 @@ class Server {
   // Opens the ports, then writes the ports file: from then on requests are taken.
   absl::Status Start();
 
+  // Publishes the plan of the --routing file as it is now. An error is logged, and
+  // nothing changes. After Create and before Drain; on any thread.
+  void ReloadRouting();
+
   // Not ready -> lame duck -> no new requests -> accepted ones finish, those left after
   // the grace are cancelled -> ports closed. Returns how many were cancelled.
   int Drain();
@@ -44,9 +50,10 @@ class Server {
   explicit Server(Options options);
 
   // Create, step by step.
+  absl::Status OpenState();
   absl::Status LoadTokenizer();
   absl::Status LoadModel(const model::LoadProgress& progress);
-  void MakeRouting();
+  absl::Status MakeRouting();
   void MakeEngine();
   void MakeContext();
 
@@ -69,6 +76,8 @@ class Server {
   // In order of creation: each uses only those above it.
   std::unique_ptr<text::Tokenizer> tokenizer_;  // null: token ids only
   std::unique_ptr<model::Model> model_;
+  std::unique_ptr<state::StateStore> state_;  // null: without --state-dir
+  routing::CalibrationSet calibrations_;
   std::unique_ptr<routing::RoutingController> controller_;
   std::unique_ptr<stats::ServerMetrics> metrics_;
   std::unique_ptr<engine::Engine> engine_;

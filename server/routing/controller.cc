@@ -2,53 +2,66 @@
 
 #include <utility>
 
-#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "glog/logging.h"
+#include "server/routing/controller_errors.h"
 #include "server/routing/field_checks.h"
+#include "server/routing/plan_rebuild.h"
 #include "server/routing/policy_warnings.h"
-#include "server/util/status_details.h"
 
 namespace olmoe::routing {
 namespace {
 
-absl::Status GenerationMismatch(uint64_t current, uint64_t expected) {
-  return WithErrorInfo(
-      absl::AbortedError(absl::StrCat("expected generation ", expected, ", current is ", current)),
-      "GENERATION_MISMATCH",
-      {{"current_generation", absl::StrCat(current)},
-       {"expected_generation", absl::StrCat(expected)}});
+// The record to go back to.
+absl::StatusOr<PlanRecord> EarlierPlan(const PlanStore& store, uint64_t current,
+                                       std::optional<uint64_t> to_generation) {
+  if (to_generation) {
+    absl::StatusOr<PlanRecord> record = store.Find(*to_generation);
+    return absl::IsNotFound(record.status()) ? UnknownGeneration(*to_generation)
+                                             : std::move(record);
+  }
+  absl::StatusOr<std::vector<PlanRecord>> earlier = store.List(current, 1);
+  if (!earlier.ok()) return earlier.status();
+  if (earlier->empty()) return UnknownGeneration(current - 1);
+  return std::move(earlier->front());
 }
 
 }  // namespace
-
-RoutingController::RoutingController(Options options)
-    : options_(std::move(options)),
-      native_(RoutingPolicy::Native(options_.shape)),
-      slot_(RoutingPlan::Native(options_.shape, /*generation=*/1, PlanSource::kStartup,
-                                options_.now())) {}
 
 absl::StatusOr<PatchResult> RoutingController::Patch(PlanSpec plan, const PatchOptions& options) {
   CHECK(options.policy_prefix.empty() || plan.arms.size() == 1);
   absl::StatusOr<PatchResult> result;
   {
     absl::MutexLock lock(&admin_mu_);
-    absl::StatusOr<std::shared_ptr<const RoutingPlan>> next = Build(std::move(plan), options);
-    if (!next.ok()) return next.status();
-    const std::vector<ArmSpec>& arms = (*next)->spec().arms;
-    std::vector<std::string> warnings;
-    for (size_t arm = 0; arm < arms.size(); ++arm) {
-      const std::vector<std::string> added =
-          PolicyWarnings(arms[arm].policy, options_.shape, PolicyPrefix(options, arm));
-      warnings.insert(warnings.end(), added.begin(), added.end());
-    }
-    result = Swap(*std::move(next), options);
-    if (!result.ok()) return result;
-    result->warnings = std::move(warnings);
+    result = BuildAndSwap(std::move(plan), options, PlanSource::kPatch, std::nullopt);
   }
-  AwaitDrain(options, &*result);
+  if (result.ok()) AwaitDrain(options, &*result);
   return result;
+}
+
+absl::StatusOr<PatchResult> RoutingController::ApplyFile(const PlanFile& file) {
+  absl::MutexLock lock(&admin_mu_);
+  return BuildAndSwap(file.spec, {}, PlanSource::kFile, file.digest);
+}
+
+absl::StatusOr<PatchResult> RoutingController::BuildAndSwap(
+    PlanSpec spec, const PatchOptions& options, PlanSource source,
+    std::optional<std::string> file_digest) {
+  absl::StatusOr<std::optional<std::string>> first_answer = FirstAnswer(options);
+  if (!first_answer.ok()) return first_answer.status();
+  if (first_answer->has_value()) {
+    PatchResult result;
+    result.current = slot_.Current();
+    result.record = *CurrentRecord();
+    result.previous_generation = result.record.generation;
+    result.first_answer = *std::move(first_answer);
+    return result;
+  }
+  absl::StatusOr<std::shared_ptr<const RoutingPlan>> next =
+      Build(std::move(spec), options, source);
+  if (!next.ok()) return next.status();
+  std::vector<std::string> warnings = WarningsOf(**next, options);
+  return Swap(*std::move(next), options, std::move(warnings), std::move(file_digest));
 }
 
 absl::StatusOr<PatchResult> RoutingController::Unpatch(const PatchOptions& options) {
@@ -57,10 +70,37 @@ absl::StatusOr<PatchResult> RoutingController::Unpatch(const PatchOptions& optio
     absl::MutexLock lock(&admin_mu_);
     result = Swap(RoutingPlan::Native(options_.shape, slot_.Current()->generation() + 1,
                                       PlanSource::kUnpatch, options_.now()),
-                  options);
+                  options, {}, std::nullopt);
     if (!result.ok()) return result;
     if (!result->changed && !options.validate_only) {
       result->warnings.push_back("not patched: the model's own routing was current already");
+    }
+  }
+  AwaitDrain(options, &*result);
+  return result;
+}
+
+absl::StatusOr<PatchResult> RoutingController::Rollback(std::optional<uint64_t> to_generation,
+                                                        const PatchOptions& options) {
+  absl::StatusOr<PatchResult> result;
+  {
+    absl::MutexLock lock(&admin_mu_);
+    const uint64_t current = slot_.Current()->generation();
+    // First: what a caller meant by "the one before" is another plan by now.
+    if (options.expected_generation && *options.expected_generation != current) {
+      return GenerationMismatch(current, *options.expected_generation);
+    }
+    const absl::StatusOr<PlanRecord> record = EarlierPlan(*store_, current, to_generation);
+    if (!record.ok()) return record.status();
+    absl::StatusOr<std::shared_ptr<const RoutingPlan>> next =
+        Rebuild(*record, options_.shape, options_.calibrations, options_.max_arms, current + 1,
+                PlanSource::kRollback, options_.now());
+    if (!next.ok()) return next.status();
+    result = Swap(*std::move(next), options, {}, std::nullopt);
+    if (!result.ok()) return result;
+    if (!result->changed && !options.validate_only) {
+      result->warnings.push_back(
+          absl::StrCat("the plan of generation ", record->generation, " was current already"));
     }
   }
   AwaitDrain(options, &*result);
@@ -73,7 +113,7 @@ std::string RoutingController::PolicyPrefix(const PatchOptions& options, size_t 
 }
 
 absl::StatusOr<std::shared_ptr<const RoutingPlan>> RoutingController::Build(
-    PlanSpec spec, const PatchOptions& options) {
+    PlanSpec spec, const PatchOptions& options, PlanSource source) {
   if (!options.policy_prefix.empty()) {
     // First under its own name; the arm around it is the caller's and in order.
     const absl::Status status = RoutingPolicy::Create(spec.arms[0].policy, options_.shape,
@@ -82,27 +122,96 @@ absl::StatusOr<std::shared_ptr<const RoutingPlan>> RoutingController::Build(
     if (!status.ok()) return status;
   }
   return RoutingPlan::Create(std::move(spec), options_.shape, options_.calibrations,
+                             options_.max_arms, slot_.Current()->generation() + 1, source,
+                             options_.now(), options.field_prefix);
+}
+
+absl::StatusOr<std::shared_ptr<const RoutingPlan>> RoutingController::BuildOnly(
+    PlanSpec spec) const {
+  return RoutingPlan::Create(std::move(spec), options_.shape, options_.calibrations,
                              options_.max_arms, slot_.Current()->generation() + 1,
-                             PlanSource::kPatch, options_.now(), options.field_prefix);
+                             PlanSource::kPatch, options_.now(), "plan");
+}
+
+std::vector<std::string> RoutingController::WarningsOf(const RoutingPlan& plan,
+                                                       const PatchOptions& options) const {
+  std::vector<std::string> warnings;
+  const std::vector<ArmSpec>& arms = plan.spec().arms;
+  for (size_t arm = 0; arm < arms.size(); ++arm) {
+    const std::vector<std::string> added =
+        PolicyWarnings(arms[arm].policy, options_.shape, PolicyPrefix(options, arm));
+    warnings.insert(warnings.end(), added.begin(), added.end());
+  }
+  return warnings;
+}
+
+absl::StatusOr<std::optional<std::string>> RoutingController::FirstAnswer(
+    const PatchOptions& options) {
+  if (options.idempotency.key.empty()) return std::optional<std::string>();
+  absl::StatusOr<std::optional<KeptAnswer>> kept = store_->FindAnswer(options.idempotency.key);
+  if (!kept.ok()) return kept.status();
+  if (!kept->has_value()) return std::optional<std::string>();
+  if ((*kept)->request_digest != options.idempotency.request_digest) return IdempotencyKeyReused();
+  return std::optional<std::string>(std::move((*kept)->answer));
 }
 
 absl::StatusOr<PatchResult> RoutingController::Swap(std::shared_ptr<const RoutingPlan> next,
-                                                    const PatchOptions& options) {
+                                                    const PatchOptions& options,
+                                                    std::vector<std::string> warnings,
+                                                    std::optional<std::string> file_digest) {
   PatchResult result;
   result.current = slot_.Current();
-  result.previous_generation = result.current->generation();
+  result.record = *CurrentRecord();
+  result.previous_generation = result.record.generation;
+  result.warnings = std::move(warnings);
   if (options.expected_generation.has_value() &&
       *options.expected_generation != result.previous_generation) {
     return GenerationMismatch(result.previous_generation, *options.expected_generation);
   }
-  if (options.validate_only || next->SameAs(*result.current)) return result;
+  if (options.check) {
+    if (absl::Status status = options.check(*next); !status.ok()) return status;
+  }
+  if (options.validate_only) return result;
 
-  result.current = next;
-  const PlanSlot::Swap swap = slot_.Publish(std::move(next));
-  result.in_flight_on_previous = swap.in_flight_on_previous;
-  result.swap_duration = swap.admission_blocked;
-  result.changed = true;
+  PlanChange change;
+  change.file_digest = std::move(file_digest);
+  if (options.ttl || result.record.has_ttl() || !next->SameAs(*result.current)) {
+    change.plan = RecordOf(*next, options.actor);
+    if (options.ttl) {
+      change.plan->expire_time = next->activate_time() + *options.ttl;
+      change.plan->fallback_generation = result.previous_generation;
+    }
+    result.changed = true;
+    result.current = next;
+    result.record = *change.plan;
+    result.in_flight_on_previous = slot_.InFlight(result.previous_generation);
+  }
+  if (const IdempotencyKey& key = options.idempotency; !key.key.empty()) {
+    change.answer = {key.key, key.request_digest, key.encode(result)};
+  }
+  if (absl::Status status = Store(change); !status.ok()) return status;
+  if (result.changed) {
+    const PlanSlot::Swap swap = Publish(std::move(next), result.record);
+    result.in_flight_on_previous = swap.in_flight_on_previous;
+    result.swap_duration = swap.admission_blocked;
+  }
   return result;
+}
+
+absl::Status RoutingController::Store(const PlanChange& change) {
+  if (!change.plan && !change.answer && !change.file_digest) return absl::OkStatus();
+  const absl::Status status = store_->Append(change);
+  if (status.ok()) return status;
+  LOG(ERROR) << "a plan could not be stored: " << status.message();
+  return NotStored(status);
+}
+
+PlanSlot::Swap RoutingController::Publish(std::shared_ptr<const RoutingPlan> next,
+                                          PlanRecord record) {
+  const PlanSlot::Swap swap = slot_.Publish(std::move(next));
+  SetAlarm(record);
+  SetRecord(std::move(record));
+  return swap;
 }
 
 void RoutingController::AwaitDrain(const PatchOptions& options, PatchResult* result) {

@@ -73,8 +73,19 @@ std::string_view PlanSourceName(PlanSource source) {
       return "rollback";
     case PlanSource::kExpired:
       return "expired";
+    case PlanSource::kFile:
+      return "file";
   }
   LOG(FATAL) << "no such plan source: " << static_cast<int>(source);
+}
+
+std::optional<PlanSource> PlanSourceOf(std::string_view name) {
+  for (const PlanSource source :
+       {PlanSource::kStartup, PlanSource::kPatch, PlanSource::kUnpatch, PlanSource::kRollback,
+        PlanSource::kExpired, PlanSource::kFile}) {
+    if (PlanSourceName(source) == name) return source;
+  }
+  return std::nullopt;
 }
 
 absl::StatusOr<std::shared_ptr<const RoutingPlan>> RoutingPlan::Create(

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,9 +31,12 @@ struct PlanSpec {
   bool operator==(const PlanSpec&) const = default;
 };
 
-// Where a plan came from: "startup", "patch", "unpatch", "rollback", "expired".
-enum class PlanSource { kStartup, kPatch, kUnpatch, kRollback, kExpired };
+// Where a plan came from: "startup", "patch", "unpatch", "rollback", "expired" (a time
+// to live ended), "file" (--routing, read again).
+enum class PlanSource { kStartup, kPatch, kUnpatch, kRollback, kExpired, kFile };
 std::string_view PlanSourceName(PlanSource source);
+// nullopt for a name that is none.
+std::optional<PlanSource> PlanSourceOf(std::string_view name);
 
 // The arm of a plan that is one policy for all traffic.
 inline constexpr std::string_view kDefaultArmId = "default";

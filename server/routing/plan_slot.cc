@@ -32,7 +32,8 @@ void PlanPin::Release() {
   plan_.reset();
 }
 
-PlanSlot::PlanSlot(std::shared_ptr<const RoutingPlan> first) : current_(std::move(first)) {
+PlanSlot::PlanSlot(std::shared_ptr<const RoutingPlan> first, std::function<void()> on_drained)
+    : on_drained_(std::move(on_drained)), current_(std::move(first)) {
   CHECK(current_ != nullptr);
   plans_[current_->generation()] = {current_, 0};
 }
@@ -102,13 +103,16 @@ bool PlanSlot::AwaitDrainBefore(uint64_t generation, absl::Time deadline) const 
 
 void PlanSlot::Unpin(uint64_t generation) {
   std::map<uint64_t, DrainingPlan>::node_type drained;  // freed after the lock is released
-  absl::MutexLock lock(&mu_);
-  const auto entry = plans_.find(generation);
-  CHECK(entry != plans_.end() && entry->second.in_flight > 0);
-  --entry->second.in_flight;
-  if (entry->second.in_flight == 0 && entry->second.plan != current_) {
-    drained = plans_.extract(entry);
+  {
+    absl::MutexLock lock(&mu_);
+    const auto entry = plans_.find(generation);
+    CHECK(entry != plans_.end() && entry->second.in_flight > 0);
+    --entry->second.in_flight;
+    if (entry->second.in_flight == 0 && entry->second.plan != current_) {
+      drained = plans_.extract(entry);
+    }
   }
+  if (!drained.empty() && on_drained_) on_drained_();
 }
 
 }  // namespace olmoe::routing

@@ -2,6 +2,7 @@
 #define OLMOE_SERVER_ROUTING_PLAN_SLOT_H_
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <vector>
@@ -50,7 +51,10 @@ struct DrainingPlan {
 // Thread-safe.
 class PlanSlot {
  public:
-  explicit PlanSlot(std::shared_ptr<const RoutingPlan> first);
+  // `on_drained`, which may be empty, is called when the last pin of an older plan is
+  // gone, on the thread that released it and without a lock held.
+  explicit PlanSlot(std::shared_ptr<const RoutingPlan> first,
+                    std::function<void()> on_drained = {});
   ~PlanSlot();  // CHECKs that no pin is left
   PlanSlot(const PlanSlot&) = delete;
   PlanSlot& operator=(const PlanSlot&) = delete;
@@ -80,6 +84,7 @@ class PlanSlot {
   friend class PlanPin;
   void Unpin(uint64_t generation);
 
+  const std::function<void()> on_drained_;
   mutable absl::Mutex mu_;
   std::shared_ptr<const RoutingPlan> current_ ABSL_GUARDED_BY(mu_);
   // By generation; an old plan is erased with its last pin.

@@ -1,8 +1,11 @@
 #include "server/rpc/admin_service.h"
 
 #include "olmoe/v1/admin.grpc.pb.h"
+#include "server/rpc/actor.h"
 #include "server/rpc/routing_admin.h"
+#include "server/rpc/routing_history.h"
 #include "server/rpc/unary.h"
+#include "server/rpc/watch_routing.h"
 #include "server/rpc/worker_pool.h"
 
 namespace olmoe::rpc {
@@ -14,23 +17,64 @@ using grpc::ServerUnaryReactor;
 
 using Generated = v1::RoutingAdminService;
 // Raw bytes: see wire.h.
+using RawHistory = Generated::WithRawCallbackMethod_RollbackRouting<
+    Generated::WithRawCallbackMethod_RenewRouting<
+        Generated::WithRawCallbackMethod_ListRoutingHistory<
+            Generated::WithRawCallbackMethod_WatchRouting<
+                Generated::WithRawCallbackMethod_ExplainAssignment<Generated::CallbackService>>>>>;
 using RawService = Generated::WithRawCallbackMethod_PatchRouters<
     Generated::WithRawCallbackMethod_UnpatchRouters<Generated::WithRawCallbackMethod_GetRouting<
         Generated::WithRawCallbackMethod_GetServerStatus<
-            Generated::WithRawCallbackMethod_Drain<Generated::CallbackService>>>>>;
+            Generated::WithRawCallbackMethod_Drain<RawHistory>>>>>;
 
-// Hands every call to routing_admin.h; those that wait go to the pool. Thread-safe.
+// `function` with the caller as its last argument.
+template <class Function>
+auto WithActor(const CallbackServerContext& call, Function function) {
+  return [function, actor = ActorOf(call)](const auto& message, const ServiceContext& context) {
+    return function(message, context, actor);
+  };
+}
+
+// Hands every call to routing_admin.h or routing_history.h; those that wait go to the
+// pool. Thread-safe.
 class AdminServiceImpl final : public RawService {
  public:
   explicit AdminServiceImpl(const ServiceContext* context) : context_(context) {}
 
   ServerUnaryReactor* PatchRouters(CallbackServerContext* call, const ByteBuffer* request,
                                    ByteBuffer* response) override {
-    return AnswerLater<v1::PatchRoutersRequest>(call, request, response, &rpc::PatchRouters);
+    return AnswerLater<v1::PatchRoutersRequest>(call, request, response,
+                                                WithActor(*call, &rpc::PatchRouters));
   }
   ServerUnaryReactor* UnpatchRouters(CallbackServerContext* call, const ByteBuffer* request,
                                      ByteBuffer* response) override {
-    return AnswerLater<v1::UnpatchRoutersRequest>(call, request, response, &rpc::UnpatchRouters);
+    return AnswerLater<v1::UnpatchRoutersRequest>(call, request, response,
+                                                  WithActor(*call, &rpc::UnpatchRouters));
+  }
+  ServerUnaryReactor* RollbackRouting(CallbackServerContext* call, const ByteBuffer* request,
+                                      ByteBuffer* response) override {
+    return AnswerLater<v1::RollbackRoutingRequest>(call, request, response,
+                                                   WithActor(*call, &rpc::RollbackRouting));
+  }
+  ServerUnaryReactor* RenewRouting(CallbackServerContext* call, const ByteBuffer* request,
+                                   ByteBuffer* response) override {
+    return AnswerLater<v1::RenewRoutingRequest>(call, request, response, &rpc::RenewRouting);
+  }
+  ServerUnaryReactor* ListRoutingHistory(CallbackServerContext* call, const ByteBuffer* request,
+                                         ByteBuffer* response) override {
+    return AnswerLater<v1::ListRoutingHistoryRequest>(call, request, response,
+                                                      &rpc::ListRoutingHistory);
+  }
+  grpc::ServerWriteReactor<ByteBuffer>* WatchRouting(CallbackServerContext* call,
+                                                     const ByteBuffer* request) override {
+    return StartWatchRouting(context_, request);
+  }
+  ServerUnaryReactor* ExplainAssignment(CallbackServerContext* call, const ByteBuffer* request,
+                                        ByteBuffer* response) override {
+    return AnswerNow<v1::ExplainAssignmentRequest>(
+        *context_, call, request, response, [this](const v1::ExplainAssignmentRequest& message) {
+          return rpc::ExplainAssignment(message, *context_);
+        });
   }
   ServerUnaryReactor* Drain(CallbackServerContext* call, const ByteBuffer* request,
                             ByteBuffer* response) override {

@@ -1,7 +1,7 @@
 #include "server/rpc/conversions.h"
 
 #include <bit>
-#include <string_view>
+#include <string>
 #include <vector>
 
 namespace olmoe::rpc {
@@ -15,30 +15,6 @@ std::string FloatBytes(const std::vector<float>& values) {
 }
 
 }  // namespace
-
-google::protobuf::Timestamp ToProto(absl::Time time) {
-  google::protobuf::Timestamp out;
-  const int64_t seconds = absl::ToUnixSeconds(time);
-  out.set_seconds(seconds);
-  out.set_nanos(static_cast<int32_t>(
-      absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
-  return out;
-}
-
-google::protobuf::Duration ToProto(absl::Duration duration) {
-  google::protobuf::Duration out;
-  absl::Duration rest;
-  out.set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &rest));
-  out.set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(rest)));
-  return out;
-}
-
-std::optional<absl::Duration> FromProto(const google::protobuf::Duration& duration) {
-  if (duration.seconds() < 0 || duration.nanos() < 0 || duration.nanos() > 999'999'999) {
-    return std::nullopt;
-  }
-  return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
-}
 
 absl::Time ToDeadline(std::chrono::system_clock::time_point deadline) {
   if (deadline == std::chrono::system_clock::time_point::max()) return absl::InfiniteFuture();

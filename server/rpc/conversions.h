@@ -3,23 +3,15 @@
 #define OLMOE_SERVER_RPC_CONVERSIONS_H_
 
 #include <chrono>
-#include <optional>
-#include <string>
 
 #include "absl/time/time.h"
-#include "google/protobuf/duration.pb.h"
-#include "google/protobuf/timestamp.pb.h"
 #include "olmoe/v1/inference.pb.h"
 #include "server/engine/request.h"
 #include "server/engine/token_sink.h"
+#include "server/rpc/time_proto.h"
 #include "server/text/tokenizer.h"
 
 namespace olmoe::rpc {
-
-google::protobuf::Timestamp ToProto(absl::Time time);
-google::protobuf::Duration ToProto(absl::Duration duration);
-// nullopt for a malformed or negative duration.
-std::optional<absl::Duration> FromProto(const google::protobuf::Duration& duration);
 
 // The deadline of a ServerContext; infinite where the client set none.
 absl::Time ToDeadline(std::chrono::system_clock::time_point deadline);

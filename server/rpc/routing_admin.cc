@@ -4,45 +4,21 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "server/engine/engine.h"
 #include "server/routing/controller.h"
-#include "server/rpc/conversions.h"
+#include "server/rpc/patch_fields.h"
 #include "server/rpc/request_errors.h"
 #include "server/rpc/routing_proto.h"
 #include "server/rpc/service_context.h"
+#include "server/rpc/time_proto.h"
 
 namespace olmoe::rpc {
 namespace {
 
-std::string_view OutcomeName(const absl::StatusOr<routing::PatchResult>& result) {
-  if (absl::IsAborted(result.status())) return "conflict";
-  if (!result.ok()) return "rejected";
-  return result->changed ? "applied" : "unchanged";
-}
-
-void Report(const absl::StatusOr<routing::PatchResult>& result, const ServiceContext& context) {
-  if (!context.on_swap) return;
-  context.on_swap({OutcomeName(result),
-                   result.ok() ? result->swap_duration : absl::ZeroDuration()});
-}
-
-std::optional<absl::Duration> ParseWait(bool has_wait, const google::protobuf::Duration& wait,
-                                        RequestErrors* errors) {
-  if (!has_wait) return std::nullopt;
-  const std::optional<absl::Duration> duration = FromProto(wait);
-  if (!duration) errors->Add("wait_for_drain", "must be a duration >= 0");
-  return duration;
-}
-
 // Silently leaving out what protects a patch would be worse than refusing it.
 absl::Status RefuseMissingFeatures(const v1::PatchRoutersRequest& request) {
-  const char* missing = !request.idempotency_key().empty() ? "idempotency_key"
-                        : request.has_ttl()                ? "ttl"
-                        : request.has_probe()              ? "probe"
-                                                           : nullptr;
-  if (missing == nullptr) return absl::OkStatus();
-  return absl::UnimplementedError(absl::StrCat(missing, " is not supported by this server"));
+  if (!request.has_probe()) return absl::OkStatus();
+  return absl::UnimplementedError("probe is not supported by this server");
 }
 
 // A policy for all traffic is a plan of one arm; the controller names its violations
@@ -70,9 +46,10 @@ routing::PlanSpec ParseTarget(const v1::PatchRoutersRequest& request,
 }
 
 absl::StatusOr<routing::PatchResult> Patch(const v1::PatchRoutersRequest& request,
-                                           const ServiceContext& context) {
+                                           const ServiceContext& context, std::string actor) {
   RequestErrors errors;
   routing::PatchOptions options;
+  options.actor = std::move(actor);
   routing::PlanSpec plan = ParseTarget(request, &options, &errors);
   if (request.has_expected_generation()) {
     options.expected_generation = request.expected_generation();
@@ -80,15 +57,21 @@ absl::StatusOr<routing::PatchResult> Patch(const v1::PatchRoutersRequest& reques
   options.validate_only = request.validate_only();
   options.wait_for_drain =
       ParseWait(request.has_wait_for_drain(), request.wait_for_drain(), &errors);
+  if (request.has_ttl()) options.ttl = ParseTtl(request.ttl(), &errors);
+  options.idempotency = ParseIdempotencyKey(request, &errors);
+  options.idempotency.encode = [&context](const routing::PatchResult& result) {
+    return ToProto(result, context).SerializeAsString();
+  };
   errors.Add(RefuseMissingFeatures(request));
   if (!errors.empty()) return errors.ToStatus();
   return context.controller->Patch(std::move(plan), options);
 }
 
 absl::StatusOr<routing::PatchResult> Unpatch(const v1::UnpatchRoutersRequest& request,
-                                             const ServiceContext& context) {
+                                             const ServiceContext& context, std::string actor) {
   RequestErrors errors;
   routing::PatchOptions options;
+  options.actor = std::move(actor);
   if (request.has_expected_generation()) {
     options.expected_generation = request.expected_generation();
   }
@@ -98,41 +81,26 @@ absl::StatusOr<routing::PatchResult> Unpatch(const v1::UnpatchRoutersRequest& re
   return context.controller->Unpatch(options);
 }
 
-int64_t InFlight(const routing::RoutingPlan& plan, const ServiceContext& context) {
-  return context.controller->slot().InFlight(plan.generation());
-}
-
-absl::StatusOr<v1::PatchRoutersResponse> ToResponse(
-    const absl::StatusOr<routing::PatchResult>& result, const ServiceContext& context) {
-  Report(result, context);
-  if (!result.ok()) return result.status();
-  v1::PatchRoutersResponse response;
-  *response.mutable_current() = ToProto(*result->current, InFlight(*result->current, context));
-  response.set_previous_generation(result->previous_generation);
-  response.set_in_flight_on_previous(static_cast<uint64_t>(result->in_flight_on_previous));
-  *response.mutable_swap_duration() = ToProto(result->swap_duration);
-  response.set_changed(result->changed);
-  response.mutable_warnings()->Add(result->warnings.begin(), result->warnings.end());
-  return response;
-}
-
 }  // namespace
 
 absl::StatusOr<v1::PatchRoutersResponse> PatchRouters(const v1::PatchRoutersRequest& request,
-                                                      const ServiceContext& context) {
-  return ToResponse(Patch(request, context), context);
+                                                      const ServiceContext& context,
+                                                      std::string actor) {
+  return AnswerOf(Patch(request, context, std::move(actor)), context);
 }
 
 absl::StatusOr<v1::PatchRoutersResponse> UnpatchRouters(const v1::UnpatchRoutersRequest& request,
-                                                        const ServiceContext& context) {
-  return ToResponse(Unpatch(request, context), context);
+                                                        const ServiceContext& context,
+                                                        std::string actor) {
+  return AnswerOf(Unpatch(request, context, std::move(actor)), context);
 }
 
 v1::GetRoutingResponse GetRouting(const ServiceContext& context) {
-  const auto current = context.controller->slot().Current();
+  const routing::PlanSlot& slot = context.controller->slot();
+  const auto current = context.controller->CurrentRecord();
   v1::GetRoutingResponse response;
-  *response.mutable_current() = ToProto(*current, InFlight(*current, context));
-  for (const routing::DrainingPlan& old : context.controller->slot().Draining()) {
+  *response.mutable_current() = ToProto(*current, slot.InFlight(current->generation));
+  for (const routing::DrainingPlan& old : slot.Draining()) {
     *response.add_draining() = ToProto(*old.plan, old.in_flight);
   }
   return response;
@@ -165,6 +133,7 @@ absl::StatusOr<v1::DrainResponse> Drain(const v1::DrainRequest& request,
   const std::optional<absl::Duration> grace = FromProto(request.grace());
   if (!grace) return InvalidFields({{"grace", "must be a duration >= 0"}});
   if (context.on_drain) context.on_drain();
+  context.controller->EndWatches();
   v1::DrainResponse response;
   response.set_aborted_requests(
       static_cast<uint32_t>(context.engine->Drain(absl::Now() + *grace)));

@@ -9,8 +9,6 @@
 namespace olmoe::rpc {
 namespace {
 
-constexpr size_t kMaxUnitIdBytes = 256;
-
 std::shared_ptr<const routing::RoutingPolicy> CompileInline(const v1::RoutingPolicy& policy,
                                                             const ServiceContext& context,
                                                             RequestErrors* errors) {

@@ -2,6 +2,7 @@
 #ifndef OLMOE_SERVER_RPC_ROUTING_CHOICE_H_
 #define OLMOE_SERVER_RPC_ROUTING_CHOICE_H_
 
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,6 +14,8 @@
 #include "server/rpc/service_context.h"
 
 namespace olmoe::rpc {
+
+inline constexpr size_t kMaxUnitIdBytes = 256;
 
 // How a request asked to be routed; checked, not yet assigned.
 struct RoutingChoice {

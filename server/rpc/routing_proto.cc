@@ -5,9 +5,8 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
-#include "google/protobuf/util/time_util.h"
-#include "server/rpc/conversions.h"
-#include "server/rpc/service_context.h"
+#include "server/routing/plan_rebuild.h"
+#include "server/rpc/time_proto.h"
 
 namespace olmoe::rpc {
 namespace {
@@ -228,15 +227,21 @@ v1::RoutingPlan ToProto(const routing::PlanSpec& spec) {
   return out;
 }
 
-v1::PlanRecord ToProto(const routing::RoutingPlan& plan, int64_t in_flight_requests) {
+v1::PlanRecord ToProto(const routing::PlanRecord& record, int64_t in_flight_requests) {
   v1::PlanRecord out;
-  out.set_generation(plan.generation());
-  out.set_digest(plan.digest());
-  *out.mutable_plan() = ToProto(plan.spec());
-  *out.mutable_activate_time() = ToProto(plan.activate_time());
-  out.set_source(std::string(routing::PlanSourceName(plan.source())));
+  out.set_generation(record.generation);
+  out.set_digest(record.digest);
+  *out.mutable_plan() = ToProto(record.spec);
+  *out.mutable_activate_time() = ToProto(record.activate_time);
+  if (record.has_ttl()) *out.mutable_expire_time() = ToProto(record.expire_time);
+  out.set_actor(record.actor);
+  out.set_source(std::string(routing::PlanSourceName(record.source)));
   out.set_in_flight_requests(static_cast<uint64_t>(in_flight_requests));
   return out;
+}
+
+v1::PlanRecord ToProto(const routing::RoutingPlan& plan, int64_t in_flight_requests) {
+  return ToProto(routing::RecordOf(plan, /*actor=*/""), in_flight_requests);
 }
 
 v1::RoutingStamp ToProto(uint64_t generation, const routing::Assignment& assignment) {

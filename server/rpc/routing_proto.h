@@ -4,14 +4,18 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "olmoe/v1/admin.pb.h"
 #include "olmoe/v1/routing.pb.h"
 #include "server/routing/plan.h"
-#include "server/routing/plan_slot.h"
+#include "server/routing/plan_store.h"
 #include "server/rpc/request_errors.h"
 
 namespace olmoe::rpc {
+
+// The arm id of requests that bring their own policy; no plan may use it.
+inline constexpr std::string_view kInlineArm = "inline";
 
 // What the domain types cannot hold (an enum value that does not exist) is a
 // violation named below `prefix`; ranges are checked by routing itself.
@@ -22,6 +26,8 @@ routing::PlanSpec ToPlanSpec(const v1::RoutingPlan& plan, const std::string& pre
 
 v1::RoutingPolicy ToProto(const routing::PolicySpec& spec);
 v1::RoutingPlan ToProto(const routing::PlanSpec& spec);
+v1::PlanRecord ToProto(const routing::PlanRecord& record, int64_t in_flight_requests);
+// Of an older plan that requests still hold: without actor and expire_time.
 v1::PlanRecord ToProto(const routing::RoutingPlan& plan, int64_t in_flight_requests);
 v1::RoutingStamp ToProto(uint64_t generation, const routing::Assignment& assignment);
 

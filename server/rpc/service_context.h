@@ -29,9 +29,6 @@ namespace olmoe::rpc {
 
 class WorkerPool;
 
-// The arm id of requests that bring their own policy; no plan may use it.
-inline constexpr std::string_view kInlineArm = "inline";
-
 // How one request ended, for statistics and logs.
 struct RequestOutcome {
   std::string_view method;  // "Generate", "GenerateStream", "Score", "ScoreStream"

@@ -44,7 +44,8 @@ TEST(OptionsTest, EveryFlagReachesItsOption) {
        "--dtype", "float32", "--device", "cuda:1", "--threads", "3", "--max-context", "512",
        "--max-batch-tokens", "128", "--max-batch-sequences", "32", "--max-queue", "9",
        "--max-arms", "4", "--kv-cache-bytes", "3MiB", "--allow-inline-policy", "--expert-metrics",
-       "layer", "--ports-file", "p", "--lame-duck", "1500ms", "--drain-grace", "1m30s"});
+       "layer", "--ports-file", "p", "--state-dir", "s", "--routing", "r",
+       "--lame-duck", "1500ms", "--drain-grace", "1m30s"});
   EXPECT_EQ(options.listen.port, 0);
   EXPECT_EQ(options.admin_listen.host, "[::1]");
   EXPECT_EQ(options.http_listen.port, 65535);
@@ -60,6 +61,8 @@ TEST(OptionsTest, EveryFlagReachesItsOption) {
   EXPECT_TRUE(options.allow_inline_policy);
   EXPECT_EQ(options.expert_metrics, stats::ExpertMetrics::kLayer);
   EXPECT_EQ(options.ports_file, "p");
+  EXPECT_EQ(options.state_dir, "s");
+  EXPECT_EQ(options.routing_file, "r");
   EXPECT_EQ(options.lame_duck, absl::Milliseconds(1500));
   EXPECT_EQ(options.drain_grace, absl::Seconds(90));
 }

@@ -1,0 +1,154 @@
+#include "server/rpc/watch_routing.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "olmoe/v1/admin.pb.h"
+#include "server/routing/controller.h"
+#include "server/rpc/grpc_status.h"
+#include "server/rpc/routing_proto.h"
+#include "server/rpc/wire.h"
+
+namespace olmoe::rpc {
+namespace {
+
+// One WatchRouting call. It queues nothing: a message is made from what is true when the
+// one before is on its way, so a reader that is slow misses plans in between and costs
+// no memory.
+//
+// It owns itself until gRPC is done with it. One write at a time and Finish once: both
+// only in Pump, which gRPC's threads and whoever changes the routing call after each
+// change.
+class WatchRoutingCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                               public std::enable_shared_from_this<WatchRoutingCall> {
+ public:
+  static WatchRoutingCall* Start(const ServiceContext* context, const grpc::ByteBuffer& bytes) {
+    auto call = std::make_shared<WatchRoutingCall>(context);
+    call->self_ = call;
+    v1::WatchRoutingRequest request;
+    if (absl::Status status = ParseMessage(bytes, &request); !status.ok()) {
+      call->End(std::move(status));
+    } else {
+      call->Listen();
+    }
+    call->Pump();
+    return call.get();
+  }
+
+  explicit WatchRoutingCall(const ServiceContext* context) : controller_(context->controller) {}
+
+  void OnWriteDone(bool ok) override {
+    if (!ok) End(absl::CancelledError("cancelled by the client"));
+    {
+      absl::MutexLock lock(&mu_);
+      busy_ = false;
+    }
+    Pump();
+  }
+  void OnCancel() override {
+    End(absl::CancelledError("cancelled by the client"));
+    Pump();
+  }
+  void OnDone() override {
+    const auto last = std::move(self_);
+    controller_->listeners().Remove(listener_);
+  }
+
+ private:
+  void Listen() {
+    listener_ = controller_->listeners().Add([call = weak_from_this()] {
+      if (const auto alive = call.lock()) alive->Pump();
+    });
+  }
+  // The first end counts.
+  void End(absl::Status status) ABSL_LOCKS_EXCLUDED(mu_);
+  void Pump() ABSL_LOCKS_EXCLUDED(mu_);
+  // What the client does not know yet; nullopt where that is nothing.
+  std::optional<v1::WatchRoutingResponse> NextMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  routing::RoutingController* const controller_;
+  std::shared_ptr<WatchRoutingCall> self_;
+  uint64_t listener_ = 0;
+  grpc::ByteBuffer write_buffer_;  // of the write under way
+
+  absl::Mutex mu_;
+  std::shared_ptr<const routing::PlanRecord> told_ ABSL_GUARDED_BY(mu_);  // the last current
+  // Generations that the client knows and was not told the end of.
+  std::set<uint64_t> open_ ABSL_GUARDED_BY(mu_);
+  std::optional<absl::Status> end_ ABSL_GUARDED_BY(mu_);
+  bool busy_ ABSL_GUARDED_BY(mu_) = false;  // a write is under way, or Finish was called
+};
+
+void WatchRoutingCall::End(absl::Status status) {
+  absl::MutexLock lock(&mu_);
+  if (!end_) end_ = std::move(status);
+}
+
+std::optional<v1::WatchRoutingResponse> WatchRoutingCall::NextMessage() {
+  v1::WatchRoutingResponse message;
+  // Before the older plans: one that is still current by the record is not drained.
+  const auto current = controller_->CurrentRecord();
+  const std::vector<routing::DrainingPlan> draining = controller_->slot().Draining();
+  if (current != told_) {
+    if (told_ == nullptr) {
+      for (const routing::DrainingPlan& old : draining) open_.insert(old.plan->generation());
+    }
+    open_.insert(current->generation);
+    told_ = current;
+    *message.mutable_current() =
+        ToProto(*current, controller_->slot().InFlight(current->generation));
+    return message;
+  }
+  for (const uint64_t generation : open_) {
+    if (generation == current->generation ||
+        std::any_of(draining.begin(), draining.end(), [generation](const auto& old) {
+          return old.plan->generation() == generation;
+        })) {
+      continue;
+    }
+    message.set_drained_generation(generation);
+    open_.erase(generation);
+    return message;
+  }
+  return std::nullopt;
+}
+
+void WatchRoutingCall::Pump() {
+  const auto alive = shared_from_this();  // gRPC may be done before this function is
+  std::optional<v1::WatchRoutingResponse> message;
+  std::optional<absl::Status> finish;
+  {
+    absl::MutexLock lock(&mu_);
+    if (busy_) return;
+    finish = end_;
+    if (!finish) message = NextMessage();
+    if (!finish && !message && controller_->watches_ended()) {
+      finish = absl::UnavailableError("the server is draining");
+    }
+    if (!finish && !message) return;
+    busy_ = true;  // also after the end: Finish is called once
+  }
+  if (finish) {
+    Finish(ToGrpcStatus(*finish));
+  } else {
+    write_buffer_ = SerializeMessage(*message);
+    StartWrite(&write_buffer_);
+  }
+}
+
+}  // namespace
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* StartWatchRouting(const ServiceContext* context,
+                                                              const grpc::ByteBuffer* request) {
+  return WatchRoutingCall::Start(context, *request);
+}
+
+}  // namespace olmoe::rpc
