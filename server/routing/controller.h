@@ -62,6 +62,10 @@ class RoutingController {
   // Back to the model's own routing. Already there: OK, unchanged, with a warning.
   absl::StatusOr<PatchResult> Unpatch(const PatchOptions& options);
 
+  // Runs `change` between two patches: what it sees of the plans stays so until it ends.
+  absl::Status BetweenPatches(const std::function<absl::Status()>& change)
+      ABSL_LOCKS_EXCLUDED(admin_mu_);
+
   PlanSlot& slot() { return slot_; }
   const RouterShape& shape() const { return options_.shape; }
   // The model's own routing; the same object for the controller's whole life.
