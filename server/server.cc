@@ -15,6 +15,7 @@
 #include "server/rpc/admin_service.h"
 #include "server/rpc/grpc_status.h"
 #include "server/rpc/inference_service.h"
+#include "server/rpc/request_fields.h"
 
 namespace olmoe {
 namespace {
@@ -59,6 +60,7 @@ void Server::MakeRouting() {
   routing::RoutingController::Options options;
   options.shape = model_->info().router_shape();
   options.max_arms = options_.max_arms;
+  options.calibrations = &calibrations_;
   controller_ = std::make_unique<routing::RoutingController>(std::move(options));
 }
 
@@ -68,6 +70,9 @@ void Server::MakeEngine() {
   metrics.server_version = ServerVersion();
   metrics.expert_metrics = options_.expert_metrics;
   metrics_ = std::make_unique<stats::ServerMetrics>(std::move(metrics));
+  stats::StatsCursors::Options cursors;
+  cursors.run = rpc::RandomBits();
+  expert_stats_ = std::make_unique<stats::StatsCursors>(&metrics_->experts(), std::move(cursors));
 
   engine::EngineOptions options;
   options.max_batch_sequences = options_.max_batch_sequences;
@@ -85,6 +90,9 @@ void Server::MakeEngine() {
 void Server::MakeContext() {
   context_.engine = engine_.get();
   context_.controller = controller_.get();
+  context_.calibrations = &calibrations_;
+  context_.expert_stats = expert_stats_.get();
+  context_.watches = &watches_;
   context_.tokenizer = tokenizer_.get();
   context_.model = model_->info();
   context_.large_requests = &large_requests_;
@@ -172,7 +180,8 @@ void Server::LogWhatIsServed() const {
             << options_.admin_listen.host << ":" << admin_port() << ", HTTP on "
             << options_.http_listen.host << ":" << http_port();
   if (tokenizer_ == nullptr) LOG(WARNING) << "the model has no tokenizer.json: token ids only";
-  LOG(WARNING) << "routing plans are kept in memory only: a restart serves the model's own routing";
+  LOG(WARNING) << "routing plans and calibrations are kept in memory only: a restart serves the "
+               << "model's own routing";
 }
 
 void Server::BecomeNotReady() {
@@ -184,6 +193,7 @@ int Server::Drain() {
   BecomeNotReady();
   admin_server_->SetServing(false);
   absl::SleepFor(options_.lame_duck);
+  watches_.EndAll();
   const int cancelled = engine_->Drain(absl::Now() + options_.drain_grace);
   ClosePorts();
   return cancelled;

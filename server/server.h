@@ -11,11 +11,14 @@
 #include "server/model/load_model.h"
 #include "server/model/model.h"
 #include "server/options.h"
+#include "server/routing/calibration.h"
 #include "server/routing/controller.h"
 #include "server/rpc/grpc_server.h"
+#include "server/rpc/open_watches.h"
 #include "server/rpc/service_context.h"
 #include "server/rpc/worker_pool.h"
 #include "server/stats/server_metrics.h"
+#include "server/stats/stats_cursors.h"
 #include "server/text/tokenizer.h"
 
 namespace olmoe {
@@ -69,10 +72,13 @@ class Server {
   // In order of creation: each uses only those above it.
   std::unique_ptr<text::Tokenizer> tokenizer_;  // null: token ids only
   std::unique_ptr<model::Model> model_;
+  routing::CalibrationSet calibrations_;
   std::unique_ptr<routing::RoutingController> controller_;
   std::unique_ptr<stats::ServerMetrics> metrics_;
+  std::unique_ptr<stats::StatsCursors> expert_stats_;
   std::unique_ptr<engine::Engine> engine_;
   rpc::WorkerPool large_requests_{1};
+  rpc::OpenWatches watches_;
   rpc::ServiceContext context_;
   std::unique_ptr<rpc::GrpcServer> inference_server_;
   std::unique_ptr<rpc::GrpcServer> admin_server_;

@@ -8,6 +8,7 @@
 #include "server/engine/engine.h"
 #include "server/routing/controller.h"
 #include "server/rpc/conversions.h"
+#include "server/rpc/open_watches.h"
 #include "server/rpc/request_errors.h"
 #include "server/rpc/routing_proto.h"
 #include "server/rpc/service_context.h"
@@ -165,6 +166,7 @@ absl::StatusOr<v1::DrainResponse> Drain(const v1::DrainRequest& request,
   const std::optional<absl::Duration> grace = FromProto(request.grace());
   if (!grace) return InvalidFields({{"grace", "must be a duration >= 0"}});
   if (context.on_drain) context.on_drain();
+  context.watches->EndAll();
   v1::DrainResponse response;
   response.set_aborted_requests(
       static_cast<uint32_t>(context.engine->Drain(absl::Now() + *grace)));
