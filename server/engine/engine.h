@@ -99,12 +99,12 @@ class Engine {
   // Lets `tap` (logit_taps.h) see the requests of its arms from the next step on. Errors, after
   // which it is never called: UNAVAILABLE while draining.
   absl::StatusOr<TapHandle> Tap(LogitTap tap);
-  // The tap sees at most the step that is running; then its on_done(status) follows. `status` is not
-  // OK. Unknown or ended taps are ignored.
+  // The tap sees at most the step that is running; then its on_done(status) follows. `status` is
+  // not OK. Unknown or ended taps are ignored.
   void Untap(TapHandle handle, absl::Status status);
 
   // Refuses new requests from now on and ends all taps; waits until the accepted requests are
-  // finished, and cancels those left at the deadline (UNAVAILABLE). Returns how many were cancelled.
+  // finished, and cancels those left at the deadline (UNAVAILABLE). Returns how many these were.
   int Drain(absl::Time deadline);
 
   EngineStatus Status() const;

@@ -35,7 +35,7 @@ void Engine::Run() {
     wake_at = idle ? NextDue() : absl::InfinitePast();
   }
   EndAll(absl::UnavailableError("the server is shutting down"));
-  taps_.EndAll(absl::UnavailableError("the server is shutting down"));
+  taps_.EndAll();
 }
 
 Engine::Mail Engine::TakeMail(absl::Time wake_at) {
@@ -72,8 +72,10 @@ void Engine::HandleMail(Mail mail) {
 
 void Engine::HandleTapMail(Mail* mail) {
   for (Mail::NewTap& added : mail->taps) taps_.Add(added.handle, std::move(added.tap));
-  for (Mail::Cancellation& untapped : mail->untapped) taps_.End(untapped.handle, untapped.status);
-  if (mail->untap_all) taps_.EndAll(absl::UnavailableError("the server is shutting down"));
+  for (Mail::Cancellation& untapped : mail->untapped) {
+    taps_.End(untapped.handle, std::move(untapped.status));
+  }
+  if (mail->untap_all) taps_.EndAll();
 }
 
 void Engine::OnTapEnded() {

@@ -14,15 +14,17 @@ bool Wants(const LogitTap& tap, const ScheduledChunk& chunk) {
 
 }  // namespace
 
-void LogitTaps::End(TapHandle handle, const absl::Status& status) {
+void LogitTaps::End(TapHandle handle, absl::Status status) {
   const auto node = taps_.extract(handle);
   if (node.empty()) return;
-  node.mapped().on_done(status);
+  node.mapped().on_done(std::move(status));
   on_ended_();
 }
 
-void LogitTaps::EndAll(const absl::Status& status) {
-  while (!taps_.empty()) End(taps_.begin()->first, status);
+void LogitTaps::EndAll() {
+  while (!taps_.empty()) {
+    End(taps_.begin()->first, absl::UnavailableError("the server is shutting down"));
+  }
 }
 
 void LogitTaps::EndExpired(absl::Time now) {

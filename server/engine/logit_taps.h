@@ -29,7 +29,7 @@ struct LogitTap {
   std::function<bool(std::span<const float> router_logits, int num_rows)> on_rows;
   // The last call, exactly once. OK; what Untap said; DEADLINE_EXCEEDED; UNAVAILABLE when
   // the engine drains. Engine thread, never under a lock of the engine.
-  std::function<void(const absl::Status&)> on_done;
+  std::function<void(absl::Status)> on_done;
 };
 
 // The taps of an engine. While there is none, no step computes anything for them. Engine
@@ -41,8 +41,9 @@ class LogitTaps {
 
   void Add(TapHandle handle, LogitTap tap) { taps_.emplace(handle, std::move(tap)); }
   // An unknown handle is ignored.
-  void End(TapHandle handle, const absl::Status& status);
-  void EndAll(const absl::Status& status);
+  void End(TapHandle handle, absl::Status status);
+  // With UNAVAILABLE.
+  void EndAll();
   void EndExpired(absl::Time now);
   // The earliest deadline.
   absl::Time NextDue() const;

@@ -1,7 +1,9 @@
 // Taps see the router logits of requests that never learn of it.
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
@@ -27,10 +29,10 @@ class Tapped {
       num_rows_ += num_rows;
       return num_rows_ < max_rows;
     };
-    tap.on_done = [this](const absl::Status& status) {
+    tap.on_done = [this](absl::Status status) {
       absl::MutexLock lock(&mu_);
       EXPECT_FALSE(status_.has_value()) << "a second end";
-      status_ = status;
+      status_ = std::move(status);
     };
     return tap;
   }
@@ -148,9 +150,9 @@ TEST(LogitTapTest, AnotherTapMayBeginWhereOneEnds) {
   Harness harness;
   Tapped first, second;
   LogitTap tap = first.Tap(1);
-  tap.on_done = [&, on_done = tap.on_done](const absl::Status& status) {
+  tap.on_done = [&, on_done = tap.on_done](absl::Status status) {
     EXPECT_TRUE(harness.engine->Tap(second.Tap(1)).ok());
-    on_done(status);
+    on_done(std::move(status));
   };
   ASSERT_TRUE(harness.engine->Tap(std::move(tap)).ok());
   harness.Run(harness.Generate({1}, 4));
