@@ -107,7 +107,7 @@ class CalibrationSet {
   std::vector<std::shared_ptr<const Calibration>> List() const;
 
  private:
-  const Hooks hooks_;
+  const Hooks hooks_ = {};
   absl::Mutex change_mu_;  // held by a whole change; before mu_
   mutable absl::Mutex mu_;
   std::map<std::string, std::shared_ptr<const Calibration>, std::less<>> by_id_

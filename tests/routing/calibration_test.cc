@@ -267,19 +267,24 @@ TEST(CalibrationSetTest, AHookThatFailsRefusesTheChange) {
   EXPECT_EQ(removes, 1);
 }
 
+Rule BhRule(const std::string& calibration_id, PValueKind p_value = PValueKind::kLayerCdf) {
+  BenjaminiHochberg bh;
+  bh.alpha = 0.5;
+  bh.p_value = p_value;
+  bh.calibration_id = calibration_id;
+  return {bh, {}};
+}
+
 TEST(CalibrationUseTest, IsWhatTheRulesOfAPlanNeed) {
-  const auto bh = [](const std::string& id) {
-    return Rule{BenjaminiHochberg{.alpha = 0.5, .calibration_id = id}, {}};
-  };
+  HigherCriticism hc;
+  hc.calibration_id = "b";
   PlanSpec plan;
   plan.arms.resize(3);
-  plan.arms[0].policy.apply = bh("a");
-  plan.arms[0].policy.analyze = Rule{HigherCriticism{.calibration_id = "b"}, {}};
-  plan.arms[1].policy.layer_overrides = {{{0}, bh("c"), std::nullopt}, {{1}, std::nullopt, bh("d")}};
-  plan.arms[2].policy.apply = Rule{BenjaminiHochberg{.alpha = 0.5,
-                                                     .p_value = PValueKind::kOneMinusProb,
-                                                     .calibration_id = "unused"},
-                                   {}};
+  plan.arms[0].policy.apply = BhRule("a");
+  plan.arms[0].policy.analyze = Rule{hc, {}};
+  plan.arms[1].policy.layer_overrides = {{{0}, BhRule("c"), std::nullopt},
+                                         {{1}, std::nullopt, BhRule("d")}};
+  plan.arms[2].policy.apply = BhRule("unused", PValueKind::kOneMinusProb);
   plan.arms[2].policy.analyze = Rule{TopK{2}, {}};
   EXPECT_THAT(CalibrationsOf(plan), ElementsAre("a", "b", "c", "d"));
   EXPECT_TRUE(CalibrationsOf(PlanSpec()).empty());
