@@ -34,11 +34,11 @@ TinyModel DefaultModel();
 
 struct TestServerOptions {
   TinyModel model = DefaultModel();
-  engine::EngineOptions engine;
+  engine::EngineOptions engine = {};
   bool tokenizer = true;
-  routing::CalibrationSet::Hooks calibration_hooks;
+  routing::CalibrationSet::Hooks calibration_hooks = {};
   size_t max_watches = 64;
-  std::function<void(ServiceContext*)> tune;  // last changes before serving
+  std::function<void(ServiceContext*)> tune = {};  // last changes before serving
 };
 
 // A copy of a RequestOutcome.
