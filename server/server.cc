@@ -16,6 +16,7 @@
 #include "server/rpc/grpc_status.h"
 #include "server/rpc/inference_service.h"
 #include "server/rpc/plan_file.h"
+#include "server/rpc/request_fields.h"
 
 namespace olmoe {
 namespace {
@@ -46,15 +47,20 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(Options options,
 
 // First: another server in the directory is noticed before memory is taken.
 absl::Status Server::OpenState() {
+  calibrations_ = std::make_unique<routing::CalibrationSet>();
   if (options_.state_dir.empty()) return absl::OkStatus();
   auto state = state::StateStore::Open(options_.state_dir);
   if (!state.ok()) return state.status();
   state_ = *std::move(state);
   const auto calibrations = state_->calibrations().LoadAll();
   if (!calibrations.ok()) return calibrations.status();
-  for (const auto& calibration : *calibrations) {
-    if (absl::Status status = calibrations_.Add(calibration); !status.ok()) return status;
-  }
+  calibrations_ = std::make_unique<routing::CalibrationSet>(
+      routing::CalibrationSet::Hooks{
+          .before_add = [table = &state_->calibrations()](
+                            const routing::Calibration& added) { return table->Put(added); },
+          .before_remove = [table = &state_->calibrations()](
+                               const std::string& id) { return table->Delete(id); }},
+      *calibrations);
   return absl::OkStatus();
 }
 
@@ -75,7 +81,7 @@ absl::Status Server::MakeRouting() {
   routing::RoutingController::Options options;
   options.shape = model_->info().router_shape();
   options.max_arms = options_.max_arms;
-  options.calibrations = &calibrations_;
+  options.calibrations = calibrations_.get();
   if (state_ != nullptr) options.store = &state_->plans();
   if (!options_.routing_file.empty()) {
     auto file = rpc::ReadPlanFile(options_.routing_file);
@@ -93,6 +99,9 @@ void Server::MakeEngine() {
   metrics.server_version = ServerVersion();
   metrics.expert_metrics = options_.expert_metrics;
   metrics_ = std::make_unique<stats::ServerMetrics>(std::move(metrics));
+  stats::StatsCursors::Options cursors;
+  cursors.run = rpc::RandomBits();
+  expert_stats_ = std::make_unique<stats::StatsCursors>(&metrics_->experts(), std::move(cursors));
 
   engine::EngineOptions options;
   options.max_batch_sequences = options_.max_batch_sequences;
@@ -110,7 +119,9 @@ void Server::MakeEngine() {
 void Server::MakeContext() {
   context_.engine = engine_.get();
   context_.controller = controller_.get();
-  context_.calibrations = &calibrations_;
+  context_.calibrations = calibrations_.get();
+  context_.expert_stats = expert_stats_.get();
+  context_.watches = &watches_;
   context_.tokenizer = tokenizer_.get();
   context_.model = model_->info();
   context_.large_requests = &large_requests_;
@@ -202,8 +213,8 @@ void Server::LogWhatIsServed() const {
   LOG(INFO) << "routing generation " << plan->generation << ", source "
             << routing::PlanSourceName(plan->source);
   if (state_ == nullptr) {
-    LOG(WARNING) << "routing plans are kept in memory only: a restart serves the model's own "
-                    "routing (--state-dir keeps them)";
+    LOG(WARNING) << "routing plans and calibrations are kept in memory only: a restart serves the "
+                    "model's own routing (--state-dir keeps them)";
   }
 }
 
@@ -232,6 +243,7 @@ int Server::Drain() {
   BecomeNotReady();
   admin_server_->SetServing(false);
   absl::SleepFor(options_.lame_duck);
+  watches_.EndAll();
   const int cancelled = engine_->Drain(absl::Now() + options_.drain_grace);
   ClosePorts();
   return cancelled;

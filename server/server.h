@@ -14,10 +14,12 @@
 #include "server/routing/calibration.h"
 #include "server/routing/controller.h"
 #include "server/rpc/grpc_server.h"
+#include "server/rpc/open_watches.h"
 #include "server/rpc/service_context.h"
 #include "server/rpc/worker_pool.h"
 #include "server/state/state_store.h"
 #include "server/stats/server_metrics.h"
+#include "server/stats/stats_cursors.h"
 #include "server/text/tokenizer.h"
 
 namespace olmoe {
@@ -77,11 +79,13 @@ class Server {
   std::unique_ptr<text::Tokenizer> tokenizer_;  // null: token ids only
   std::unique_ptr<model::Model> model_;
   std::unique_ptr<state::StateStore> state_;  // null: without --state-dir
-  routing::CalibrationSet calibrations_;
+  std::unique_ptr<routing::CalibrationSet> calibrations_;
   std::unique_ptr<routing::RoutingController> controller_;
   std::unique_ptr<stats::ServerMetrics> metrics_;
+  std::unique_ptr<stats::StatsCursors> expert_stats_;
   std::unique_ptr<engine::Engine> engine_;
   rpc::WorkerPool large_requests_{1};
+  rpc::OpenWatches watches_;
   rpc::ServiceContext context_;
   std::unique_ptr<rpc::GrpcServer> inference_server_;
   std::unique_ptr<rpc::GrpcServer> admin_server_;

@@ -12,7 +12,8 @@
 namespace olmoe::engine {
 
 bool Engine::Mail::empty() const {
-  return submitted.empty() && cancelled.empty() && resumed.empty() && !cancel_all && !stop;
+  return submitted.empty() && cancelled.empty() && resumed.empty() && taps.empty() &&
+         untapped.empty() && !untap_all && !cancel_all && !stop;
 }
 
 std::unique_ptr<Engine> Engine::Create(EngineOptions options, model::Model* model,
@@ -32,7 +33,8 @@ Engine::Engine(EngineOptions options, model::Model* model, const text::Tokenizer
       model_(model),
       tokenizer_(tokenizer),
       observer_(std::move(observer)),
-      scheduler_(options_.max_batch_sequences, options_.max_batch_tokens, model->kv_cache()) {}
+      scheduler_(options_.max_batch_sequences, options_.max_batch_tokens, model->kv_cache()),
+      taps_([this] { OnTapEnded(); }) {}
 
 Engine::~Engine() {
   {
@@ -118,10 +120,27 @@ void Engine::Resume(RequestHandle handle) {
   mail_.resumed.push_back(handle);
 }
 
+absl::StatusOr<TapHandle> Engine::Tap(LogitTap tap) {
+  CHECK(tap.on_rows != nullptr && tap.on_done != nullptr);
+  absl::MutexLock lock(&mu_);
+  if (draining_) return absl::UnavailableError("the server is shutting down");
+  ++num_undone_;
+  ++num_taps_;
+  mail_.taps.push_back({next_tap_, std::move(tap)});
+  return next_tap_++;
+}
+
+void Engine::Untap(TapHandle handle, absl::Status status) {
+  CHECK(!status.ok());
+  absl::MutexLock lock(&mu_);
+  mail_.untapped.push_back({handle, std::move(status)});
+}
+
 int Engine::Drain(absl::Time deadline) {
   CHECK(std::this_thread::get_id() != thread_.get_id()) << "Drain waits for this thread";
   absl::MutexLock lock(&mu_);
   draining_ = true;
+  mail_.untap_all = true;
   drain_deadline_ = std::min(drain_deadline_, deadline);
   const absl::Condition all_done(this, &Engine::AllDone);
   if (mu_.AwaitWithTimeout(all_done, deadline - options_.now())) return 0;
@@ -140,6 +159,7 @@ EngineStatus Engine::Status() const {
   status.running_requests = static_cast<int>(tracked_.size()) - num_queued_;
   status.kv_used_bytes = num_used_pages_ * kv.page_bytes;
   status.draining = draining_;
+  status.taps = num_taps_;
   status.requests.reserve(tracked_.size());
   for (const auto& [handle, tracked] : tracked_) {
     status.requests.push_back(tracked.request);

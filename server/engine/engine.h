@@ -15,6 +15,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/engine/live_request.h"
+#include "server/engine/logit_taps.h"
 #include "server/engine/queue_rate.h"
 #include "server/engine/request.h"
 #include "server/engine/scheduler.h"
@@ -55,6 +56,7 @@ struct EngineStatus {
   int64_t kv_used_bytes = 0;
   int64_t kv_capacity_bytes = 0;
   bool draining = false;
+  int taps = 0;  // that have not ended
   std::vector<RunningRequest> requests;  // running and queued
 };
 
@@ -65,9 +67,8 @@ struct EngineStatus {
 //
 // Other threads leave mail (new requests, cancellations, resumptions) under the one mutex; the
 // engine thread takes all of it before each step, and sleeps on that mutex while it has nothing to
-// compute. Sinks are called from the engine thread without the mutex, so a sink may call Submit,
-// Cancel, Resume and Status, but neither Drain nor the destructor, which wait for the engine
-// thread. Thread-safe.
+// compute. Sinks and taps are called from the engine thread without the mutex, so they may call
+// anything but Drain and the destructor, which wait for the engine thread. Thread-safe.
 class Engine {
  public:
   // `model` and `tokenizer` (may be null: then no text) outlive the engine.
@@ -95,8 +96,15 @@ class Engine {
   // began whose kPause it answers is never lost.
   void Resume(RequestHandle handle);
 
-  // Refuses new requests from now on, waits until the accepted ones are finished, and cancels those
-  // left at the deadline (UNAVAILABLE). Returns how many were cancelled.
+  // Lets `tap` (logit_taps.h) see the requests of its arms from the next step on. Errors, after
+  // which it is never called: UNAVAILABLE while draining.
+  absl::StatusOr<TapHandle> Tap(LogitTap tap);
+  // The tap sees at most the step that is running; then its on_done(status) follows. `status` is
+  // not OK. Unknown or ended taps are ignored.
+  void Untap(TapHandle handle, absl::Status status);
+
+  // Refuses new requests from now on and ends all taps; waits until the accepted requests are
+  // finished, and cancels those left at the deadline (UNAVAILABLE). Returns how many these were.
   int Drain(absl::Time deadline);
 
   EngineStatus Status() const;
@@ -108,9 +116,16 @@ class Engine {
       RequestHandle handle;
       absl::Status status;
     };
+    struct NewTap {
+      TapHandle handle;
+      LogitTap tap;
+    };
     std::vector<std::unique_ptr<LiveRequest>> submitted;
     std::vector<Cancellation> cancelled;
     std::vector<RequestHandle> resumed;
+    std::vector<NewTap> taps;
+    std::vector<Cancellation> untapped;
+    bool untap_all = false;
     bool cancel_all = false;
     bool stop = false;
     bool empty() const;
@@ -138,6 +153,7 @@ class Engine {
   // Waits until there is mail, at the longest until `wake_at`.
   Mail TakeMail(absl::Time wake_at);
   void HandleMail(Mail mail);
+  void HandleTapMail(Mail* mail);
   void EndExpired();
   absl::Time NextDue() const;
   void RunStep();
@@ -152,6 +168,7 @@ class Engine {
   void SetOutcome(LiveRequest* request, absl::Status status);
   void EndRequestsWithOutcome();
   void EndAll(const absl::Status& status);
+  void OnTapEnded();
   void End(RequestHandle handle, absl::Status status);
 
   // Constant after construction.
@@ -165,7 +182,9 @@ class Engine {
   RequestHandle next_handle_ ABSL_GUARDED_BY(mu_) = 1;
   std::map<RequestHandle, Tracked> tracked_ ABSL_GUARDED_BY(mu_);  // accepted, not ended
   int num_queued_ ABSL_GUARDED_BY(mu_) = 0;                        // of tracked_
-  int num_undone_ ABSL_GUARDED_BY(mu_) = 0;  // accepted, OnDone has not returned
+  int num_undone_ ABSL_GUARDED_BY(mu_) = 0;  // requests and taps whose OnDone has not returned
+  int num_taps_ ABSL_GUARDED_BY(mu_) = 0;
+  TapHandle next_tap_ ABSL_GUARDED_BY(mu_) = 1;
   int num_used_pages_ ABSL_GUARDED_BY(mu_) = 0;
   QueueRate queue_rate_ ABSL_GUARDED_BY(mu_);
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
@@ -174,6 +193,7 @@ class Engine {
 
   // Engine thread only.
   Scheduler scheduler_;
+  LogitTaps taps_;
   std::map<RequestHandle, std::unique_ptr<LiveRequest>> live_;  // in order of arrival
   ScheduledStep step_;
   model::StepOutput output_;

@@ -35,6 +35,7 @@ void Engine::Run() {
     wake_at = idle ? NextDue() : absl::InfinitePast();
   }
   EndAll(absl::UnavailableError("the server is shutting down"));
+  taps_.EndAll();
 }
 
 Engine::Mail Engine::TakeMail(absl::Time wake_at) {
@@ -59,6 +60,7 @@ void Engine::HandleMail(Mail mail) {
   for (Mail::Cancellation& cancellation : mail.cancelled) {
     End(cancellation.handle, std::move(cancellation.status));
   }
+  HandleTapMail(&mail);
   if (mail.cancel_all) {
     {
       absl::MutexLock lock(&mu_);
@@ -68,8 +70,23 @@ void Engine::HandleMail(Mail mail) {
   }
 }
 
+void Engine::HandleTapMail(Mail* mail) {
+  for (Mail::NewTap& added : mail->taps) taps_.Add(added.handle, std::move(added.tap));
+  for (Mail::Cancellation& untapped : mail->untapped) {
+    taps_.End(untapped.handle, std::move(untapped.status));
+  }
+  if (mail->untap_all) taps_.EndAll();
+}
+
+void Engine::OnTapEnded() {
+  absl::MutexLock lock(&mu_);
+  --num_taps_;
+  --num_undone_;
+}
+
 void Engine::EndExpired() {
   const absl::Time now = options_.now();
+  taps_.EndExpired(now);
   std::vector<std::pair<RequestHandle, absl::Status>> expired;
   for (const auto& [handle, request] : live_) {
     if (request->request().deadline <= now) {
@@ -87,7 +104,7 @@ void Engine::EndExpired() {
 }
 
 absl::Time Engine::NextDue() const {
-  absl::Time due = absl::InfiniteFuture();
+  absl::Time due = taps_.NextDue();
   for (const auto& [handle, request] : live_) {
     due = std::min(due, request->request().deadline);
     if (request->state() != RequestState::kPaused) continue;
@@ -99,6 +116,7 @@ absl::Time Engine::NextDue() const {
 void Engine::RunStep() {
   const absl::Time begin = options_.now();
   BeginStep(begin);
+  taps_.Ask(&step_);
   const absl::Status status = model_->Step(step_.batch, &output_);
   const absl::Time end = options_.now();
   for (const ScheduledChunk& chunk : step_.chunks) {
@@ -110,6 +128,7 @@ void Engine::RunStep() {
     CHECK_EQ(output_.routing.num_rows(), step_.num_rows);
     Observe(end - begin);
     for (size_t i = 0; i < step_.chunks.size(); ++i) {
+      taps_.Deliver(step_.chunks[i], output_.chunks[i]);
       Deliver(step_.chunks[i], std::move(output_.chunks[i]), end);
     }
     PublishProgress();

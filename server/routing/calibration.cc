@@ -103,25 +103,43 @@ const CdfTable* Calibration::table(int layer) const {
   return found == options_.tables.end() ? nullptr : &found->second;
 }
 
+CalibrationSet::CalibrationSet(Hooks hooks,
+                               const std::vector<std::shared_ptr<const Calibration>>& initial)
+    : hooks_(std::move(hooks)) {
+  for (const auto& calibration : initial) {
+    CHECK(by_id_.emplace(calibration->calibration_id(), calibration).second);
+  }
+}
+
 absl::Status CalibrationSet::Add(std::shared_ptr<const Calibration> calibration) {
   CHECK(calibration != nullptr);
+  const std::string& id = calibration->calibration_id();
+  absl::MutexLock change(&change_mu_);
+  if (const auto existing = Find(id); existing != nullptr) {
+    if (existing->digest() == calibration->digest()) return absl::OkStatus();
+    return absl::AlreadyExistsError(
+        absl::StrCat("calibration \"", id, "\" exists with other tables"));
+  }
+  if (hooks_.before_add) {
+    if (absl::Status status = hooks_.before_add(*calibration); !status.ok()) return status;
+  }
   absl::MutexLock lock(&mu_);
-  const auto [existing, added] = by_id_.try_emplace(calibration->calibration_id(), calibration);
-  if (added || existing->second->digest() == calibration->digest()) return absl::OkStatus();
-  return absl::AlreadyExistsError(absl::StrCat("calibration \"", calibration->calibration_id(),
-                                               "\" exists with other tables"));
+  by_id_.emplace(id, std::move(calibration));
+  return absl::OkStatus();
 }
 
 absl::Status CalibrationSet::Remove(std::string_view calibration_id) {
-  std::shared_ptr<const Calibration> removed;  // destroyed outside the lock
-  absl::MutexLock lock(&mu_);
-  const auto found = by_id_.find(calibration_id);
-  if (found == by_id_.end()) {
-    return absl::NotFoundError(
-        absl::StrCat("there is no calibration \"", std::string(calibration_id), "\""));
+  const std::string id(calibration_id);
+  absl::MutexLock change(&change_mu_);
+  std::shared_ptr<const Calibration> removed = Find(id);  // destroyed outside mu_
+  if (removed == nullptr) {
+    return absl::NotFoundError(absl::StrCat("there is no calibration \"", id, "\""));
   }
-  removed = std::move(found->second);
-  by_id_.erase(found);
+  if (hooks_.before_remove) {
+    if (absl::Status status = hooks_.before_remove(id); !status.ok()) return status;
+  }
+  absl::MutexLock lock(&mu_);
+  by_id_.erase(id);
   return absl::OkStatus();
 }
 

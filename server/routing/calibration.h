@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -84,17 +86,31 @@ class Calibration {
 // remove a name changes no policy that is running. Thread-safe.
 class CalibrationSet {
  public:
+  // Called before a change, one at a time, and may take as long as a disk does: Find and
+  // List go on meanwhile. An error refuses the change. May be empty.
+  struct Hooks {
+    std::function<absl::Status(const Calibration& calibration)> before_add;
+    std::function<absl::Status(const std::string& calibration_id)> before_remove;
+  };
+  CalibrationSet() = default;
+  // `initial`: those that it begins with, of different names; no hook is called for them.
+  explicit CalibrationSet(Hooks hooks,
+                          const std::vector<std::shared_ptr<const Calibration>>& initial = {});
+
   // ALREADY_EXISTS where the name has other tables: a name means one calibration
-  // for ever. The same tables again: OK.
-  absl::Status Add(std::shared_ptr<const Calibration> calibration);
+  // for ever. The same tables again: OK, and no hook is called.
+  absl::Status Add(std::shared_ptr<const Calibration> calibration)
+      ABSL_LOCKS_EXCLUDED(change_mu_, mu_);
   // NOT_FOUND where there is none.
-  absl::Status Remove(std::string_view calibration_id);
+  absl::Status Remove(std::string_view calibration_id) ABSL_LOCKS_EXCLUDED(change_mu_, mu_);
   // Null where there is none.
   std::shared_ptr<const Calibration> Find(std::string_view calibration_id) const;
   // By name, ascending.
   std::vector<std::shared_ptr<const Calibration>> List() const;
 
  private:
+  const Hooks hooks_ = {};
+  absl::Mutex change_mu_;  // held by a whole change; before mu_
   mutable absl::Mutex mu_;
   std::map<std::string, std::shared_ptr<const Calibration>, std::less<>> by_id_
       ABSL_GUARDED_BY(mu_);

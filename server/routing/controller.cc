@@ -107,6 +107,11 @@ absl::StatusOr<PatchResult> RoutingController::Rollback(std::optional<uint64_t> 
   return result;
 }
 
+absl::Status RoutingController::BetweenPatches(const std::function<absl::Status()>& change) {
+  absl::MutexLock lock(&admin_mu_);
+  return change();
+}
+
 std::string RoutingController::PolicyPrefix(const PatchOptions& options, size_t arm) const {
   if (!options.policy_prefix.empty()) return options.policy_prefix;
   return FieldPath(FieldPath(options.field_prefix, "arms", arm), "policy");

@@ -140,6 +140,10 @@ class RoutingController {
   // A plan that could be patched in now, with the violations that Patch would name.
   absl::StatusOr<std::shared_ptr<const RoutingPlan>> BuildOnly(PlanSpec spec) const;
 
+  // Runs `change` between two patches: what it sees of the plans stays so until it ends.
+  absl::Status BetweenPatches(const std::function<absl::Status()>& change)
+      ABSL_LOCKS_EXCLUDED(admin_mu_);
+
   PlanSlot& slot() { return slot_; }
   // Of the current plan; never null.
   std::shared_ptr<const PlanRecord> CurrentRecord() const;

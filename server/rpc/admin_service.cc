@@ -2,9 +2,15 @@
 
 #include "olmoe/v1/admin.grpc.pb.h"
 #include "server/rpc/actor.h"
+#include "server/rpc/build_calibration.h"
+#include "server/rpc/calibration_admin.h"
+#include "server/rpc/expert_stats_admin.h"
+#include "server/rpc/get_calibration.h"
+#include "server/rpc/put_calibration.h"
 #include "server/rpc/routing_admin.h"
 #include "server/rpc/routing_history.h"
 #include "server/rpc/unary.h"
+#include "server/rpc/watch_expert_stats.h"
 #include "server/rpc/watch_routing.h"
 #include "server/rpc/worker_pool.h"
 
@@ -13,19 +19,29 @@ namespace {
 
 using grpc::ByteBuffer;
 using grpc::CallbackServerContext;
+using grpc::ServerReadReactor;
 using grpc::ServerUnaryReactor;
+using grpc::ServerWriteReactor;
 
 using Generated = v1::RoutingAdminService;
 // Raw bytes: see wire.h.
+// Each named for what it adds to those before.
 using RawHistory = Generated::WithRawCallbackMethod_RollbackRouting<
     Generated::WithRawCallbackMethod_RenewRouting<
         Generated::WithRawCallbackMethod_ListRoutingHistory<
             Generated::WithRawCallbackMethod_WatchRouting<
                 Generated::WithRawCallbackMethod_ExplainAssignment<Generated::CallbackService>>>>>;
+using RawCalibrations = Generated::WithRawCallbackMethod_PutCalibration<
+    Generated::WithRawCallbackMethod_BuildCalibration<
+        Generated::WithRawCallbackMethod_GetCalibration<
+            Generated::WithRawCallbackMethod_ListCalibrations<
+                Generated::WithRawCallbackMethod_DeleteCalibration<RawHistory>>>>>;
+using RawStats = Generated::WithRawCallbackMethod_GetExpertStats<
+    Generated::WithRawCallbackMethod_WatchExpertStats<RawCalibrations>>;
 using RawService = Generated::WithRawCallbackMethod_PatchRouters<
     Generated::WithRawCallbackMethod_UnpatchRouters<Generated::WithRawCallbackMethod_GetRouting<
         Generated::WithRawCallbackMethod_GetServerStatus<
-            Generated::WithRawCallbackMethod_Drain<RawHistory>>>>>;
+            Generated::WithRawCallbackMethod_Drain<RawStats>>>>>;
 
 // `function` with the caller as its last argument.
 template <class Function>
@@ -94,6 +110,41 @@ class AdminServiceImpl final : public RawService {
           return absl::StatusOr<v1::GetServerStatusResponse>(rpc::GetServerStatus(*context_));
         });
   }
+  ServerUnaryReactor* GetExpertStats(CallbackServerContext* call, const ByteBuffer* request,
+                                     ByteBuffer* response) override {
+    return AnswerNow<v1::GetExpertStatsRequest>(
+        *context_, call, request, response, [this](const v1::GetExpertStatsRequest& message) {
+          return rpc::GetExpertStats(message, *context_);
+        });
+  }
+  ServerWriteReactor<ByteBuffer>* WatchExpertStats(CallbackServerContext*,
+                                                   const ByteBuffer* request) override {
+    return StartWatchExpertStats(context_, request);
+  }
+  ServerReadReactor<ByteBuffer>* PutCalibration(CallbackServerContext*,
+                                                ByteBuffer* response) override {
+    return StartPutCalibration(context_, &calibration_pool_, response);
+  }
+  ServerUnaryReactor* BuildCalibration(CallbackServerContext* call, const ByteBuffer* request,
+                                       ByteBuffer* response) override {
+    return StartBuildCalibration(context_, &builds_, call, request, response);
+  }
+  ServerWriteReactor<ByteBuffer>* GetCalibration(CallbackServerContext*,
+                                                 const ByteBuffer* request) override {
+    return StartGetCalibration(context_, request);
+  }
+  ServerUnaryReactor* ListCalibrations(CallbackServerContext* call, const ByteBuffer* request,
+                                       ByteBuffer* response) override {
+    return AnswerNow<v1::ListCalibrationsRequest>(
+        *context_, call, request, response, [this](const v1::ListCalibrationsRequest&) {
+          return absl::StatusOr<v1::ListCalibrationsResponse>(rpc::ListCalibrations(*context_));
+        });
+  }
+  ServerUnaryReactor* DeleteCalibration(CallbackServerContext* call, const ByteBuffer* request,
+                                        ByteBuffer* response) override {
+    return AnswerLater<v1::DeleteCalibrationRequest>(call, request, response,
+                                                     &rpc::DeleteCalibration);
+  }
 
  private:
   // The request and the response live until the reactor is finished.
@@ -112,6 +163,9 @@ class AdminServiceImpl final : public RawService {
   const ServiceContext* const context_;
   // Two: a patch that waits for a drain does not hold up its rollback.
   WorkerPool pool_{2};
+  // A calibration does not wait for a drain either.
+  WorkerPool calibration_pool_{1};
+  CalibrationBuilds builds_{&calibration_pool_};
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "server/engine/engine.h"
 #include "server/routing/controller.h"
+#include "server/rpc/open_watches.h"
 #include "server/rpc/patch_fields.h"
 #include "server/rpc/request_errors.h"
 #include "server/rpc/routing_proto.h"
@@ -134,6 +135,7 @@ absl::StatusOr<v1::DrainResponse> Drain(const v1::DrainRequest& request,
   if (!grace) return InvalidFields({{"grace", "must be a duration >= 0"}});
   if (context.on_drain) context.on_drain();
   context.controller->EndWatches();
+  context.watches->EndAll();
   v1::DrainResponse response;
   response.set_aborted_requests(
       static_cast<uint32_t>(context.engine->Drain(absl::Now() + *grace)));

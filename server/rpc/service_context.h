@@ -21,17 +21,22 @@ namespace olmoe::routing {
 class CalibrationSet;
 class RoutingController;
 }
+namespace olmoe::stats {
+class StatsCursors;
+}
 namespace olmoe::text {
 class Tokenizer;
 }
 
 namespace olmoe::rpc {
 
+class OpenWatches;
 class WorkerPool;
 
 // How one request ended, for statistics and logs.
 struct RequestOutcome {
-  std::string_view method;  // "Generate", "GenerateStream", "Score", "ScoreStream"
+  // "Generate", "GenerateStream", "Score", "ScoreStream", "BuildCalibration"
+  std::string_view method;
   std::string request_id;
   std::string arm_id;       // empty: refused before an arm was found
   uint64_t generation = 0;
@@ -53,7 +58,8 @@ struct SwapOutcome {
 struct ServiceContext {
   engine::Engine* engine = nullptr;
   routing::RoutingController* controller = nullptr;
-  const routing::CalibrationSet* calibrations = nullptr;  // of inline policies; null: none
+  // Also the controller's. Null: inline policies have none; the admin service needs it.
+  routing::CalibrationSet* calibrations = nullptr;
   const text::Tokenizer* tokenizer = nullptr;            // null: token ids only
   model::ModelInfo model;
 
@@ -73,6 +79,10 @@ struct ServiceContext {
   std::function<void(const SwapOutcome&)> on_swap;
   // Called when an operator drains the server by RPC.
   std::function<void()> on_drain;
+
+  // Of the admin service alone, which needs both.
+  stats::StatsCursors* expert_stats = nullptr;
+  OpenWatches* watches = nullptr;
 };
 
 }  // namespace olmoe::rpc

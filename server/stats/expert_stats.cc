@@ -14,6 +14,10 @@ void AddAll(const std::vector<uint64_t>& from, std::vector<uint64_t>* into) {
   for (size_t i = 0; i < from.size(); ++i) (*into)[i] += from[i];
 }
 
+void SubtractAll(const std::vector<uint64_t>& from, std::vector<uint64_t>* into) {
+  for (size_t i = 0; i < from.size(); ++i) (*into)[i] -= from[i];
+}
+
 // One token of one layer.
 void AddDecision(const routing::Decision& decision, std::span<const uint8_t> order, float entropy,
                  LayerCounts* counts) {
@@ -52,6 +56,19 @@ LayerCounts& LayerCounts::operator+=(const LayerCounts& other) {
   return *this;
 }
 
+LayerCounts& LayerCounts::operator-=(const LayerCounts& other) {
+  SubtractAll(other.expert_tokens, &expert_tokens);
+  SubtractAll(other.experts_per_token, &experts_per_token);
+  tokens -= other.tokens;
+  min_k_hits -= other.min_k_hits;
+  max_k_hits -= other.max_k_hits;
+  selected_mass -= other.selected_mass;
+  router_entropy -= other.router_entropy;
+  common_experts -= other.common_experts;
+  union_experts -= other.union_experts;
+  return *this;
+}
+
 ExpertStats::ExpertStats(int num_layers, int num_experts)
     : num_layers_(num_layers), num_experts_(num_experts) {}
 
@@ -62,8 +79,21 @@ ExpertStats::Layers& ExpertStats::At(DecisionKind kind, engine::Phase phase,
   return layers;
 }
 
+void ExpertStats::SumUpOldest(Arm* arm) const {
+  for (const DecisionKind kind : {DecisionKind::kApplied, DecisionKind::kAnalyzed}) {
+    for (const auto phase :
+         {engine::Phase::kPrefill, engine::Phase::kDecode, engine::Phase::kScore}) {
+      const Layers& from =
+          arm->policies.front().layers[static_cast<size_t>(kind)][static_cast<size_t>(phase)];
+      for (size_t i = 0; i < from.size(); ++i) At(kind, phase, &arm->earlier)[i] += from[i];
+    }
+  }
+  arm->policies.erase(arm->policies.begin());
+}
+
 ExpertStats::PolicyCounts& ExpertStats::Find(const routing::Assignment& assignment) {
   Arm& arm = arms_.Get(assignment.arm_id);
+  if (arm.earlier.series == 0) arm.earlier.series = ++last_series_;
   // Policies that requests bring along have no end: they are one sum.
   if (assignment.reason == routing::AssignmentReason::kInlinePolicy) return arm.earlier;
   std::vector<PolicyCounts>& policies = arm.policies;
@@ -77,19 +107,9 @@ ExpertStats::PolicyCounts& ExpertStats::Find(const routing::Assignment& assignme
     std::rotate(found, found + 1, policies.end());
     return policies.back();
   }
-  if (policies.size() >= kMaxPoliciesPerArm) {
-    for (const DecisionKind kind : {DecisionKind::kApplied, DecisionKind::kAnalyzed}) {
-      for (const auto phase :
-           {engine::Phase::kPrefill, engine::Phase::kDecode, engine::Phase::kScore}) {
-        const Layers& from =
-            policies.front().layers[static_cast<size_t>(kind)][static_cast<size_t>(phase)];
-        for (size_t i = 0; i < from.size(); ++i) At(kind, phase, &arm.earlier)[i] += from[i];
-      }
-    }
-    policies.erase(policies.begin());
-  }
+  if (policies.size() >= kMaxPoliciesPerArm) SumUpOldest(&arm);
   return policies.emplace_back(
-      PolicyCounts{spec.policy_id, assignment.policy->digest(), {}});
+      PolicyCounts{++last_series_, spec.policy_id, assignment.policy->digest(), {}});
 }
 
 void ExpertStats::AddRows(const engine::StepRows& rows, const routing::RoutingRecord& record,
@@ -132,7 +152,7 @@ std::vector<ExpertCounts> ExpertStats::Snapshot() const {
           if (layers.empty() || layers[0].tokens == 0) continue;
           out.push_back({arm_id, counts.policy_id, counts.policy_digest,
                          static_cast<DecisionKind>(kind), static_cast<engine::Phase>(phase),
-                         layers});
+                         layers, counts.series, arm.earlier.series});
         }
       }
     };

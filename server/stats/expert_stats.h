@@ -27,6 +27,9 @@ struct LayerCounts {
   LayerCounts() = default;
   explicit LayerCounts(int num_experts);
   LayerCounts& operator+=(const LayerCounts& other);
+  // `other` is an earlier state of the same counts.
+  LayerCounts& operator-=(const LayerCounts& other);
+  bool operator==(const LayerCounts&) const = default;
 
   std::vector<uint64_t> expert_tokens;      // [E] (token, expert) selections
   std::vector<uint64_t> experts_per_token;  // [E + 1] tokens by their k
@@ -48,6 +51,11 @@ struct ExpertCounts {
   DecisionKind kind;
   engine::Phase phase;
   std::vector<LayerCounts> layers;  // [num_layers]
+  // Names these counts as long as they are kept apart, and those that they are added to
+  // when they are not: a digest may be forgotten and begin anew.
+  uint64_t series = 0;
+  uint64_t earlier_series = 0;
+  bool operator==(const ExpertCounts&) const = default;
 };
 
 // Exact counts of every routing decision, from the records of the engine's steps: the
@@ -71,6 +79,7 @@ class ExpertStats {
 
   using Layers = std::vector<LayerCounts>;  // [num_layers]; empty: no token yet
   struct PolicyCounts {
+    uint64_t series = 0;
     std::string policy_id;
     std::string policy_digest;
     std::array<std::array<Layers, 3>, 2> layers;  // [DecisionKind][Phase]
@@ -83,6 +92,8 @@ class ExpertStats {
   PolicyCounts& Find(const routing::Assignment& assignment) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void AddRows(const engine::StepRows& rows, const routing::RoutingRecord& record,
                PolicyCounts* counts) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The policy of `arm` used longest ago becomes part of its earlier ones.
+  void SumUpOldest(Arm* arm) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // The layers of one decision and phase, made where there are none.
   Layers& At(DecisionKind kind, engine::Phase phase, PolicyCounts* counts) const;
 
@@ -90,6 +101,7 @@ class ExpertStats {
   const int num_experts_;
   mutable absl::Mutex mu_;
   ArmTable<Arm> arms_ ABSL_GUARDED_BY(mu_){kMaxArmsKept};
+  uint64_t last_series_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace olmoe::stats

@@ -6,6 +6,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/routing/calibration_builder.h"
+#include "server/routing/calibration_use.h"
 #include "server/util/sha256.h"
 #include "tests/routing/vector_cases.h"
 #include "tests/support/test_data.h"
@@ -233,6 +234,60 @@ TEST(CalibrationSetTest, ANameMeansOneCalibration) {
   EXPECT_TRUE(set.Remove("a").ok());
   EXPECT_EQ(set.Remove("a").code(), absl::StatusCode::kNotFound);
   EXPECT_TRUE(set.Add(MakeCalibration("a", {0, 0.25, 1})).ok()) << "the name is free again";
+}
+
+TEST(CalibrationSetTest, AHookThatFailsRefusesTheChange) {
+  absl::Status answer = absl::UnavailableError("disk");
+  int adds = 0, removes = 0;
+  CalibrationSet set({.before_add =
+                          [&](const Calibration& calibration) {
+                            EXPECT_EQ(calibration.calibration_id(), "a");
+                            EXPECT_EQ(set.Find("a"), nullptr) << "before the change";
+                            ++adds;
+                            return answer;
+                          },
+                      .before_remove =
+                          [&](const std::string& id) {
+                            EXPECT_NE(set.Find(id), nullptr) << "before the change";
+                            ++removes;
+                            return answer;
+                          }});
+  EXPECT_EQ(set.Add(MakeCalibration("a", {0, 1})), answer);
+  EXPECT_EQ(set.Find("a"), nullptr);
+  answer = absl::OkStatus();
+  EXPECT_TRUE(set.Add(MakeCalibration("a", {0, 1})).ok());
+  EXPECT_EQ(adds, 2);
+  EXPECT_TRUE(set.Add(MakeCalibration("a", {0, 1})).ok());
+  EXPECT_EQ(set.Add(MakeCalibration("a", {0, 0.5, 1})).code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(adds, 2) << "nothing would change";
+  answer = absl::UnavailableError("disk");
+  EXPECT_EQ(set.Remove("a"), answer);
+  EXPECT_NE(set.Find("a"), nullptr);
+  EXPECT_EQ(set.Remove("b").code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(removes, 1);
+}
+
+Rule BhRule(const std::string& calibration_id, PValueKind p_value = PValueKind::kLayerCdf) {
+  BenjaminiHochberg bh;
+  bh.alpha = 0.5;
+  bh.p_value = p_value;
+  bh.calibration_id = calibration_id;
+  return {bh, {}};
+}
+
+TEST(CalibrationUseTest, IsWhatTheRulesOfAPlanNeed) {
+  HigherCriticism hc;
+  hc.calibration_id = "b";
+  PlanSpec plan;
+  plan.arms.resize(3);
+  plan.arms[0].policy.apply = BhRule("a");
+  plan.arms[0].policy.analyze = Rule{hc, {}};
+  plan.arms[1].policy.layer_overrides = {{{0}, BhRule("c"), std::nullopt},
+                                         {{1}, std::nullopt, BhRule("d")}};
+  plan.arms[2].policy.apply = BhRule("unused", PValueKind::kOneMinusProb);
+  plan.arms[2].policy.analyze = Rule{TopK{2}, {}};
+  EXPECT_THAT(CalibrationsOf(plan), ElementsAre("a", "b", "c", "d"));
+  EXPECT_TRUE(CalibrationsOf(PlanSpec()).empty());
 }
 
 }  // namespace

@@ -40,10 +40,19 @@ std::shared_ptr<grpc::Channel> Connect(int port) {
 TestServer::TestServer(TestServerOptions options)
     : tokenizer_(options.tokenizer ? engine::MakeTinyTokenizer() : nullptr),
       model_(options.model),
-      controller_({.shape = model_.info().router_shape()}),
-      engine_(engine::Engine::Create(options.engine, &model_, tokenizer_.get())) {
+      calibrations_(options.calibration_hooks),
+      controller_({.shape = model_.info().router_shape(), .calibrations = &calibrations_}),
+      expert_stats_(model_.info().num_layers, model_.info().num_experts),
+      engine_(engine::Engine::Create(
+          options.engine, &model_, tokenizer_.get(),
+          [this](const std::vector<engine::StepRows>& rows, const routing::RoutingRecord& record,
+                 absl::Duration) { expert_stats_.AddStep(rows, record); })),
+      watches_(options.max_watches) {
   context_.engine = engine_.get();
   context_.controller = &controller_;
+  context_.calibrations = &calibrations_;
+  context_.expert_stats = &stats_cursors_;
+  context_.watches = &watches_;
   context_.tokenizer = tokenizer_.get();
   context_.model = model_.info();
   context_.large_requests = &large_requests_;

@@ -14,10 +14,13 @@
 #include "olmoe/v1/admin.grpc.pb.h"
 #include "olmoe/v1/inference.grpc.pb.h"
 #include "server/engine/engine.h"
+#include "server/routing/calibration.h"
 #include "server/routing/controller.h"
 #include "server/rpc/grpc_server.h"
+#include "server/rpc/open_watches.h"
 #include "server/rpc/service_context.h"
 #include "server/rpc/worker_pool.h"
+#include "server/stats/stats_cursors.h"
 #include "server/text/tokenizer.h"
 #include "tests/engine/tiny_tokenizer.h"
 #include "tests/support/fake_model.h"
@@ -31,9 +34,11 @@ TinyModel DefaultModel();
 
 struct TestServerOptions {
   TinyModel model = DefaultModel();
-  engine::EngineOptions engine;
+  engine::EngineOptions engine = {};
   bool tokenizer = true;
-  std::function<void(ServiceContext*)> tune;  // last changes before serving
+  routing::CalibrationSet::Hooks calibration_hooks = {};
+  size_t max_watches = 64;
+  std::function<void(ServiceContext*)> tune = {};  // last changes before serving
 };
 
 // A copy of a RequestOutcome.
@@ -59,6 +64,10 @@ class TestServer {
   testing::FakeModel& model() { return model_; }
   engine::Engine& engine() { return *engine_; }
   routing::RoutingController& controller() { return controller_; }
+  routing::CalibrationSet& calibrations() { return calibrations_; }
+  // Counts from the server's beginning.
+  const stats::ExpertStats& expert_stats() const { return expert_stats_; }
+  GrpcServer& admin_server() { return *admin_server_; }
   GrpcServer& inference_server() { return *inference_server_; }
   const ServiceContext& context() const { return context_; }
 
@@ -74,9 +83,13 @@ class TestServer {
 
   const std::unique_ptr<text::Tokenizer> tokenizer_;
   testing::FakeModel model_;
+  routing::CalibrationSet calibrations_;
   routing::RoutingController controller_;
+  stats::ExpertStats expert_stats_;
+  stats::StatsCursors stats_cursors_{&expert_stats_, {.run = 1}};
   std::unique_ptr<engine::Engine> engine_;
   WorkerPool large_requests_{1};
+  OpenWatches watches_;
   ServiceContext context_;
   std::unique_ptr<GrpcServer> inference_server_;
   std::unique_ptr<GrpcServer> admin_server_;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <memory>
-#include <numeric>
 #include <random>
 #include <string>
 #include <vector>
@@ -10,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/stats/counts.h"
 
 namespace olmoe::stats {
 namespace {
@@ -73,24 +73,6 @@ Step RandomStep(const std::vector<Range>& ranges, std::mt19937* random) {
     }
   }
   return step;
-}
-
-uint64_t Sum(const std::vector<uint64_t>& counts) {
-  return std::accumulate(counts.begin(), counts.end(), uint64_t{0});
-}
-
-void ExpectEqualities(const std::vector<ExpertCounts>& snapshot) {
-  for (const ExpertCounts& counts : snapshot) {
-    for (const LayerCounts& layer : counts.layers) {
-      uint64_t selections = 0;
-      for (size_t k = 0; k < layer.experts_per_token.size(); ++k) {
-        selections += k * layer.experts_per_token[k];
-      }
-      EXPECT_EQ(Sum(layer.expert_tokens), selections);
-      EXPECT_EQ(Sum(layer.experts_per_token), layer.tokens);
-      EXPECT_EQ(layer.tokens, counts.layers[0].tokens);
-    }
-  }
 }
 
 TEST(ExpertStatsTest, SelectionsEqualTheDistributionOfKAndLayersHaveTheSameTokens) {

@@ -1,0 +1,18 @@
+#ifndef OLMOE_SERVER_ROUTING_CALIBRATION_USE_H_
+#define OLMOE_SERVER_ROUTING_CALIBRATION_USE_H_
+
+#include <functional>
+#include <set>
+#include <string>
+
+#include "server/routing/plan.h"
+
+namespace olmoe::routing {
+
+// The calibrations that the rules of a plan need: applied and analyzed, of all arms and
+// layers. Pure.
+std::set<std::string, std::less<>> CalibrationsOf(const PlanSpec& plan);
+
+}  // namespace olmoe::routing
+
+#endif  // OLMOE_SERVER_ROUTING_CALIBRATION_USE_H_
