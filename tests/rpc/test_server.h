@@ -13,6 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "olmoe/v1/admin.grpc.pb.h"
 #include "olmoe/v1/inference.grpc.pb.h"
+#include "server/access/access.h"
 #include "server/engine/engine.h"
 #include "server/routing/controller.h"
 #include "server/rpc/grpc_server.h"
@@ -33,6 +34,7 @@ struct TestServerOptions {
   TinyModel model = DefaultModel();
   engine::EngineOptions engine;
   bool tokenizer = true;
+  access::Access access;
   std::function<void(ServiceContext*)> tune;  // last changes before serving
 };
 
@@ -60,6 +62,7 @@ class TestServer {
   engine::Engine& engine() { return *engine_; }
   routing::RoutingController& controller() { return controller_; }
   GrpcServer& inference_server() { return *inference_server_; }
+  GrpcServer& admin_server() { return *admin_server_; }
   const ServiceContext& context() const { return context_; }
 
   // Waits until this many requests have ended.
