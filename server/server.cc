@@ -12,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "glog/logging.h"
 #include "nlohmann/json.hpp"
+#include "server/access/warnings.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/grpc_status.h"
 #include "server/rpc/inference_service.h"
@@ -34,12 +35,19 @@ Server::~Server() {
 absl::StatusOr<std::unique_ptr<Server>> Server::Create(Options options,
                                                        const model::LoadProgress& progress) {
   std::unique_ptr<Server> server(new Server(std::move(options)));
+  if (absl::Status status = server->OpenAccess(); !status.ok()) return status;
   if (absl::Status status = server->LoadTokenizer(); !status.ok()) return status;
   if (absl::Status status = server->LoadModel(progress); !status.ok()) return status;
   server->MakeRouting();
   server->MakeEngine();
   server->MakeContext();
   return server;
+}
+
+absl::Status Server::OpenAccess() {
+  auto access = access::OpenAccess(options_.access);
+  if (access.ok()) access_ = *std::move(access);
+  return access.status();
 }
 
 absl::Status Server::LoadTokenizer() {
@@ -84,6 +92,7 @@ void Server::MakeEngine() {
 
 void Server::MakeContext() {
   context_.engine = engine_.get();
+  context_.admin_gate = access_.admin.gate.get();
   context_.controller = controller_.get();
   context_.tokenizer = tokenizer_.get();
   context_.model = model_->info();
@@ -125,7 +134,8 @@ absl::Status Server::Start() {
 
 absl::Status Server::ListenForInference() {
   auto server = rpc::GrpcServer::Create(
-      {.address = options_.listen.ToString(), .service_name = rpc::kInferenceServiceName},
+      {.address = options_.listen.ToString(), .service_name = rpc::kInferenceServiceName,
+       .access = access_.inference},
       rpc::MakeInferenceService(&context_));
   if (server.ok()) inference_server_ = *std::move(server);
   return server.status();
@@ -133,7 +143,8 @@ absl::Status Server::ListenForInference() {
 
 absl::Status Server::ListenForAdmin() {
   auto server = rpc::GrpcServer::Create(
-      {.address = options_.admin_listen.ToString(), .service_name = rpc::kAdminServiceName},
+      {.address = options_.admin_listen.ToString(), .service_name = rpc::kAdminServiceName,
+       .access = access_.admin},
       rpc::MakeAdminService(&context_));
   if (server.ok()) admin_server_ = *std::move(server);
   return server.status();
@@ -171,6 +182,10 @@ void Server::LogWhatIsServed() const {
             << options_.listen.host << ":" << port() << ", admin on "
             << options_.admin_listen.host << ":" << admin_port() << ", HTTP on "
             << options_.http_listen.host << ":" << http_port();
+  for (const std::string& warning : access::AccessWarnings(
+           options_.access, options_.listen.host, options_.admin_listen.host)) {
+    LOG(WARNING) << warning;
+  }
   if (tokenizer_ == nullptr) LOG(WARNING) << "the model has no tokenizer.json: token ids only";
   LOG(WARNING) << "routing plans are kept in memory only: a restart serves the model's own routing";
 }
