@@ -36,6 +36,21 @@ void AddGlobalFlags(CLI::App& app, GlobalOptions& options) {
   app.add_flag("--no-color", options.no_color, "Print without colours");
 }
 
+// The same for both ports: an admin's token opens both.
+void AddCredentialFlags(CLI::App& app, CredentialFiles& files) {
+  const auto add = [&app](const char* flag, const char* variable, std::string& target,
+                          const char* help) {
+    app.add_option(flag, target, help)->envname(variable)->type_name("FILE");
+  };
+  add("--ca", "OLMOE_CA", files.ca, "Use TLS; the server's certificate must come from these, PEM");
+  add("--cert", "OLMOE_CERT", files.cert, "Certificate of this client, PEM");
+  add("--key", "OLMOE_KEY", files.key, "Its private key, PEM");
+  add("--token-file", "OLMOE_TOKEN_FILE", files.token_file,
+      "Send the first token of this file; its lines are [NAME:]TOKEN");
+  app.add_flag("--tls", files.tls, "Use TLS with the authorities that the system trusts")
+      ->envname("OLMOE_TLS");
+}
+
 void AddCommands(CLI::App& app, ChosenCommand& chosen) {
   app.require_subcommand(1);
   app.fallthrough();  // global flags may come after the command
@@ -61,6 +76,7 @@ ExitCode RunApp(std::vector<std::string> arguments, const Console& console) {
   app.footer(kFooter);
   app.set_version_flag("--version", OLMOE_VERSION);
   AddGlobalFlags(app, session.options());
+  AddCredentialFlags(app, session.options().credentials);
   AddCommands(app, chosen);
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
   try {
@@ -72,6 +88,9 @@ ExitCode RunApp(std::vector<std::string> arguments, const Console& console) {
     }
     app.exit(error, session.out(), session.err());  // --help, --version
     return session.Finish(ExitCode::kOk);
+  }
+  if (absl::Status status = session.ReadCredentials(); !status.ok()) {
+    return session.UsageError(status);
   }
   return session.Finish(chosen(session));
 }

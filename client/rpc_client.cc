@@ -1,8 +1,10 @@
 #include "client/rpc_client.h"
 
 #include <chrono>
+#include <memory>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/match.h"
@@ -14,6 +16,7 @@
 #include "grpcpp/create_channel.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/security/credentials.h"
+#include "grpcpp/support/client_interceptor.h"
 #include "olmoe/v1/admin.grpc.pb.h"
 #include "olmoe/v1/inference.grpc.pb.h"
 
@@ -55,20 +58,65 @@ absl::Status FromGrpc(const grpc::Status& status, const std::string& peer) {
   return result;
 }
 
-std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
+namespace experimental = grpc::experimental;
+
+// Sends the token with every call of a channel. gRPC's own call credentials would refuse
+// a plaintext channel, which loopback and a mesh's proxy are.
+class TokenSender final : public experimental::Interceptor {
+ public:
+  explicit TokenSender(const std::string& token) : token_(token) {}
+  void Intercept(experimental::InterceptorBatchMethods* call) override {
+    if (call->QueryInterceptionHookPoint(
+            experimental::InterceptionHookPoints::PRE_SEND_INITIAL_METADATA)) {
+      call->GetSendInitialMetadata()->insert({"authorization", absl::StrCat("Bearer ", token_)});
+    }
+    call->Proceed();
+  }
+
+ private:
+  const std::string& token_;
+};
+
+class TokenSenders final : public experimental::ClientInterceptorFactoryInterface {
+ public:
+  explicit TokenSenders(std::string token) : token_(std::move(token)) {}
+  experimental::Interceptor* CreateClientInterceptor(experimental::ClientRpcInfo*) override {
+    return new TokenSender(token_);
+  }
+
+ private:
+  const std::string token_;
+};
+
+std::shared_ptr<grpc::ChannelCredentials> ChannelCredentials(const Credentials& credentials) {
+  if (!credentials.tls) return grpc::InsecureChannelCredentials();
+  grpc::SslCredentialsOptions options;
+  options.pem_root_certs = credentials.ca;
+  options.pem_private_key = credentials.key;
+  options.pem_cert_chain = credentials.certificate;
+  return grpc::SslCredentials(options);
+}
+
+std::shared_ptr<grpc::Channel> Connect(const std::string& address,
+                                       const Credentials& credentials) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);  // traces grow with the request
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  std::vector<std::unique_ptr<experimental::ClientInterceptorFactoryInterface>> interceptors;
+  if (!credentials.token.empty()) {
+    interceptors.push_back(std::make_unique<TokenSenders>(credentials.token));
+  }
+  return experimental::CreateCustomChannelWithInterceptors(
+      address, ChannelCredentials(credentials), arguments, std::move(interceptors));
 }
 
 }  // namespace
 
 // One channel and the stubs on it.
 struct RpcClient::Connection {
-  Connection(std::string address_in, absl::Duration timeout_in)
+  Connection(std::string address_in, const Options& options)
       : address(std::move(address_in)),
-        timeout(timeout_in),
-        channel(Connect(address)),
+        timeout(options.timeout),
+        channel(Connect(address, options.credentials)),
         inference(channel),
         admin(channel) {}
 
@@ -94,12 +142,12 @@ RpcClient::RpcClient(Options options) : options_(std::move(options)) {}
 RpcClient::~RpcClient() = default;
 
 RpcClient::Connection& RpcClient::server() {
-  if (!server_) server_ = std::make_unique<Connection>(options_.server, options_.timeout);
+  if (!server_) server_ = std::make_unique<Connection>(options_.server, options_);
   return *server_;
 }
 
 RpcClient::Connection& RpcClient::admin() {
-  if (!admin_) admin_ = std::make_unique<Connection>(options_.admin, options_.timeout);
+  if (!admin_) admin_ = std::make_unique<Connection>(options_.admin, options_);
   return *admin_;
 }
 

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/credentials.h"
 
 namespace olmoe::v1 {
 class DetokenizeRequest;
@@ -42,6 +43,7 @@ class RpcClient {
   struct Options {
     std::string server;  // host:port of InferenceService
     std::string admin;   // host:port of RoutingAdminService
+    Credentials credentials;  // for both
     absl::Duration timeout = absl::InfiniteDuration();  // of one call
   };
   explicit RpcClient(Options options);

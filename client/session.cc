@@ -24,9 +24,27 @@ bool ReaderHasGone() {
 
 }  // namespace
 
+absl::Status Session::ReadCredentials() {
+  auto credentials = client::ReadCredentials(options_.credentials);
+  if (credentials.ok()) credentials_ = *std::move(credentials);
+  return credentials.status();
+}
+
+void Session::WarnOfPlaintext() {
+  if (credentials_.tls || credentials_.token.empty()) return;
+  for (const std::string& address : {options_.server, options_.admin}) {
+    if (StaysOnThisMachine(address)) continue;
+    err() << "olmoectl: warning: a token sent to " << address
+          << " can be read on the way: use --ca or --tls\n";
+  }
+}
+
 RpcClient& Session::rpc() {
   if (!rpc_) {
-    RpcClient::Options options{.server = options_.server, .admin = options_.admin};
+    WarnOfPlaintext();
+    RpcClient::Options options{.server = options_.server,
+                               .admin = options_.admin,
+                               .credentials = std::move(credentials_)};
     // Longer ones would overflow the clock of gRPC's deadlines.
     constexpr double kLongest = 1e9;
     if (options_.timeout_seconds > 0 && options_.timeout_seconds < kLongest) {

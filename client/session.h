@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "client/credentials.h"
 #include "client/exit_code.h"
 #include "client/render/style.h"
 #include "client/rpc_client.h"
@@ -20,6 +21,7 @@ namespace olmoe::client {
 struct GlobalOptions {
   std::string server = "127.0.0.1:50051";
   std::string admin = "127.0.0.1:50052";
+  CredentialFiles credentials;
   bool json = false;
   double timeout_seconds = 0;  // 0 = no limit
   bool no_color = false;
@@ -45,6 +47,8 @@ class Session {
   // Constant once the command line is parsed.
   GlobalOptions& options() { return options_; }
 
+  // Reads the files that the options name. Before rpc().
+  absl::Status ReadCredentials();
   RpcClient& rpc();
 
   std::istream& in() { return *console_.in; }
@@ -70,12 +74,14 @@ class Session {
   ExitCode Finish(ExitCode code);
 
  private:
+  void WarnOfPlaintext();
   bool UseColor(bool is_terminal) const {
     return is_terminal && console_.color && !options_.no_color;
   }
 
   const Console console_;
   GlobalOptions options_;
+  Credentials credentials_;
   std::unique_ptr<RpcClient> rpc_;
 };
 

@@ -132,6 +132,32 @@ void AddServingFlags(CLI::App* app, Options* options) {
               &options->drain_grace);
 }
 
+// `--flag ""` would quietly leave a port open, as an unset variable in a script does.
+CLI::Option* AddFile(CLI::App* app, const char* flag, const char* help, std::string* target) {
+  const auto not_empty = [](const std::string& path) {
+    return path.empty() ? std::string("the name of the file is empty") : std::string();
+  };
+  return app->add_option(flag, *target, help)->check(not_empty, "", "")->type_name("FILE");
+}
+
+void AddAccessFlags(CLI::App* app, access::AccessFiles* files) {
+  CLI::Option* cert = AddFile(app, "--tls-cert", "Certificate chain of both gRPC ports, PEM",
+                              &files->tls_cert);
+  CLI::Option* key = AddFile(app, "--tls-key", "Its private key, PEM", &files->tls_key);
+  cert->needs(key);
+  key->needs(cert);
+  AddFile(app, "--tls-client-ca", "Clients need a certificate that one of these signed, PEM",
+          &files->tls_client_ca)
+      ->needs(cert);
+  AddFile(app, "--admin-tls-client-ca", "The same for the admin port alone",
+          &files->admin_tls_client_ca)
+      ->needs(cert);
+  AddFile(app, "--token-file", "Calls need one of these tokens; lines are [NAME:]TOKEN",
+          &files->token_file);
+  AddFile(app, "--admin-token-file", "Calls of the admin port need one of these",
+          &files->admin_token_file);
+}
+
 std::string OneLine(std::string text) {
   for (char& c : text) {
     if (c == '\n') c = ' ';
@@ -154,6 +180,7 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   app.allow_config_extras(CLI::config_extras_mode::error);
   AddModelFlags(&app, &out.options);
   AddServingFlags(&app, &out.options);
+  AddAccessFlags(&app, &out.options.access);
   try {
     app.parse(argc, argv);
     if (out.options.max_batch_sequences > out.options.model.max_batch_tokens) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "server/access/access_files.h"
 #include "server/model/load_model.h"
 #include "server/stats/expert_metrics.h"
 
@@ -24,6 +25,7 @@ struct Options {
   HostPort listen = {"127.0.0.1", 50051};        // InferenceService
   HostPort admin_listen = {"127.0.0.1", 50052};  // RoutingAdminService
   HostPort http_listen = {"127.0.0.1", 9464};    // /metrics, /healthz, /readyz
+  access::AccessFiles access;
   int max_batch_sequences = 64;
   int max_queue = 256;  // requests that wait for a slot
   int max_arms = 8;     // of a routing plan

@@ -12,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "glog/logging.h"
 #include "nlohmann/json.hpp"
+#include "server/access/warnings.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/grpc_status.h"
 #include "server/rpc/inference_service.h"
@@ -36,6 +37,7 @@ Server::~Server() {
 absl::StatusOr<std::unique_ptr<Server>> Server::Create(Options options,
                                                        const model::LoadProgress& progress) {
   std::unique_ptr<Server> server(new Server(std::move(options)));
+  if (absl::Status status = server->OpenAccess(); !status.ok()) return status;
   if (absl::Status status = server->OpenState(); !status.ok()) return status;
   if (absl::Status status = server->LoadTokenizer(); !status.ok()) return status;
   if (absl::Status status = server->LoadModel(progress); !status.ok()) return status;
@@ -45,7 +47,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(Options options,
   return server;
 }
 
-// First: another server in the directory is noticed before memory is taken.
+// Before the model: another server in the directory is noticed before memory is taken.
 absl::Status Server::OpenState() {
   calibrations_ = std::make_unique<routing::CalibrationSet>();
   if (options_.state_dir.empty()) return absl::OkStatus();
@@ -62,6 +64,12 @@ absl::Status Server::OpenState() {
                                const std::string& id) { return table->Delete(id); }},
       *calibrations);
   return absl::OkStatus();
+}
+
+absl::Status Server::OpenAccess() {
+  auto access = access::OpenAccess(options_.access);
+  if (access.ok()) access_ = *std::move(access);
+  return access.status();
 }
 
 absl::Status Server::LoadTokenizer() {
@@ -118,6 +126,7 @@ void Server::MakeEngine() {
 
 void Server::MakeContext() {
   context_.engine = engine_.get();
+  context_.admin_gate = access_.admin.gate.get();
   context_.controller = controller_.get();
   context_.calibrations = calibrations_.get();
   context_.expert_stats = expert_stats_.get();
@@ -162,7 +171,8 @@ absl::Status Server::Start() {
 
 absl::Status Server::ListenForInference() {
   auto server = rpc::GrpcServer::Create(
-      {.address = options_.listen.ToString(), .service_name = rpc::kInferenceServiceName},
+      {.address = options_.listen.ToString(), .service_name = rpc::kInferenceServiceName,
+       .access = access_.inference},
       rpc::MakeInferenceService(&context_));
   if (server.ok()) inference_server_ = *std::move(server);
   return server.status();
@@ -170,7 +180,8 @@ absl::Status Server::ListenForInference() {
 
 absl::Status Server::ListenForAdmin() {
   auto server = rpc::GrpcServer::Create(
-      {.address = options_.admin_listen.ToString(), .service_name = rpc::kAdminServiceName},
+      {.address = options_.admin_listen.ToString(), .service_name = rpc::kAdminServiceName,
+       .access = access_.admin},
       rpc::MakeAdminService(&context_));
   if (server.ok()) admin_server_ = *std::move(server);
   return server.status();
@@ -208,6 +219,10 @@ void Server::LogWhatIsServed() const {
             << options_.listen.host << ":" << port() << ", admin on "
             << options_.admin_listen.host << ":" << admin_port() << ", HTTP on "
             << options_.http_listen.host << ":" << http_port();
+  for (const std::string& warning : access::AccessWarnings(
+           options_.access, options_.listen.host, options_.admin_listen.host)) {
+    LOG(WARNING) << warning;
+  }
   if (tokenizer_ == nullptr) LOG(WARNING) << "the model has no tokenizer.json: token ids only";
   const auto plan = controller_->CurrentRecord();
   LOG(INFO) << "routing generation " << plan->generation << ", source "

@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/access/access.h"
 #include "server/engine/engine.h"
 #include "server/http/http_server.h"
 #include "server/model/load_model.h"
@@ -52,6 +53,7 @@ class Server {
   explicit Server(Options options);
 
   // Create, step by step.
+  absl::Status OpenAccess();
   absl::Status OpenState();
   absl::Status LoadTokenizer();
   absl::Status LoadModel(const model::LoadProgress& progress);
@@ -76,6 +78,7 @@ class Server {
   std::atomic<bool> ready_ = false;
 
   // In order of creation: each uses only those above it.
+  access::Access access_;
   std::unique_ptr<text::Tokenizer> tokenizer_;  // null: token ids only
   std::unique_ptr<model::Model> model_;
   std::unique_ptr<state::StateStore> state_;  // null: without --state-dir

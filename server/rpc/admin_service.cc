@@ -43,14 +43,6 @@ using RawService = Generated::WithRawCallbackMethod_PatchRouters<
         Generated::WithRawCallbackMethod_GetServerStatus<
             Generated::WithRawCallbackMethod_Drain<RawStats>>>>>;
 
-// `function` with the caller as its last argument.
-template <class Function>
-auto WithActor(const CallbackServerContext& call, Function function) {
-  return [function, actor = ActorOf(call)](const auto& message, const ServiceContext& context) {
-    return function(message, context, actor);
-  };
-}
-
 // Hands every call to routing_admin.h or routing_history.h; those that wait go to the
 // pool. Thread-safe.
 class AdminServiceImpl final : public RawService {
@@ -60,17 +52,17 @@ class AdminServiceImpl final : public RawService {
   ServerUnaryReactor* PatchRouters(CallbackServerContext* call, const ByteBuffer* request,
                                    ByteBuffer* response) override {
     return AnswerLater<v1::PatchRoutersRequest>(call, request, response,
-                                                WithActor(*call, &rpc::PatchRouters));
+                                                WithActor(call, &rpc::PatchRouters));
   }
   ServerUnaryReactor* UnpatchRouters(CallbackServerContext* call, const ByteBuffer* request,
                                      ByteBuffer* response) override {
     return AnswerLater<v1::UnpatchRoutersRequest>(call, request, response,
-                                                  WithActor(*call, &rpc::UnpatchRouters));
+                                                  WithActor(call, &rpc::UnpatchRouters));
   }
   ServerUnaryReactor* RollbackRouting(CallbackServerContext* call, const ByteBuffer* request,
                                       ByteBuffer* response) override {
     return AnswerLater<v1::RollbackRoutingRequest>(call, request, response,
-                                                   WithActor(*call, &rpc::RollbackRouting));
+                                                   WithActor(call, &rpc::RollbackRouting));
   }
   ServerUnaryReactor* RenewRouting(CallbackServerContext* call, const ByteBuffer* request,
                                    ByteBuffer* response) override {
@@ -147,6 +139,15 @@ class AdminServiceImpl final : public RawService {
   }
 
  private:
+  // `function` with the caller as its last argument.
+  template <class Function>
+  auto WithActor(const CallbackServerContext* call, Function function) const {
+    return [function, actor = ActorOf(*call, context_->admin_gate)](
+               const auto& message, const ServiceContext& context) {
+      return function(message, context, actor);
+    };
+  }
+
   // The request and the response live until the reactor is finished.
   template <class Request, class Function>
   ServerUnaryReactor* AnswerLater(CallbackServerContext* call, const ByteBuffer* request,

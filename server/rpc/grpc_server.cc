@@ -3,7 +3,6 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/impl/service_type.h>
-#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
@@ -11,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/rpc/port_credentials.h"
 
 namespace olmoe::rpc {
 namespace {
@@ -48,7 +48,9 @@ void SetLimits(const GrpcServer::Options& options, grpc::ServerBuilder* builder)
 }  // namespace
 
 GrpcServer::GrpcServer(Options options, std::unique_ptr<grpc::Service> service)
-    : options_(std::move(options)), service_(std::move(service)) {}
+    : options_(std::move(options)),
+      credentials_(MakePortCredentials(options_.access)),
+      service_(std::move(service)) {}
 
 GrpcServer::~GrpcServer() { Shutdown(absl::Now()); }
 
@@ -63,7 +65,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Create(
 absl::Status GrpcServer::Listen() {
   grpc::ServerBuilder builder;
   SetLimits(options_, &builder);
-  builder.AddListeningPort(options_.address, grpc::InsecureServerCredentials(), &port_);
+  builder.AddListeningPort(options_.address, credentials_, &port_);
   builder.RegisterService(service_.get());
   server_ = builder.BuildAndStart();
   if (server_ == nullptr || port_ == 0) {

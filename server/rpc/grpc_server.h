@@ -6,21 +6,25 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/access/access.h"
 
 namespace grpc {
 class Server;
+class ServerCredentials;
 class Service;
 }  // namespace grpc
 
 namespace olmoe::rpc {
 
 // One listening port with one service, health checking ("" = alive, the service's
-// name = ready) and reflection, and limits on what a client may send. Thread-safe.
+// name = ready) and reflection, and limits on what a client may send and who may call.
+// Thread-safe.
 class GrpcServer {
  public:
   struct Options {
     std::string address;       // "127.0.0.1:50051"; port 0: any free one
     std::string service_name;  // for health checking
+    access::PortAccess access = {};  // who may call; default: everybody, in plaintext
     int max_receive_bytes = 16 << 20;
     int max_metadata_bytes = 16 << 10;
     int max_concurrent_streams = 1024;  // of one connection
@@ -47,6 +51,7 @@ class GrpcServer {
   absl::Status Listen();
 
   const Options options_;
+  const std::shared_ptr<grpc::ServerCredentials> credentials_;  // gRPC calls back into it
   const std::unique_ptr<grpc::Service> service_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;  // destroyed before the service

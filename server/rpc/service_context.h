@@ -14,6 +14,9 @@
 #include "server/model/model.h"
 #include "server/routing/plan.h"
 
+namespace olmoe::access {
+class Gate;
+}
 namespace olmoe::engine {
 class Engine;
 }
@@ -63,6 +66,7 @@ struct ServiceContext {
   const text::Tokenizer* tokenizer = nullptr;            // null: token ids only
   model::ModelInfo model;
 
+  const access::Gate* admin_gate = nullptr;  // names who patches, see ActorOf; null: nobody
   WorkerPool* large_requests = nullptr;  // where they are prepared; null: gRPC's threads
 
   bool allow_inline_policy = false;

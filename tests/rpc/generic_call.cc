@@ -47,8 +47,9 @@ struct GenericStream::Call {
 };
 
 GenericStream::GenericStream(const std::shared_ptr<grpc::Channel>& channel,
-                             const std::string& method)
+                             const std::string& method, const Metadata& metadata)
     : call_(std::make_unique<Call>(channel)) {
+  for (const auto& [key, value] : metadata) call_->context.AddMetadata(key, value);
   call_->stream = call_->stub.PrepareCall(&call_->context, method, &call_->queue);
   call_->stream->StartCall(nullptr);
   call_->Await();
@@ -90,8 +91,8 @@ grpc::Status GenericStream::Finish() {
 void GenericStream::Cancel() { call_->context.TryCancel(); }
 
 GenericReply CallUnary(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
-                       const std::string& bytes) {
-  GenericStream stream(channel, method);
+                       const std::string& bytes, const Metadata& metadata) {
+  GenericStream stream(channel, method, metadata);
   stream.Write(bytes);
   stream.WritesDone();
   GenericReply reply;

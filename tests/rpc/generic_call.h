@@ -6,6 +6,7 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/support/status.h>
 
+#include <map>
 #include <memory>
 #include <string>
 
@@ -16,14 +17,17 @@ struct GenericReply {
   std::string bytes;
 };
 
+using Metadata = std::multimap<std::string, std::string>;
+
 // `method`: "/package.Service/Method".
 GenericReply CallUnary(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
-                       const std::string& bytes);
+                       const std::string& bytes, const Metadata& metadata = {});
 
 // A call on which messages go both ways. Thread-compatible.
 class GenericStream {
  public:
-  GenericStream(const std::shared_ptr<grpc::Channel>& channel, const std::string& method);
+  GenericStream(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
+                const Metadata& metadata = {});
   ~GenericStream();
 
   bool Write(const std::string& bytes);

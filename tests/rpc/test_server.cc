@@ -14,9 +14,10 @@
 namespace olmoe::rpc {
 namespace {
 
-std::unique_ptr<GrpcServer> Listen(const char* name, std::unique_ptr<grpc::Service> service) {
-  auto server = GrpcServer::Create({.address = "127.0.0.1:0", .service_name = name},
-                                   std::move(service));
+std::unique_ptr<GrpcServer> Listen(const char* name, std::unique_ptr<grpc::Service> service,
+                                   const access::PortAccess& access) {
+  auto server = GrpcServer::Create(
+      {.address = "127.0.0.1:0", .service_name = name, .access = access}, std::move(service));
   CHECK(server.ok()) << server.status();
   return *std::move(server);
 }
@@ -68,8 +69,10 @@ TestServer::TestServer(TestServerOptions options)
     swaps_.emplace_back(swap.outcome);
   };
   if (options.tune) options.tune(&context_);
-  inference_server_ = Listen(kInferenceServiceName, MakeInferenceService(&context_));
-  admin_server_ = Listen(kAdminServiceName, MakeAdminService(&context_));
+  context_.admin_gate = options.access.admin.gate.get();
+  inference_server_ =
+      Listen(kInferenceServiceName, MakeInferenceService(&context_), options.access.inference);
+  admin_server_ = Listen(kAdminServiceName, MakeAdminService(&context_), options.access.admin);
   inference_ = v1::InferenceService::NewStub(NewChannel());
   admin_ = v1::RoutingAdminService::NewStub(NewAdminChannel());
 }

@@ -13,6 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "olmoe/v1/admin.grpc.pb.h"
 #include "olmoe/v1/inference.grpc.pb.h"
+#include "server/access/access.h"
 #include "server/engine/engine.h"
 #include "server/routing/calibration.h"
 #include "server/routing/controller.h"
@@ -38,6 +39,7 @@ struct TestServerOptions {
   bool tokenizer = true;
   routing::CalibrationSet::Hooks calibration_hooks = {};
   size_t max_watches = 64;
+  access::Access access = {};
   std::function<void(ServiceContext*)> tune = {};  // last changes before serving
 };
 
@@ -69,6 +71,7 @@ class TestServer {
   const stats::ExpertStats& expert_stats() const { return expert_stats_; }
   GrpcServer& admin_server() { return *admin_server_; }
   GrpcServer& inference_server() { return *inference_server_; }
+  GrpcServer& admin_server() { return *admin_server_; }
   const ServiceContext& context() const { return context_; }
 
   // Waits until this many requests have ended.

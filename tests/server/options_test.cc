@@ -45,7 +45,9 @@ TEST(OptionsTest, EveryFlagReachesItsOption) {
        "--max-batch-tokens", "128", "--max-batch-sequences", "32", "--max-queue", "9",
        "--max-arms", "4", "--kv-cache-bytes", "3MiB", "--allow-inline-policy", "--expert-metrics",
        "layer", "--ports-file", "p", "--state-dir", "s", "--routing", "r",
-       "--lame-duck", "1500ms", "--drain-grace", "1m30s"});
+       "--lame-duck", "1500ms", "--drain-grace", "1m30s",
+       "--tls-cert", "cert", "--tls-key", "key", "--tls-client-ca", "ca", "--admin-tls-client-ca",
+       "admin-ca", "--token-file", "users", "--admin-token-file", "admins"});
   EXPECT_EQ(options.listen.port, 0);
   EXPECT_EQ(options.admin_listen.host, "[::1]");
   EXPECT_EQ(options.http_listen.port, 65535);
@@ -65,6 +67,12 @@ TEST(OptionsTest, EveryFlagReachesItsOption) {
   EXPECT_EQ(options.routing_file, "r");
   EXPECT_EQ(options.lame_duck, absl::Milliseconds(1500));
   EXPECT_EQ(options.drain_grace, absl::Seconds(90));
+  EXPECT_EQ(options.access.tls_cert, "cert");
+  EXPECT_EQ(options.access.tls_key, "key");
+  EXPECT_EQ(options.access.tls_client_ca, "ca");
+  EXPECT_EQ(options.access.admin_tls_client_ca, "admin-ca");
+  EXPECT_EQ(options.access.token_file, "users");
+  EXPECT_EQ(options.access.admin_token_file, "admins");
 }
 
 TEST(OptionsTest, SizesTakeBinarySuffixes) {
@@ -97,6 +105,12 @@ TEST(OptionsTest, BadUsageIsOneLineNamingTheFlagAndExitCode2) {
       {{"--model", "m", "--drain-grace", "soon"}, "--drain-grace"},
       {{"--model", "m", "--drain-grace", "-1s"}, "--drain-grace"},
       {{"--model", "m", "--expert-metrics", "all"}, "--expert-metrics"},
+      {{"--model", "m", "--tls-cert", "c"}, "--tls-key"},
+      {{"--model", "m", "--tls-key", "k"}, "--tls-cert"},
+      {{"--model", "m", "--tls-client-ca", "ca"}, "--tls-cert"},
+      {{"--model", "m", "--admin-tls-client-ca", "ca"}, "--tls-cert"},
+      {{"--model", "m", "--token-file", ""}, "--token-file"},
+      {{"--model", "m", "--admin-token-file="}, "--admin-token-file"},
       {{"--model", "m", "--config", "/no/such/file"}, "/no/such/file"},
   };
   for (const auto& test : cases) {

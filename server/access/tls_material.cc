@@ -1,0 +1,85 @@
+#include "server/access/tls_material.h"
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+
+namespace olmoe::access {
+namespace {
+
+template <auto Free>
+struct Freed {
+  template <class T>
+  void operator()(T* object) const {
+    Free(object);
+  }
+};
+using Bio = std::unique_ptr<BIO, Freed<&BIO_free>>;
+using Certificate = std::unique_ptr<X509, Freed<&X509_free>>;
+using Key = std::unique_ptr<EVP_PKEY, Freed<&EVP_PKEY_free>>;
+using Context = std::unique_ptr<SSL_CTX, Freed<&SSL_CTX_free>>;
+
+// Without it OpenSSL would ask the terminal for the password of an encrypted key.
+int NoPassword(char*, int, int, void*) { return -1; }
+
+Bio Reader(const std::string& pem) {
+  return Bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+}
+
+Certificate NextCertificate(BIO* pem) {
+  return Certificate(PEM_read_bio_X509(pem, nullptr, &NoPassword, nullptr));
+}
+
+absl::Status Problem(const std::string& what) {
+  const unsigned long code = ERR_get_error();  // NOLINT: OpenSSL's type
+  const char* reason = ERR_reason_error_string(code);
+  ERR_clear_error();
+  return absl::InvalidArgumentError(
+      reason == nullptr ? what : absl::StrCat(what, " (", reason, ")"));
+}
+
+// At least one certificate, and nothing after it that looks like one and is none.
+absl::Status CheckCertificates(const std::string& pem, const char* what) {
+  const Bio reader = Reader(pem);
+  int count = 0;
+  while (NextCertificate(reader.get()) != nullptr) ++count;
+  const bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+  if (count == 0 || !at_end) {
+    return Problem(absl::StrCat(what, " has a bad PEM certificate, or none"));
+  }
+  ERR_clear_error();
+  return absl::OkStatus();
+}
+
+absl::Status CheckPair(const TlsMaterial& material) {
+  const Certificate certificate = NextCertificate(Reader(material.certificate_chain).get());
+  const Key key(
+      PEM_read_bio_PrivateKey(Reader(material.private_key).get(), nullptr, &NoPassword, nullptr));
+  if (key == nullptr) return Problem("the key is no PEM private key without a password");
+  const Context context(SSL_CTX_new(TLS_server_method()));
+  if (SSL_CTX_use_certificate(context.get(), certificate.get()) != 1) {
+    return Problem("the certificate cannot be used");
+  }
+  if (SSL_CTX_use_PrivateKey(context.get(), key.get()) != 1) {
+    return Problem("the key does not belong to the certificate");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckTls(const TlsMaterial& material) {
+  ERR_clear_error();
+  absl::Status status = CheckCertificates(material.certificate_chain, "the certificate file");
+  if (status.ok()) status = CheckPair(material);
+  if (!status.ok() || material.client_ca.empty()) return status;
+  return CheckCertificates(material.client_ca, "the client CA file");
+}
+
+}  // namespace olmoe::access

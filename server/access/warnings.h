@@ -1,0 +1,22 @@
+#ifndef OLMOE_SERVER_ACCESS_WARNINGS_H_
+#define OLMOE_SERVER_ACCESS_WARNINGS_H_
+
+#include <string>
+#include <vector>
+
+#include "server/access/access_files.h"
+
+namespace olmoe::access {
+
+// Whether only this machine reaches a port of this host: "localhost", 127.0.0.0/8, "::1"
+// with or without brackets. Other names are not looked up.
+bool IsLoopback(const std::string& host);
+
+// What the operator may not have meant: plaintext, or an admin port that asks for nothing,
+// beyond loopback; users that may patch. One line each.
+std::vector<std::string> AccessWarnings(const AccessFiles& files, const std::string& host,
+                                        const std::string& admin_host);
+
+}  // namespace olmoe::access
+
+#endif  // OLMOE_SERVER_ACCESS_WARNINGS_H_
