@@ -95,6 +95,9 @@ absl::StatusOr<PatchResult> RoutingController::Swap(std::shared_ptr<const Routin
       *options.expected_generation != result.previous_generation) {
     return GenerationMismatch(result.previous_generation, *options.expected_generation);
   }
+  if (options.check) {
+    if (absl::Status status = options.check(*next); !status.ok()) return status;
+  }
   if (options.validate_only || next->SameAs(*result.current)) return result;
 
   result.current = next;

@@ -20,6 +20,10 @@ namespace olmoe::routing {
 struct PatchOptions {
   std::optional<uint64_t> expected_generation;  // compare-and-swap
   bool validate_only = false;
+  // Called after the generation is compared and before anything is published, also with
+  // validate_only; an error refuses the patch. May wait: no other patch goes on meanwhile. Null:
+  // nothing is checked.
+  std::function<absl::Status(const RoutingPlan& candidate)> check;
   // Set: wait, after publishing, until no request uses an older plan. Running out
   // of time is a warning, not an error: the patch stands.
   std::optional<absl::Duration> wait_for_drain;
