@@ -1,6 +1,7 @@
 #include "server/rpc/admin_service.h"
 
 #include "olmoe/v1/admin.grpc.pb.h"
+#include "server/rpc/conversions.h"
 #include "server/rpc/routing_admin.h"
 #include "server/rpc/unary.h"
 #include "server/rpc/worker_pool.h"
@@ -26,7 +27,12 @@ class AdminServiceImpl final : public RawService {
 
   ServerUnaryReactor* PatchRouters(CallbackServerContext* call, const ByteBuffer* request,
                                    ByteBuffer* response) override {
-    return AnswerLater<v1::PatchRoutersRequest>(call, request, response, &rpc::PatchRouters);
+    return AnswerLater<v1::PatchRoutersRequest>(
+        call, request, response,
+        [deadline = ToDeadline(call->deadline())](const v1::PatchRoutersRequest& message,
+                                                  const ServiceContext& context) {
+          return rpc::PatchRouters(message, deadline, context);
+        });
   }
   ServerUnaryReactor* UnpatchRouters(CallbackServerContext* call, const ByteBuffer* request,
                                      ByteBuffer* response) override {

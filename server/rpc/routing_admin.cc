@@ -8,6 +8,8 @@
 #include "server/engine/engine.h"
 #include "server/routing/controller.h"
 #include "server/rpc/conversions.h"
+#include "server/rpc/plan_check.h"
+#include "server/rpc/probe.h"
 #include "server/rpc/request_errors.h"
 #include "server/rpc/routing_proto.h"
 #include "server/rpc/service_context.h"
@@ -39,7 +41,6 @@ std::optional<absl::Duration> ParseWait(bool has_wait, const google::protobuf::D
 absl::Status RefuseMissingFeatures(const v1::PatchRoutersRequest& request) {
   const char* missing = !request.idempotency_key().empty() ? "idempotency_key"
                         : request.has_ttl()                ? "ttl"
-                        : request.has_probe()              ? "probe"
                                                            : nullptr;
   if (missing == nullptr) return absl::OkStatus();
   return absl::UnimplementedError(absl::StrCat(missing, " is not supported by this server"));
@@ -70,7 +71,8 @@ routing::PlanSpec ParseTarget(const v1::PatchRoutersRequest& request,
 }
 
 absl::StatusOr<routing::PatchResult> Patch(const v1::PatchRoutersRequest& request,
-                                           const ServiceContext& context) {
+                                           absl::Time deadline, const ServiceContext& context,
+                                           PlanFindings* findings) {
   RequestErrors errors;
   routing::PatchOptions options;
   routing::PlanSpec plan = ParseTarget(request, &options, &errors);
@@ -81,7 +83,10 @@ absl::StatusOr<routing::PatchResult> Patch(const v1::PatchRoutersRequest& reques
   options.wait_for_drain =
       ParseWait(request.has_wait_for_drain(), request.wait_for_drain(), &errors);
   errors.Add(RefuseMissingFeatures(request));
+  std::optional<ProbeInput> probe;
+  if (request.has_probe()) probe = ParseProbe(request.probe(), context, &errors);
   if (!errors.empty()) return errors.ToStatus();
+  options.check = MakePlanCheck(std::move(probe), deadline, context, findings);
   return context.controller->Patch(std::move(plan), options);
 }
 
@@ -119,8 +124,13 @@ absl::StatusOr<v1::PatchRoutersResponse> ToResponse(
 }  // namespace
 
 absl::StatusOr<v1::PatchRoutersResponse> PatchRouters(const v1::PatchRoutersRequest& request,
+                                                      absl::Time deadline,
                                                       const ServiceContext& context) {
-  return ToResponse(Patch(request, context), context);
+  PlanFindings findings;
+  absl::StatusOr<v1::PatchRoutersResponse> response =
+      ToResponse(Patch(request, deadline, context, &findings), context);
+  if (response.ok()) AddFindings(findings, &*response);
+  return response;
 }
 
 absl::StatusOr<v1::PatchRoutersResponse> UnpatchRouters(const v1::UnpatchRoutersRequest& request,

@@ -31,6 +31,8 @@ class WorkerPool;
 
 // The arm id of requests that bring their own policy; no plan may use it.
 inline constexpr std::string_view kInlineArm = "inline";
+// That of the probes of PatchRouters, so that they are counted apart from all traffic.
+inline constexpr std::string_view kProbeArm = "probe";
 
 // How one request ended, for statistics and logs.
 struct RequestOutcome {
@@ -64,6 +66,8 @@ struct ServiceContext {
 
   bool allow_inline_policy = false;
   uint32_t max_batch_sequences = 0;  // for GetModelInfo
+  // Series that /metrics exports about the routers of a plan's arms. May be empty.
+  std::function<int64_t(const routing::RoutingPlan&)> count_series;
   std::string server_version;
   absl::Time start_time;
 
