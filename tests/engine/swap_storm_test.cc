@@ -184,16 +184,19 @@ class Stream {
   std::vector<Stamp> stamps_;
 };
 
-// Swaps between the plans at random; the plan of each generation from 2 on.
+// Swaps between the plans at random, and on until enough generations had requests when they were
+// replaced: how fast the streams are is up to the machine. The plan of each generation from 2 on.
 std::vector<size_t> Swap(int swaps, Storm* storm, std::vector<absl::Duration>* blocked) {
   std::mt19937 random(1);
   std::vector<size_t> plan_of_generation;
   size_t plan = 0;
-  for (int i = 0; i < swaps; ++i) {
+  constexpr int kMet = 100;
+  for (int i = 0, met = 0; i < swaps || met < kMet; ++i) {
     plan = (plan + 1 + random() % (Plans().size() - 1)) % Plans().size();
     const auto result = storm->controller.Patch(Plans()[plan], {});
     CHECK(result.ok()) << result.status();
     CHECK(result->changed);
+    if (result->in_flight_on_previous > 0) ++met;
     plan_of_generation.push_back(plan);
     blocked->push_back(result->swap_duration);
     storm->published = result->current->generation();
@@ -234,7 +237,7 @@ TEST(SwapStormTest, EveryReplyIsTheSoloRunOfItsStampAndGenerationsNeverGoBack) {
     for (const Stream::Stamp& stamp : stream.stamps()) generations.insert(stamp.generation);
     ExpectArmsOfTheirPlans(stream.stamps(), plan_of_generation);
   }
-  EXPECT_GE(generations.size(), 100u) << "the streams hardly met the storm";
+  EXPECT_GE(generations.size(), 100u);
   EXPECT_TRUE(storm.controller.slot().Draining().empty());
   std::ranges::sort(blocked);
   const absl::Duration p99 = blocked[blocked.size() * 99 / 100];
