@@ -136,6 +136,9 @@ void Server::MakeContext() {
   context_.large_requests = &large_requests_;
   context_.allow_inline_policy = options_.allow_inline_policy;
   context_.max_batch_sequences = static_cast<uint32_t>(options_.max_batch_sequences);
+  context_.count_series = [this](const routing::RoutingPlan& plan) {
+    return metrics_->CountExpertSeries(plan);
+  };
   context_.server_version = ServerVersion();
   context_.start_time = absl::Now();
   context_.on_request_done = [this](const rpc::RequestOutcome& outcome) { OnRequestDone(outcome); };

@@ -206,6 +206,7 @@ void Engine::DeliverScores(const ScheduledChunk& chunk, model::ChunkOutput outpu
   if (window->num_pending() > 0) return;
   request->OnOutput(now);
   WindowScores scores = std::move(window->scores());
+  scores.last_logits = std::move(output.last_logits);
   scheduler_.Release(window);
   if (request->OnSequenceDone()) SetOutcome(request, absl::OkStatus());
   ObeyFlow(request, request->sink()->OnScores(std::move(scores)), now);

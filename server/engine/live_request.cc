@@ -32,6 +32,11 @@ const TraceOptions& LiveRequest::trace() const {
                     request_.work);
 }
 
+bool LiveRequest::runs_alone() const {
+  const auto* score = std::get_if<ScoreWork>(&request_.work);
+  return score != nullptr && score->last_logits;
+}
+
 void LiveRequest::TransitionTo(RequestState next) {
   CHECK(IsLegalTransition(state_, next))
       << "request " << request_.request_id << ": " << static_cast<int>(state_) << " -> "

@@ -47,6 +47,9 @@ class LiveRequest {
   // When it became kPaused.
   absl::Time paused_since() const { return paused_since_; }
 
+  // Its sequences share no step with others.
+  bool runs_alone() const;
+
   // A generation is one sequence, a score request one per window. They are started in order.
   bool has_unstarted() const { return num_started_ < num_sequences_; }
   // KV positions that the next sequence can need.

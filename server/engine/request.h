@@ -49,6 +49,10 @@ struct ScoreWindow {
 struct ScoreWork {
   std::vector<ScoreWindow> windows;  // not empty
   int top = 0;
+  // Give back the logits of each window's last computed row. Such a window shares its steps with
+  // nothing else, because how an operation rounds may depend on the number of rows: two requests of
+  // the same tokens then differ by their policies alone, and equal policies give equal bits.
+  bool last_logits = false;
   TraceOptions trace;
 };
 

@@ -54,9 +54,25 @@ void Scheduler::NextStep(ScheduledStep* step) {
   step->batch.chunks.clear();
   step->chunks.clear();
   step->num_rows = 0;
+  if (AddAlone(step)) return;
   AddDecodeRows(step);
   ContinueBegun(step);
   BeginWaiting(step);
+}
+
+bool Scheduler::AddAlone(ScheduledStep* step) {
+  Sequence* alone = nullptr;
+  for (const auto& sequence : running_) {
+    const LiveRequest& request = *sequence->request();
+    if (alone == nullptr && request.runs_alone() && !IsPaused(request)) alone = sequence.get();
+  }
+  if (alone == nullptr) {
+    LiveRequest* const next = NextToBegin();
+    if (next == nullptr || !next->runs_alone()) return false;
+    alone = BeginSequence(next);
+  }
+  AddChunk(alone, std::min(alone->num_pending(), max_tokens_), step);
+  return true;
 }
 
 void Scheduler::AddDecodeRows(ScheduledStep* step) {
@@ -75,23 +91,28 @@ void Scheduler::ContinueBegun(ScheduledStep* step) {
 }
 
 void Scheduler::BeginWaiting(ScheduledStep* step) {
-  while (RowsLeft(*step) > 0 && static_cast<int>(running_.size()) < max_sequences_) {
-    const auto next = std::ranges::find_if_not(
-        waiting_, [](const LiveRequest* request) { return IsPaused(*request); });
-    if (next == waiting_.end()) return;
-    LiveRequest* const request = *next;
-    if (pages_.PagesFor(request->NextPositions()) > pages_.available()) return;
-    waiting_.erase(next);
+  while (RowsLeft(*step) > 0) {
+    LiveRequest* const request = NextToBegin();
+    if (request == nullptr || request->runs_alone()) return;
     Sequence* const sequence = BeginSequence(request);
     AddChunk(sequence, std::min(sequence->num_pending(), RowsLeft(*step)), step);
-    if (request->has_unstarted()) waiting_.push_back(request);
   }
+}
+
+LiveRequest* Scheduler::NextToBegin() {
+  if (static_cast<int>(running_.size()) >= max_sequences_) return nullptr;
+  const auto next = std::ranges::find_if_not(
+      waiting_, [](const LiveRequest* request) { return IsPaused(*request); });
+  if (next == waiting_.end()) return nullptr;
+  return pages_.PagesFor((*next)->NextPositions()) <= pages_.available() ? *next : nullptr;
 }
 
 Sequence* Scheduler::BeginSequence(LiveRequest* request) {
   std::vector<model::PageId> pages = pages_.Take(pages_.PagesFor(request->NextPositions()));
   if (request->state() == RequestState::kQueued) request->TransitionTo(RequestState::kRunning);
   running_.push_back(request->StartNext(std::move(pages)));
+  std::erase(waiting_, request);
+  if (request->has_unstarted()) waiting_.push_back(request);
   return running_.back().get();
 }
 

@@ -19,6 +19,10 @@
 // to end. A score request with windows left goes to the back of the queue each time one of them has
 // begun, so it gives way to whatever came in meanwhile, and many score requests take turns.
 //
+// A sequence that must run alone (ScoreWork::last_logits) waits like any other. In the step in which
+// it would begin it gets all rows and everybody else waits, decoding rows too; what it needs beyond
+// max_tokens follows in the next steps, alone as well.
+//
 // Paused requests keep what they have and are passed over in all three parts.
 //
 // Cost: O(slots + queue) a step. Tests: tests/engine/{scheduler,isolation,stress}_test.cc.
@@ -74,9 +78,14 @@ class Scheduler {
   const PagePool& pages() const { return pages_; }
 
  private:
+  // True: the step is that of a sequence that runs alone.
+  bool AddAlone(ScheduledStep* step);
   void AddDecodeRows(ScheduledStep* step);
   void ContinueBegun(ScheduledStep* step);
   void BeginWaiting(ScheduledStep* step);
+  // The request whose next sequence would begin, if it may begin now.
+  LiveRequest* NextToBegin();
+  // Takes `request` out of the queue, or to its end if it has more sequences.
   Sequence* BeginSequence(LiveRequest* request);
   int RowsLeft(const ScheduledStep& step) const { return max_tokens_ - step.num_rows; }
 

@@ -54,10 +54,10 @@ model::Chunk Sequence::NextChunk(int num_rows) const {
   chunk.policy = request.assignment.policy.get();
   chunk.router_logits = request_->trace().logits;
   if (is_window()) {
+    const auto& work = std::get<ScoreWork>(request.work);
     const auto targets = std::span(targets_).subspan(num_computed_, num_rows);
-    if (targets.back() != model::kNoTarget) {
-      chunk.score = {.targets = targets, .top = std::get<ScoreWork>(request.work).top};
-    }
+    if (targets.back() != model::kNoTarget) chunk.score = {.targets = targets, .top = work.top};
+    chunk.last_logits = work.last_logits && num_rows == num_pending();
   } else if (num_rows == num_pending()) {
     const auto& work = std::get<GenerateWork>(request.work);
     chunk.sample = {.params = work.sampling,

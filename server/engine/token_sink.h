@@ -56,6 +56,7 @@ struct WindowScores {
   int window = 0;                   // index into ScoreWork::windows
   std::vector<ScoredToken> tokens;  // from first_scored on
   RoutingTrace trace;               // of all positions of the window that were computed
+  std::vector<float> last_logits;   // [vocab_size]; empty unless asked for
 };
 
 // Durations of one request. Unset where it did not get that far.

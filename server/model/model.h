@@ -93,6 +93,7 @@ struct Chunk {
   std::optional<SampleRequest> sample;
   std::optional<ScoreRequest> score;
   bool router_logits = false;  // return the raw router logits of these rows
+  bool last_logits = false;    // return the logits of the last row
 };
 
 // One step: chunks of different sequences (each sequence at most once).
@@ -120,6 +121,7 @@ struct ChunkOutput {
   std::optional<SampledToken> sampled;
   std::vector<ScoredRow> scored;     // ascending row
   std::vector<float> router_logits;  // [layers][rows][experts]; empty unless asked
+  std::vector<float> last_logits;    // [vocab_size]; empty unless asked
 };
 
 struct StepOutput {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/model/log_softmax.h"
 #include "server/model/sampler.h"
 #include "server/ops/aten/aten_ops.h"
 
@@ -16,6 +17,10 @@ constexpr size_t kHeadBlockRows = 64;
 
 absl::Status FinishRow(std::span<const float> logits, const LogitRow& row, const Chunk& chunk,
                        ChunkOutput* output) {
+  if (row.keep) {
+    if (!AllFinite(logits)) return absl::InternalError("head: logits are not finite");
+    output->last_logits.assign(logits.begin(), logits.end());
+  }
   absl::Status status;
   if (row.sample) status = SampleRow(logits, *chunk.sample, &output->sampled.emplace());
   if (row.scored < 0 || !status.ok()) return status;
@@ -30,6 +35,7 @@ void FailChunk(absl::Status status, ChunkOutput* output) {
   output->status = std::move(status);
   output->sampled.reset();
   output->scored.clear();
+  output->last_logits.clear();
 }
 
 }  // namespace

@@ -57,6 +57,7 @@ void PrepareOutput(const StepBatch& step, int num_layers, StepOutput* output) {
     result.sampled.reset();
     result.scored.clear();
     result.router_logits.clear();
+    result.last_logits.clear();
     num_rows += RowsOf(chunk);
     if (!chunk.score.has_value()) continue;
     for (int row = 0; row < RowsOf(chunk); ++row) {
@@ -77,12 +78,14 @@ std::vector<LogitRow> CollectLogitRows(const StepBatch& step, const StepOutput& 
     const bool ok = output.chunks[i].status.ok();
     int scored = 0;
     for (int row = 0; row < RowsOf(chunk) && ok; ++row) {
-      LogitRow wanted{first_row + row, i, false, -1};
-      wanted.sample = chunk.sample.has_value() && row == RowsOf(chunk) - 1;
+      LogitRow wanted{.row = first_row + row, .chunk = i};
+      const bool last = row == RowsOf(chunk) - 1;
+      wanted.sample = chunk.sample.has_value() && last;
+      wanted.keep = chunk.last_logits && last;
       const bool has_target = chunk.score.has_value() &&
                               chunk.score->targets[static_cast<size_t>(row)] != kNoTarget;
       if (has_target) wanted.scored = scored++;
-      if (wanted.sample || has_target) rows.push_back(wanted);
+      if (wanted.sample || wanted.keep || has_target) rows.push_back(wanted);
     }
     first_row += RowsOf(chunk);
   }

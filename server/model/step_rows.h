@@ -26,14 +26,15 @@ struct LogitRow {
   int row = 0;           // of the step
   size_t chunk = 0;
   bool sample = false;   // the last row of its chunk
+  bool keep = false;     // the last row of its chunk: its logits are asked for
   int scored = -1;       // index into ChunkOutput::scored; -1: no target
 };
 
 // Empties `output` for `step` and gives every target its place in `scored`.
 void PrepareOutput(const StepBatch& step, int num_layers, StepOutput* output);
 
-// The rows of the chunks that are still OK and have something to sample or score, in
-// batch order.
+// The rows of the chunks that are still OK and have something to sample, score or give
+// back, in batch order.
 std::vector<LogitRow> CollectLogitRows(const StepBatch& step, const StepOutput& output);
 
 }  // namespace olmoe::model

@@ -7,6 +7,7 @@
 #include "server/rpc/expert_stats_admin.h"
 #include "server/rpc/get_calibration.h"
 #include "server/rpc/put_calibration.h"
+#include "server/rpc/conversions.h"
 #include "server/rpc/routing_admin.h"
 #include "server/rpc/routing_history.h"
 #include "server/rpc/unary.h"
@@ -51,8 +52,12 @@ class AdminServiceImpl final : public RawService {
 
   ServerUnaryReactor* PatchRouters(CallbackServerContext* call, const ByteBuffer* request,
                                    ByteBuffer* response) override {
-    return AnswerLater<v1::PatchRoutersRequest>(call, request, response,
-                                                WithActor(call, &rpc::PatchRouters));
+    return AnswerLater<v1::PatchRoutersRequest>(
+        call, request, response,
+        [actor = ActorOf(*call, context_->admin_gate), deadline = ToDeadline(call->deadline())](
+            const v1::PatchRoutersRequest& message, const ServiceContext& context) {
+          return rpc::PatchRouters(message, context, actor, deadline);
+        });
   }
   ServerUnaryReactor* UnpatchRouters(CallbackServerContext* call, const ByteBuffer* request,
                                      ByteBuffer* response) override {

@@ -8,6 +8,8 @@
 #include "server/routing/controller.h"
 #include "server/rpc/open_watches.h"
 #include "server/rpc/patch_fields.h"
+#include "server/rpc/plan_check.h"
+#include "server/rpc/probe.h"
 #include "server/rpc/request_errors.h"
 #include "server/rpc/routing_proto.h"
 #include "server/rpc/service_context.h"
@@ -15,12 +17,6 @@
 
 namespace olmoe::rpc {
 namespace {
-
-// Silently leaving out what protects a patch would be worse than refusing it.
-absl::Status RefuseMissingFeatures(const v1::PatchRoutersRequest& request) {
-  if (!request.has_probe()) return absl::OkStatus();
-  return absl::UnimplementedError("probe is not supported by this server");
-}
 
 // A policy for all traffic is a plan of one arm; the controller names its violations
 // as the client wrote it.
@@ -47,7 +43,8 @@ routing::PlanSpec ParseTarget(const v1::PatchRoutersRequest& request,
 }
 
 absl::StatusOr<routing::PatchResult> Patch(const v1::PatchRoutersRequest& request,
-                                           const ServiceContext& context, std::string actor) {
+                                           const ServiceContext& context, std::string actor,
+                                           absl::Time deadline, PlanFindings* findings) {
   RequestErrors errors;
   routing::PatchOptions options;
   options.actor = std::move(actor);
@@ -60,11 +57,15 @@ absl::StatusOr<routing::PatchResult> Patch(const v1::PatchRoutersRequest& reques
       ParseWait(request.has_wait_for_drain(), request.wait_for_drain(), &errors);
   if (request.has_ttl()) options.ttl = ParseTtl(request.ttl(), &errors);
   options.idempotency = ParseIdempotencyKey(request, &errors);
-  options.idempotency.encode = [&context](const routing::PatchResult& result) {
-    return ToProto(result, context).SerializeAsString();
+  options.idempotency.encode = [&context, findings](const routing::PatchResult& result) {
+    v1::PatchRoutersResponse answer = ToProto(result, context);
+    AddFindings(*findings, &answer);
+    return answer.SerializeAsString();
   };
-  errors.Add(RefuseMissingFeatures(request));
+  std::optional<ProbeInput> probe;
+  if (request.has_probe()) probe = ParseProbe(request.probe(), context, &errors);
   if (!errors.empty()) return errors.ToStatus();
+  options.check = MakePlanCheck(std::move(probe), deadline, context, findings);
   return context.controller->Patch(std::move(plan), options);
 }
 
@@ -86,8 +87,12 @@ absl::StatusOr<routing::PatchResult> Unpatch(const v1::UnpatchRoutersRequest& re
 
 absl::StatusOr<v1::PatchRoutersResponse> PatchRouters(const v1::PatchRoutersRequest& request,
                                                       const ServiceContext& context,
-                                                      std::string actor) {
-  return AnswerOf(Patch(request, context, std::move(actor)), context);
+                                                      std::string actor, absl::Time deadline) {
+  PlanFindings findings;
+  absl::StatusOr<v1::PatchRoutersResponse> response =
+      AnswerOf(Patch(request, context, std::move(actor), deadline, &findings), context);
+  if (response.ok()) AddFindings(findings, &*response);
+  return response;
 }
 
 absl::StatusOr<v1::PatchRoutersResponse> UnpatchRouters(const v1::UnpatchRoutersRequest& request,

@@ -5,18 +5,19 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "olmoe/v1/admin.pb.h"
 #include "server/rpc/service_context.h"
 
 namespace olmoe::rpc {
 
 // Errors: INVALID_ARGUMENT with every violation (or IDEMPOTENCY_KEY_REUSED), ABORTED
-// (GENERATION_MISMATCH), FAILED_PRECONDITION (calibration), RESOURCE_EXHAUSTED and
-// UNAVAILABLE (NOT_STORED), UNIMPLEMENTED for options that this server does not have. On
-// every error nothing has changed.
+// (GENERATION_MISMATCH), FAILED_PRECONDITION (calibration, probe), those of the engine for a
+// probe, RESOURCE_EXHAUSTED and UNAVAILABLE (NOT_STORED). On every error nothing has changed.
+// `deadline`: the call's; a probe is not waited for any longer.
 absl::StatusOr<v1::PatchRoutersResponse> PatchRouters(const v1::PatchRoutersRequest& request,
                                                       const ServiceContext& context,
-                                                      std::string actor);
+                                                      std::string actor, absl::Time deadline);
 absl::StatusOr<v1::PatchRoutersResponse> UnpatchRouters(const v1::UnpatchRoutersRequest& request,
                                                         const ServiceContext& context,
                                                         std::string actor);

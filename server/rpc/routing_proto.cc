@@ -189,6 +189,9 @@ routing::PlanSpec ToPlanSpec(const v1::RoutingPlan& plan, const std::string& pre
     if (from.arm_id() == kInlineArm) {
       errors->Add(name + ".arm_id", "\"inline\" is kept for requests with an inline policy");
     }
+    if (from.arm_id() == kProbeArm) {
+      errors->Add(name + ".arm_id", "\"probe\" is kept for the probes of patches");
+    }
     routing::ArmSpec& to = spec.arms.emplace_back();
     to.arm_id = from.arm_id();
     to.policy = ToPolicySpec(from.policy(), name + ".policy", errors);

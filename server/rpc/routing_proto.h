@@ -16,6 +16,8 @@ namespace olmoe::rpc {
 
 // The arm id of requests that bring their own policy; no plan may use it.
 inline constexpr std::string_view kInlineArm = "inline";
+// That of the probes of PatchRouters, so that they are counted apart from all traffic.
+inline constexpr std::string_view kProbeArm = "probe";
 
 // What the domain types cannot hold (an enum value that does not exist) is a
 // violation named below `prefix`; ranges are checked by routing itself.

@@ -71,6 +71,8 @@ struct ServiceContext {
 
   bool allow_inline_policy = false;
   uint32_t max_batch_sequences = 0;  // for GetModelInfo
+  // Series that /metrics exports about the routers of a plan's arms. May be empty.
+  std::function<int64_t(const routing::RoutingPlan&)> count_series;
   std::string server_version;
   absl::Time start_time;
 

@@ -1,5 +1,6 @@
 #include "server/stats/expert_metrics.h"
 
+#include <iterator>
 #include <map>
 #include <string>
 #include <utility>
@@ -88,7 +89,31 @@ ArmTotals TotalsByArm(const std::vector<ExpertCounts>& counts) {
   return totals;
 }
 
+// Of one scrape in the text format: a histogram is its buckets, its sum and its count.
+int64_t CountSeries(const std::vector<prometheus::MetricFamily>& families) {
+  int64_t series = 0;
+  for (const prometheus::MetricFamily& family : families) {
+    for (const prometheus::ClientMetric& metric : family.metric) {
+      const bool is_histogram = family.type == prometheus::MetricType::Histogram;
+      series += is_histogram ? std::ssize(metric.histogram.bucket) + 2 : 1;
+    }
+  }
+  return series;
+}
+
 }  // namespace
+
+ExpertSeries CountExpertSeries(int num_layers, int num_experts, ExpertMetrics detail) {
+  // Counted in what would be exported, so that it cannot part from it.
+  const std::vector<LayerCounts> layers(static_cast<size_t>(num_layers), LayerCounts(num_experts));
+  const auto count = [&](DecisionKind kind) {
+    std::vector<prometheus::MetricFamily> families;
+    AppendExpertMetrics({{"arm", "", "", kind, engine::Phase::kPrefill, layers}}, detail,
+                        &families);
+    return CountSeries(families);
+  };
+  return {count(DecisionKind::kApplied), count(DecisionKind::kAnalyzed)};
+}
 
 void AppendExpertMetrics(const std::vector<ExpertCounts>& counts, ExpertMetrics detail,
                          std::vector<prometheus::MetricFamily>* families) {

@@ -1,6 +1,7 @@
 #ifndef OLMOE_SERVER_STATS_EXPERT_METRICS_H_
 #define OLMOE_SERVER_STATS_EXPERT_METRICS_H_
 
+#include <cstdint>
 #include <vector>
 
 #include "prometheus/metric_family.h"
@@ -11,6 +12,13 @@ namespace olmoe::stats {
 // How much of the routers is exported: one arm of 16 layers and 64 experts is about
 // 1,700 series with kExpert and 600 with kLayer.
 enum class ExpertMetrics { kOff, kLayer, kExpert };
+
+// Series of the families below for one arm that has routed a token.
+struct ExpertSeries {
+  int64_t applied = 0;
+  int64_t analyzed = 0;  // in addition, where its policy analyzes
+};
+ExpertSeries CountExpertSeries(int num_layers, int num_experts, ExpertMetrics detail);
 
 // The olmoe_moe_* families: `counts` summed over policies and phases.
 void AppendExpertMetrics(const std::vector<ExpertCounts>& counts, ExpertMetrics detail,

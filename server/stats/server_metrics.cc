@@ -22,12 +22,24 @@ const char* KindOf(const routing::PolicySpec& spec) {
 
 ServerMetrics::ServerMetrics(Options options)
     : options_(std::move(options)),
+      expert_series_(stats::CountExpertSeries(options_.model.num_layers,
+                                              options_.model.num_experts,
+                                              options_.expert_metrics)),
       experts_(options_.model.num_layers, options_.model.num_experts) {}
 
 void ServerMetrics::SetSources(const engine::Engine* engine, const routing::PlanSlot* plans) {
   CHECK(engine_ == nullptr && plans_ == nullptr);
   engine_ = engine;
   plans_ = plans;
+}
+
+int64_t ServerMetrics::CountExpertSeries(const routing::RoutingPlan& plan) const {
+  int64_t series = 0;
+  for (const routing::Arm& arm : plan.arms()) {
+    series += expert_series_.applied;
+    if (arm.policy->analyzes()) series += expert_series_.analyzed;
+  }
+  return series;
 }
 
 void ServerMetrics::OnStep(const std::vector<engine::StepRows>& rows,

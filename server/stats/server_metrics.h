@@ -1,6 +1,7 @@
 #ifndef OLMOE_SERVER_STATS_SERVER_METRICS_H_
 #define OLMOE_SERVER_STATS_SERVER_METRICS_H_
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -41,6 +42,9 @@ class ServerMetrics : public prometheus::Collectable {
     requests_.AddSwap(outcome, swap_duration);
   }
 
+  // Series about the routers of the plan's arms, once each has routed a token.
+  int64_t CountExpertSeries(const routing::RoutingPlan& plan) const;
+
   const ExpertStats& experts() const { return experts_; }
 
   std::vector<prometheus::MetricFamily> Collect() const override;
@@ -51,6 +55,7 @@ class ServerMetrics : public prometheus::Collectable {
   void AppendInfo(std::vector<prometheus::MetricFamily>* families) const;
 
   const Options options_;
+  const ExpertSeries expert_series_;  // of an arm
   const engine::Engine* engine_ = nullptr;
   const routing::PlanSlot* plans_ = nullptr;
   ExpertStats experts_;

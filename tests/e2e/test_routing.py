@@ -47,21 +47,32 @@ def test_patch_of_some_layers_leaves_the_others(demo):
 
 
 def test_the_models_own_top_k_as_a_patch_changes_no_bit(demo):
-    request = api.tokens_request(PROMPT, COUNT, logprobs=5)
-    before = demo.generate(request)
+    before = traced(demo)
     with demo.patched(api.top_k_policy(demo.model_info().default_top_k)):
-        during = demo.generate(request)
+        during = traced(demo)
     assert during.tokens == before.tokens
+    assert during.trace == before.trace
+    assert before.trace.logits
 
 
-def test_analyze_changes_no_bit(demo):
-    request = api.tokens_request(PROMPT, COUNT, logprobs=5)
-    before = demo.generate(request)
-    policy = routing.RoutingPolicy(policy_id="watch",
-                                   analyze=routing.Rule(top_p=routing.TopP(p=0.5)))
+def traced(server):
+    """A reply with log-probabilities and all that a trace has."""
+    return server.generate(api.tokens_request(
+        PROMPT, COUNT, logprobs=5,
+        trace=api.inference.TraceOptions(experts=True, weights=True, logits=True)))
+
+
+@pytest.mark.parametrize("apply_k", [None, 1], ids=["own", "top-1"])
+def test_analyze_changes_no_bit(demo, apply_k):
+    policy = api.top_k_policy(apply_k) if apply_k else routing.RoutingPolicy(policy_id="watch")
     with demo.patched(policy):
-        during = demo.generate(request)
+        before = traced(demo)
+    policy.analyze.top_p.p = 0.5
+    with demo.patched(policy):
+        during = traced(demo)
+    assert during.routing.policy_digest != before.routing.policy_digest
     assert during.tokens == before.tokens
+    assert during.trace == before.trace
     assert during.usage == before.usage
 
 

@@ -48,7 +48,8 @@ std::string Fingerprint(const Reply& reply) {
   }
   absl::StrAppend(&line, Fingerprint(reply.trace));
   for (const auto& [index, window] : reply.windows) {
-    absl::StrAppend(&line, "window ", index, ": ", Fingerprint(window.trace));
+    absl::StrAppend(&line, "window ", index, ": ", Fingerprint(window.trace),
+                    Hash(window.last_logits), "; ");
     for (const ScoredToken& token : window.tokens) {
       absl::StrAppend(&line, token.token, " ", token.logprob, " #", token.rank,
                       Fingerprint(token.top), "; ");

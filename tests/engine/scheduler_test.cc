@@ -27,8 +27,9 @@ class SchedulerTest : public ::testing::Test {
     Add(name, std::move(work));
   }
 
-  void AddScore(const std::string& name, int num_windows, int rows) {
+  void AddScore(const std::string& name, int num_windows, int rows, bool alone = false) {
     ScoreWork work;
+    work.last_logits = alone;
     work.windows.assign(num_windows, {.tokens = Range(1, rows + 1), .first_scored = 1});
     Add(name, std::move(work));
   }
@@ -101,6 +102,30 @@ TEST_F(SchedulerTest, NoMoreSequencesThanSlots) {
   EXPECT_EQ(Step(), "A1 B1");
   Remove("A");
   EXPECT_EQ(Step(), "B1 C1");
+}
+
+TEST_F(SchedulerTest, AWindowThatGivesItsLastLogitsSharesNoStep) {
+  Init(/*max_sequences=*/4, /*max_tokens=*/8);
+  AddGenerate("A", 2);
+  AddGenerate("B", 4);
+  AddScore("P", /*num_windows=*/1, /*rows=*/10, /*alone=*/true);
+  AddGenerate("C", 1);
+  EXPECT_EQ(Step(), "A2 B4") << "it does not begin beside others, and nobody overtakes it";
+  EXPECT_EQ(Step(), "P8");
+  EXPECT_EQ(Step(), "P2");
+  EXPECT_EQ(Step(), "A1 B1 C1");
+}
+
+TEST_F(SchedulerTest, AWindowThatRunsAloneWaitsForASlotLikeAnyOther) {
+  Init(2, 8);
+  AddGenerate("A", 1);
+  AddGenerate("B", 1);
+  AddScore("P", 1, 3, /*alone=*/true);
+  EXPECT_EQ(Step(), "A1 B1");
+  EXPECT_EQ(Step(), "A1 B1");
+  Remove("B");
+  EXPECT_EQ(Step(), "P3");
+  EXPECT_EQ(Step(), "A1");
 }
 
 TEST_F(SchedulerTest, NothingToComputeIsAnEmptyStep) {

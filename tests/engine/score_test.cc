@@ -1,7 +1,9 @@
 // What a score request delivers.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
+#include <vector>
 
 #include "tests/engine/harness.h"
 
@@ -90,6 +92,25 @@ TEST(ScoreTest, WindowOfOneTokenMoreThanTheContextIsScored) {
   const Reply reply = harness.Run(harness.Score({{.tokens = Range(1, 33), .first_scored = 32}}));
   EXPECT_TRUE(reply.completion.status.ok());
   EXPECT_EQ(reply.windows.at(0).tokens.size(), 1u);
+}
+
+TEST(ScoreTest, LastLogitsAreThoseOfTheLastComputedRowAndOnlyWhereAskedFor) {
+  const std::vector<ScoreWindow> window = {{.tokens = Range(1, 11), .first_scored = 10}};
+  std::set<std::vector<float>> logits;
+  for (int max_batch_tokens : {4, 512}) {
+    Harness harness({.engine = {.max_batch_sequences = 1, .max_batch_tokens = max_batch_tokens}});
+    Request request = harness.Score(window);
+    std::get<ScoreWork>(request.work).last_logits = true;
+    const WindowScores scores = harness.Run(std::move(request)).windows.at(0);
+    ASSERT_EQ(scores.last_logits.size(), 64u);
+    logits.insert(scores.last_logits);
+    // Of the row that the one score was taken from.
+    const float logit = scores.last_logits.at(scores.tokens.at(0).token);
+    const auto above = std::ranges::count_if(scores.last_logits, [&](float l) { return l > logit; });
+    EXPECT_EQ(scores.tokens[0].rank, above + 1);
+    EXPECT_TRUE(harness.Run(harness.Score(window)).windows.at(0).last_logits.empty());
+  }
+  EXPECT_EQ(logits.size(), 1u);
 }
 
 TEST(ScoreTest, AFailedRowEndsTheRequestAndItsOtherWindows) {

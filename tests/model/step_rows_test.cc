@@ -61,14 +61,16 @@ TEST_F(StepRowsTest, LogitRowsAreThoseOfLiveChunksThatAskForThem) {
   step.chunks[0].sample = SampleRequest{};
   step.chunks[1].sample = SampleRequest{};
   step.chunks[2].score = ScoreRequest{targets, 0};
+  step.chunks.push_back(MakeChunk(std::span(tokens_).first(2), pages_, 0));
+  step.chunks[3].last_logits = true;
   StepOutput output;
   PrepareOutput(step, 2, &output);
   ASSERT_EQ(output.chunks[0].scored.size(), 2u);
   EXPECT_EQ(output.chunks[0].scored[1].row, 2);
-  EXPECT_EQ(output.routing.num_rows(), 8);
+  EXPECT_EQ(output.routing.num_rows(), 10);
   output.chunks[2].status = absl::InternalError("failed");
   const std::vector<LogitRow> rows = CollectLogitRows(step, output);
-  ASSERT_EQ(rows.size(), 3u);
+  ASSERT_EQ(rows.size(), 4u);
   EXPECT_EQ(rows[0].row, 0);
   EXPECT_EQ(rows[0].scored, 0);
   EXPECT_FALSE(rows[0].sample);
@@ -78,6 +80,10 @@ TEST_F(StepRowsTest, LogitRowsAreThoseOfLiveChunksThatAskForThem) {
   EXPECT_EQ(rows[2].row, 4);
   EXPECT_EQ(rows[2].chunk, 1u);
   EXPECT_EQ(rows[2].scored, -1);
+  EXPECT_FALSE(rows[2].keep);
+  EXPECT_EQ(rows[3].row, 9);
+  EXPECT_TRUE(rows[3].keep);
+  EXPECT_FALSE(rows[3].sample);
 }
 
 TEST_F(StepRowsTest, PrepareOutputLeavesNothingOfTheStepBefore) {
@@ -88,12 +94,14 @@ TEST_F(StepRowsTest, PrepareOutputLeavesNothingOfTheStepBefore) {
   output.chunks[0].status = absl::InternalError("old");
   output.chunks[0].sampled.emplace();
   output.chunks[0].router_logits = {1};
+  output.chunks[0].last_logits = {1};
   output.chunks[0].scored.emplace_back();
   PrepareOutput(step, 2, &output);
   ASSERT_EQ(output.chunks.size(), 1u);
   EXPECT_TRUE(output.chunks[0].status.ok());
   EXPECT_FALSE(output.chunks[0].sampled.has_value());
   EXPECT_TRUE(output.chunks[0].router_logits.empty());
+  EXPECT_TRUE(output.chunks[0].last_logits.empty());
   EXPECT_TRUE(output.chunks[0].scored.empty());
 }
 

@@ -126,8 +126,15 @@ TEST_F(StepTest, GivesExactlyWhatAChunkAskedFor) {
   step.chunks[1].score = ScoreRequest{targets, 4};
   step.chunks[1].router_logits = true;
   step.chunks[2].sample = Greedy(tokens);
+  step.chunks[2].last_logits = true;
   StepOutput output;
   ASSERT_TRUE(runner.model()->Step(step, &output).ok());
+  // The logits of the last of the three rows that have any: two are scored, one is sampled.
+  const auto vocab = static_cast<size_t>(runner.info().vocab_size);
+  const std::vector<float>& logits = runner.trace().logits;
+  ASSERT_EQ(logits.size(), 3 * vocab);
+  EXPECT_EQ(output.chunks[2].last_logits, std::vector<float>(logits.end() - vocab, logits.end()));
+  EXPECT_TRUE(output.chunks[1].last_logits.empty());
   EXPECT_FALSE(output.chunks[0].sampled.has_value());
   EXPECT_TRUE(output.chunks[0].scored.empty());
   EXPECT_TRUE(output.chunks[0].router_logits.empty());
@@ -228,14 +235,19 @@ TEST_F(StepTest, BadLogitsFailTheChunksThatNeedThem) {
   const std::vector<TokenId> tokens = {3, 1, 4};
   const std::vector<PageId> a = runner.TakePages(3), b = runner.TakePages(3);
   StepBatch step;
-  step.chunks = {MakeChunk(tokens, a, *policy), MakeChunk(tokens, b, *policy)};
+  const std::vector<PageId> c = runner.TakePages(3);
+  step.chunks = {MakeChunk(tokens, a, *policy), MakeChunk(tokens, b, *policy),
+                 MakeChunk(tokens, c, *policy)};
   step.chunks[1].sample = Greedy(tokens);
+  step.chunks[2].last_logits = true;
   StepOutput output;
   ASSERT_TRUE(runner.model()->Step(step, &output).ok());
   EXPECT_TRUE(output.chunks[0].status.ok());
   EXPECT_EQ(output.chunks[1].status.code(), absl::StatusCode::kInternal);
   EXPECT_EQ(output.chunks[1].status.message(), "head: logits are not finite");
   EXPECT_FALSE(output.chunks[1].sampled.has_value());
+  EXPECT_EQ(output.chunks[2].status.message(), "head: logits are not finite");
+  EXPECT_TRUE(output.chunks[2].last_logits.empty());
 }
 
 TEST_F(StepTest, AStepWithoutChunksDoesNothing) {

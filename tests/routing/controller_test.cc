@@ -111,6 +111,26 @@ TEST(ControllerTest, ValidateOnlyChecksAndWarnsButDoesNotPublish) {
             absl::StatusCode::kAborted);
 }
 
+TEST(ControllerTest, ACheckMayRefuseThePlanAfterTheComparison) {
+  RoutingController controller(DefaultOptions());
+  std::vector<uint64_t> checked;
+  PatchOptions options = Expecting(7);
+  options.check = [&](const RoutingPlan& candidate) {
+    checked.push_back(candidate.generation());
+    EXPECT_EQ(controller.slot().Current()->generation(), 1u);
+    return absl::UnavailableError("no");
+  };
+  EXPECT_TRUE(absl::IsAborted(controller.Patch(OneArm(TopKRule(4)), options).status()));
+  EXPECT_THAT(checked, IsEmpty());
+  options.expected_generation = 1;
+  options.validate_only = true;
+  EXPECT_TRUE(absl::IsUnavailable(controller.Patch(OneArm(TopKRule(4)), options).status()));
+  options.validate_only = false;
+  EXPECT_TRUE(absl::IsUnavailable(controller.Patch(OneArm(TopKRule(4)), options).status()));
+  EXPECT_THAT(checked, ElementsAre(2, 2));
+  EXPECT_EQ(controller.slot().Current()->generation(), 1u);
+}
+
 TEST(ControllerTest, SinglePolicyIsNamedByItsOwnPrefix) {
   RoutingController controller(DefaultOptions());
   PatchOptions options;

@@ -226,20 +226,6 @@ TEST_F(AdminTest, ArmsAreAssignedByUnitAndNamedOnlyWhereAllowed) {
   EXPECT_EQ(ErrorInfoOf(status).reason(), "ARM_NOT_ALLOWED");
 }
 
-TEST_F(AdminTest, OptionsThatAreNotThereAreUnimplementedAndChangeNothing) {
-  v1::PatchRoutersRequest with_probe = TopKPatch(1);
-  with_probe.mutable_probe();
-  EXPECT_EQ(Patch(with_probe).error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_EQ(Routing().current().generation(), 1u);
-}
-
-TEST_F(AdminTest, CallsThatAreNotThereAreUnimplemented) {
-  grpc::ClientContext context;
-  v1::GetExpertStatsResponse response;
-  EXPECT_EQ(server_.admin().GetExpertStats(&context, {}, &response).error_code(),
-            grpc::StatusCode::UNIMPLEMENTED);
-}
-
 TEST_F(AdminTest, StatusListsWhatRuns) {
   server_.model().Hold();
   v1::GenerateRequest request = TokenRequest({1, 2, 3}, 5);

@@ -31,7 +31,8 @@ class ServerMetricsTest : public ::testing::Test {
     metrics_.SetSources(engine_.get(), &controller_.slot());
   }
 
-  engine::Completion Generate(int prompt_tokens, int new_tokens) {
+  engine::Completion Generate(int prompt_tokens, int new_tokens,
+                              const std::string& arm_id = "default") {
     engine::GenerateWork work;
     work.prompt.assign(static_cast<size_t>(prompt_tokens), 1);
     work.max_new_tokens = new_tokens;
@@ -40,6 +41,7 @@ class ServerMetricsTest : public ::testing::Test {
     request.work = std::move(work);
     request.pin = controller_.slot().Pin();
     request.assignment = request.pin->Assign("", "r");
+    if (arm_id != "default") request.assignment = request.pin->AssignExplicit(arm_id).value();
     auto sink = std::make_shared<engine::RecordingSink>();
     EXPECT_TRUE(engine_->Submit(std::move(request), sink).ok());
     return sink->AwaitDone().completion;
@@ -152,6 +154,29 @@ TEST_F(ServerMetricsTest, EveryNameHasThePrefixAndOneFamily) {
     EXPECT_EQ(family.type == prometheus::MetricType::Counter, family.name.ends_with("_total"))
         << family.name;
   }
+}
+
+TEST_F(ServerMetricsTest, SeriesOfAPlanAreAnnouncedAsTheyAreExported) {
+  const auto arm = [](const char* arm_id, bool analyze) {
+    routing::ArmSpec arm;
+    arm.arm_id = arm_id;
+    arm.weight = 1;
+    arm.allow_explicit = true;
+    arm.policy.policy_id = arm_id;
+    if (analyze) arm.policy.analyze = routing::Rule{routing::TopK{3}, {}};
+    return arm;
+  };
+  routing::PlanSpec plan;
+  plan.arms = {arm("a", false), arm("b", true)};
+  ASSERT_TRUE(controller_.Patch(plan, {}).ok());
+  for (const char* arm_id : {"a", "b"}) Generate(2, 2, arm_id);
+  std::istringstream lines(Text());
+  int64_t exported = 0;
+  for (std::string line; std::getline(lines, line);) {
+    exported += line.starts_with("olmoe_moe_") ? 1 : 0;
+  }
+  EXPECT_EQ(metrics_.CountExpertSeries(*controller_.slot().Current()), exported);
+  EXPECT_GT(exported, 0);
 }
 
 class LayerMetricsTest : public ServerMetricsTest {

@@ -1,6 +1,7 @@
 #include "tests/support/fake_model.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -25,12 +26,6 @@ uint64_t Mix(uint64_t a, uint64_t b) {
 double Uniform(uint64_t hash) { return static_cast<double>(hash >> 11) * 0x1.0p-53; }
 
 float LogitFrom(uint64_t hash) { return static_cast<float>(8 * Uniform(hash) - 4); }
-
-uint64_t HashOf(const std::string& text) {
-  uint64_t hash = text.size();
-  for (unsigned char byte : text) hash = Mix(hash, byte);
-  return hash;
-}
 
 // Ids by logit descending, then id ascending.
 std::vector<TokenId> Ranked(const std::vector<float>& logits) {
@@ -171,12 +166,12 @@ absl::Status FakeModel::Step(const model::StepBatch& batch, model::StepOutput* o
   CheckPages(batch);
   absl::Status status = BeginStep(batch);
   if (status.ok()) {
-    std::vector<std::vector<uint64_t>> links;  // [chunks][rows]
-    for (const model::Chunk& chunk : batch.chunks) links.push_back(WriteKv(chunk));
+    std::vector<std::vector<RowState>> rows;  // [chunks][rows]
+    for (const model::Chunk& chunk : batch.chunks) rows.push_back(WriteKv(chunk));
     output->chunks.assign(batch.chunks.size(), {});
-    Route(batch, links, output);
+    Route(batch, rows, output);
     for (size_t i = 0; i < batch.chunks.size(); ++i) {
-      if (output->chunks[i].status.ok()) Head(batch.chunks[i], links[i], &output->chunks[i]);
+      if (output->chunks[i].status.ok()) Head(batch.chunks[i], rows[i], &output->chunks[i]);
     }
   }
   CHECK(stepping_.exchange(false));
@@ -223,30 +218,44 @@ FakeModel::Link& FakeModel::KvAt(const model::Chunk& chunk, int position) {
   return kv_[static_cast<size_t>(page) * options_.page_tokens + position % options_.page_tokens];
 }
 
-std::vector<uint64_t> FakeModel::WriteKv(const model::Chunk& chunk) {
-  const uint64_t policy = HashOf(chunk.policy->digest());
-  std::vector<uint64_t> links;
+std::vector<FakeModel::RowState> FakeModel::WriteKv(const model::Chunk& chunk) {
+  std::vector<RowState> rows;
   for (size_t row = 0; row < chunk.tokens.size(); ++row) {
     const int position = chunk.first_position + static_cast<int>(row);
     const TokenId token = chunk.tokens[row];
     CHECK(token >= 0 && token < options_.vocab_size) << "token " << token;
-    uint64_t hash = policy;
+    uint64_t input = 0;
     if (position > 0) {
       const Link& before = KvAt(chunk, position - 1);
       CHECK_EQ(before.position, position - 1) << "the chunk does not continue its pages";
-      hash = Mix(before.hash, policy);
+      input = before.hash;
     }
-    for (int64_t part : {position, token}) hash = Mix(hash, static_cast<uint64_t>(part));
-    KvAt(chunk, position) = {position, hash};
-    links.push_back(hash);
+    for (int64_t part : {position, token}) input = Mix(input, static_cast<uint64_t>(part));
+    rows.push_back({input, MixApplied(*chunk.policy, input, token)});
+    KvAt(chunk, position) = {position, rows.back().link};
   }
-  return links;
+  return rows;
 }
 
-std::vector<float> FakeModel::RouterLogits(uint64_t link, TokenId token, int layer) const {
+uint64_t FakeModel::MixApplied(const routing::RoutingPolicy& policy, uint64_t input,
+                               TokenId token) const {
+  uint64_t hash = input;
+  for (int layer = 0; layer < options_.num_layers; ++layer) {
+    routing::RowRouting routed;
+    const std::vector<float> logits = RouterLogits(input, token, layer);
+    if (policy.Route(layer, logits, &routed) != routing::RouteError::kNone) continue;
+    for (size_t i = 0; i < routed.applied.k; ++i) {
+      hash = Mix(hash, routed.order[i]);
+      hash = Mix(hash, std::bit_cast<uint32_t>(routed.weights[i]));
+    }
+  }
+  return hash;
+}
+
+std::vector<float> FakeModel::RouterLogits(uint64_t input, TokenId token, int layer) const {
   std::vector<float> logits(options_.num_experts);
   for (int expert = 0; expert < options_.num_experts; ++expert) {
-    logits[expert] = LogitFrom(Mix(Mix(link, 1000 + layer), expert));
+    logits[expert] = LogitFrom(Mix(Mix(input, 1000 + layer), expert));
   }
   if (token == options_.nan_token && layer == options_.num_layers - 1) {
     logits.back() = std::numeric_limits<float>::quiet_NaN();
@@ -255,7 +264,7 @@ std::vector<float> FakeModel::RouterLogits(uint64_t link, TokenId token, int lay
 }
 
 void FakeModel::Route(const model::StepBatch& batch,
-                      const std::vector<std::vector<uint64_t>>& links,
+                      const std::vector<std::vector<RowState>>& rows,
                       model::StepOutput* output) const {
   size_t num_rows = 0;
   for (const model::Chunk& chunk : batch.chunks) num_rows += chunk.tokens.size();
@@ -265,7 +274,8 @@ void FakeModel::Route(const model::StepBatch& batch,
       const model::Chunk& chunk = batch.chunks[i];
       model::ChunkOutput& chunk_output = output->chunks[i];
       for (size_t row = 0; row < chunk.tokens.size(); ++row) {
-        const std::vector<float> logits = RouterLogits(links[i][row], chunk.tokens[row], layer);
+        const std::vector<float> logits =
+            RouterLogits(rows[i][row].input, chunk.tokens[row], layer);
         routing::RowRouting routed;
         if (chunk.policy->Route(layer, logits, &routed) == routing::RouteError::kNone) {
           output->routing.Add(routed);
@@ -282,22 +292,23 @@ void FakeModel::Route(const model::StepBatch& batch,
   }
 }
 
-void FakeModel::Head(const model::Chunk& chunk, std::span<const uint64_t> links,
+void FakeModel::Head(const model::Chunk& chunk, std::span<const RowState> rows,
                      model::ChunkOutput* output) const {
   if (chunk.score.has_value()) {
     CHECK_EQ(chunk.score->targets.size(), chunk.tokens.size());
-    for (size_t row = 0; row < links.size(); ++row) {
+    for (size_t row = 0; row < rows.size(); ++row) {
       const TokenId target = chunk.score->targets[row];
       if (target == model::kNoTarget) continue;
       output->scored.push_back(
-          Score(Logits(links[row]), static_cast<int>(row), target, chunk.score->top));
+          Score(Logits(rows[row].link), static_cast<int>(row), target, chunk.score->top));
     }
   }
+  if (chunk.last_logits) output->last_logits = Logits(rows.back().link);
   if (chunk.sample.has_value()) {
     const model::SampleRequest& sample = *chunk.sample;
     CHECK_EQ(static_cast<size_t>(sample.position), chunk.first_position + chunk.tokens.size());
     CHECK_EQ(static_cast<size_t>(sample.position), sample.history.size());
-    const std::vector<float> logits = Logits(links.back());
+    const std::vector<float> logits = Logits(rows.back().link);
     const auto scripted = options_.script.find(sample.position);
     const TokenId token =
         scripted == options_.script.end() ? Sample(logits, sample) : scripted->second;

@@ -32,10 +32,11 @@ struct FakeModelOptions {
   std::optional<TokenId> nan_token = {};
 };
 
-// The state of a sequence at a position is a hash chain over its tokens, positions and policy
-// digests up to there. Each link is stored in the KV page of its position and the next one is
+// The state of a sequence at a position is a hash chain over its tokens, positions and what its
+// policy applied (experts and weights of every layer) up to there. Each link is stored in the KV page of its position and the next one is
 // computed from what that page holds, so another sequence's write to a page changes every later
-// reply. Logits and router logits are hashes of the link; sampling, log-probabilities and ranks
+// reply. Logits are hashes of the link, router logits
+// of the link before with the token; sampling, log-probabilities and ranks
 // follow from the logits as in any model. A reply is thus a pure function of (prompt, policy,
 // sampling), which a solo run shows.
 //
@@ -81,13 +82,20 @@ class FakeModel : public model::Model {
 
   absl::Status BeginStep(const model::StepBatch& batch);
   void CheckPages(const model::StepBatch& batch);
-  // Writes the links of a chunk's rows to its pages and returns them. [rows]
-  std::vector<uint64_t> WriteKv(const model::Chunk& chunk);
+  // A row's hash before and after its routers have decided.
+  struct RowState {
+    uint64_t input = 0;
+    uint64_t link = 0;
+  };
+  // Writes the links of a chunk's rows to its pages. [rows]
+  std::vector<RowState> WriteKv(const model::Chunk& chunk);
+  // `input` with what the policy applies to this row.
+  uint64_t MixApplied(const routing::RoutingPolicy& policy, uint64_t input, TokenId token) const;
   Link& KvAt(const model::Chunk& chunk, int position);
-  std::vector<float> RouterLogits(uint64_t link, TokenId token, int layer) const;  // [experts]
-  void Route(const model::StepBatch& batch, const std::vector<std::vector<uint64_t>>& links,
+  std::vector<float> RouterLogits(uint64_t input, TokenId token, int layer) const;  // [experts]
+  void Route(const model::StepBatch& batch, const std::vector<std::vector<RowState>>& rows,
              model::StepOutput* output) const;
-  void Head(const model::Chunk& chunk, std::span<const uint64_t> links,
+  void Head(const model::Chunk& chunk, std::span<const RowState> rows,
             model::ChunkOutput* output) const;
   std::vector<float> Logits(uint64_t link) const;  // [vocab]
 

@@ -63,6 +63,13 @@ using LockFunction = void(absl::Mutex*);
 
 }  // namespace
 
+// The deadlock detector forgets the mutex here.
+absl::Mutex::~Mutex() {
+  static LockFunction* const library = Library<LockFunction>("D1Ev");
+  IgnoreAccesses ignore;
+  library(this);
+}
+
 void absl::Mutex::Lock() ABSL_NO_THREAD_SAFETY_ANALYSIS {
   static LockFunction* const library = Library<LockFunction>("4LockEv");
   {
