@@ -1,4 +1,5 @@
-// olmoe.v1 routing messages <-> the routing domain: the one place.
+// olmoe.v1 routing messages <-> the routing domain: the one place. Policies by
+// themselves are policy_proto.h.
 #ifndef OLMOE_SERVER_RPC_ROUTING_PROTO_H_
 #define OLMOE_SERVER_RPC_ROUTING_PROTO_H_
 
@@ -9,18 +10,16 @@
 #include "olmoe/v1/routing.pb.h"
 #include "server/routing/plan.h"
 #include "server/routing/plan_slot.h"
+#include "server/rpc/policy_proto.h"
 #include "server/rpc/request_errors.h"
 
 namespace olmoe::rpc {
 
 // What the domain types cannot hold (an enum value that does not exist) is a
 // violation named below `prefix`; ranges are checked by routing itself.
-routing::PolicySpec ToPolicySpec(const v1::RoutingPolicy& policy, const std::string& prefix,
-                                 RequestErrors* errors);
 routing::PlanSpec ToPlanSpec(const v1::RoutingPlan& plan, const std::string& prefix,
                              RequestErrors* errors);
 
-v1::RoutingPolicy ToProto(const routing::PolicySpec& spec);
 v1::RoutingPlan ToProto(const routing::PlanSpec& spec);
 v1::PlanRecord ToProto(const routing::RoutingPlan& plan, int64_t in_flight_requests);
 v1::RoutingStamp ToProto(uint64_t generation, const routing::Assignment& assignment);
