@@ -1,0 +1,30 @@
+#ifndef OLMOE_CLIENT_ROUTE_CALIBRATION_FILE_H_
+#define OLMOE_CLIENT_ROUTE_CALIBRATION_FILE_H_
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "server/routing/calibration.h"
+
+namespace olmoe::client {
+
+// (calibration, layer) -> table. The calibration is "" where the file does not name it.
+using CdfTables = std::map<std::pair<std::string, int>, routing::CdfTable>;
+
+// The tables in `text`: one JSON object a line, or one value altogether. A table is
+// {"layer", "x0", "dx", "cdf"}, by itself (with its "calibration" beside the layer) or
+// inside "layerCdf" as `olmoectl calibration get --json` prints it; arrays of tables are
+// read, too. Errors: INVALID_ARGUMENT naming the line and the field.
+absl::StatusOr<CdfTables> ParseCdfTables(std::string_view text);
+
+// The table of a layer: of this calibration, or of a file that names none. Null where
+// there is none.
+const routing::CdfTable* FindTable(const CdfTables& tables, const std::string& calibration,
+                                   int layer);
+
+}  // namespace olmoe::client
+
+#endif  // OLMOE_CLIENT_ROUTE_CALIBRATION_FILE_H_
