@@ -275,6 +275,10 @@ TEST(Recording, FilesThatAreNoneAreRefusedByName) {
   EXPECT_THAT(refused(recording), HasSubstr("offsets[1] is not what counts say"));
   recording = SmallRecording();
   recording.experts.push_back(0);
+  recording.weights.push_back(0);
+  EXPECT_THAT(refused(recording), HasSubstr("offsets do not end with the experts"));
+  recording = SmallRecording();
+  recording.offsets.pop_back();
   EXPECT_THAT(refused(recording), HasSubstr("the same number of rows"));
   recording = SmallRecording();
   recording.metadata["format"] = "another";
