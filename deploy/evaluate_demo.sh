@@ -35,7 +35,7 @@ export OLMOE_SERVER=127.0.0.1:$(port listen) OLMOE_ADMIN=127.0.0.1:$(port admin)
 # The null of the p-values: router logits of text that the model was trained on, the eight
 # highest of every token left out.
 head -c 200000 "$corpus/stories.txt" >"$run_dir/calibration.txt"
-"$bin/olmoectl" calibration build stories-t8 --trim-top 8 --text-file "$run_dir/calibration.txt" >&2
+"$bin/olmoectl" calibration build stories-t8 --trim-top 8 --texts "$run_dir/calibration.txt" >&2
 
 "$bin/olmoectl" eval --data "$corpus/stories_heldout.txt" --window 256 --stride 256 \
   --format markdown \

@@ -18,10 +18,11 @@ absl::Status At(size_t line, const std::string& error) {
   return absl::InvalidArgumentError(absl::StrCat("line ", line, ": ", error));
 }
 
-absl::Status AddTable(const json& value, const std::string& outer_name, size_t line,
+// `place`: the layer of a table that does not say it.
+absl::Status AddTable(const json& value, const std::string& outer_name, int place, size_t line,
                       CdfTables* tables) {
   JsonFields fields(value, "");
-  const int layer = fields.Has("layer") ? fields.Integer("layer", 0, kMaxLayers - 1) : 0;
+  const int layer = fields.Has("layer") ? fields.Integer("layer", 0, kMaxLayers - 1) : place;
   const double x0 = fields.Number("x0");
   const double dx = fields.Number("dx");
   const std::vector<double> cdf = fields.Numbers("cdf");
@@ -39,23 +40,27 @@ absl::Status AddTable(const json& value, const std::string& outer_name, size_t l
   return absl::OkStatus();
 }
 
-// A table, a message around one, or an array of these.
+absl::Status AddTables(const json& array, const std::string& name, size_t line,
+                       CdfTables* tables) {
+  int place = 0;
+  for (const json& element : array) {
+    auto status = AddTable(element, name, place++, line, tables);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+// A table, an array of tables, or an object that holds the array.
 absl::Status AddValue(const json& value, size_t line, CdfTables* tables) {
-  if (value.is_array()) {
-    for (const json& element : value) {
-      if (element.is_array()) return At(line, "must be a table or an array of tables");
-      if (auto status = AddValue(element, line, tables); !status.ok()) return status;
-    }
-    return absl::OkStatus();
+  if (value.is_array()) return AddTables(value, "", line, tables);
+  if (!value.is_object() || !value.contains("layers")) {
+    return AddTable(value, "", /*place=*/0, line, tables);
   }
-  for (const char* inner : {"layerCdf", "layer_cdf"}) {
-    if (value.is_object() && value.contains(inner)) {
-      const auto name = value.value("calibrationId", json());
-      return AddTable(value.at(inner), name.is_string() ? name.get<std::string>() : "", line,
-                      tables);
-    }
-  }
-  return AddTable(value, "", line, tables);
+  JsonFields fields(value, "");
+  const std::string name = fields.Has("calibration") ? fields.Text("calibration") : "";
+  if (!fields.Object("layers").is_array()) fields.Fail("layers", "must be an array of tables");
+  if (!fields.error().empty()) return At(line, fields.error());
+  return AddTables(value.at("layers"), name, line, tables);
 }
 
 }  // namespace

@@ -14,10 +14,11 @@ namespace olmoe::client {
 // (calibration, layer) -> table. The calibration is "" where the file does not name it.
 using CdfTables = std::map<std::pair<std::string, int>, routing::CdfTable>;
 
-// The tables in `text`: one JSON object a line, or one value altogether. A table is
-// {"layer", "x0", "dx", "cdf"}, by itself (with its "calibration" beside the layer) or
-// inside "layerCdf" as `olmoectl calibration get --json` prints it; arrays of tables are
-// read, too. Errors: INVALID_ARGUMENT naming the line and the field.
+// The tables in `text`: JSON values, one a line or one altogether. A value is a table
+// {"calibration", "layer", "x0", "dx", "cdf"}, an array of tables, or {"calibration",
+// "layers": [TABLE, ...]} as `olmoectl calibration get` prints it. "calibration" may be
+// absent, and "layer" too: then it is the table's place in its array. Errors:
+// INVALID_ARGUMENT naming the line and the field.
 absl::StatusOr<CdfTables> ParseCdfTables(std::string_view text);
 
 // The table of a layer: of this calibration, or of a file that names none. Null where

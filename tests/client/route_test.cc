@@ -59,7 +59,7 @@ TEST_F(RouteTest, RowsOfTheStandardInputAreRoutedOneByOne) {
 TEST_F(RouteTest, ACalibrationFileGivesThePValuesOfTheRowsLayer) {
   const std::string calibration =
       folder_.Write("tables.jsonl", std::string(R"({"layer": 0, )") + kTable + "}\n" +
-                                R"({"layerCdf": {"layer": 1, "x0": 0, "dx": 4, "cdf": [0, 1]}})");
+                                        R"({"layer": 1, "x0": 0, "dx": 4, "cdf": [0, 1]})");
   ASSERT_EQ(Run({"--policy", "bh=1,calibration=mine", "--calibration", calibration, "--logits",
                  "-"},
                 std::string(R"({"layer": 0, "logits": [4, 3, 2, 1]})") + "\n" +
@@ -161,15 +161,26 @@ TEST(CalibrationFile, TablesMayBeNamedOrNot) {
   EXPECT_EQ(FindTable(*tables, "b", 3), nullptr);
 }
 
+TEST(CalibrationFile, WhatTheServerExportsIsRead) {
+  const auto tables = ParseCdfTables(
+      std::string(R"({"calibration":"a","layers":[)") + "\n{" + kTable + "},\n{" + kTable +
+      "}\n]}\n");
+  ASSERT_TRUE(tables.ok()) << tables.status();
+  EXPECT_EQ(tables->size(), 2u);
+  EXPECT_NE(FindTable(*tables, "a", 1), nullptr);
+}
+
 TEST(CalibrationFile, WhatIsWrongIsNamed) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"{", "line 1: is not JSON"},
       {R"({"x0": 0, "dx": 1, "cdf": [0, 2]})", "cdf[1]: must be in [0, 1]"},
       {R"({"x0": 0, "dx": 0, "cdf": [0, 1]})", "dx: must be > 0"},
       {R"({"x0": 0, "dx": 1})", "cdf: is missing"},
-      {R"([{"x0": 0, "dx": 1, "cdf": [0, 1]}, {"x0": 0, "dx": 1, "cdf": [0, 1]}])",
+      {R"([{"x0": 0, "dx": 1, "cdf": [0, 1]}, {"layer": 0, "x0": 0, "dx": 1, "cdf": [0, 1]}])",
        "layer 0 of \"\" occurs twice"},
-      {"[[]]", "must be a table"},
+      {"[[]]", "must be an object"},
+      {R"({"layers": 3})", "layers: must be an array of tables"},
+      {R"({"calibration": 3, "layers": []})", "calibration: must be a string"},
   };
   for (const auto& [text, message] : cases) {
     EXPECT_THAT(std::string(ParseCdfTables(text).status().message()), HasSubstr(message)) << text;
