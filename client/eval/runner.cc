@@ -15,6 +15,9 @@
 namespace olmoe::client {
 namespace {
 
+// Without an answer in between: then it is not only busy.
+constexpr int kMaxRefusals = 100;
+
 // How long a full server wants to be left alone; nullopt for another error.
 std::optional<absl::Duration> RetryDelay(const absl::Status& status) {
   if (status.code() != absl::StatusCode::kResourceExhausted) return std::nullopt;
@@ -75,7 +78,8 @@ class Pass {
                               : response.status();
       return false;
     }
-    if (const auto delay = RetryDelay(response.status())) {
+    const auto delay = RetryDelay(response.status());
+    if (delay && ++refusals_ <= kMaxRefusals) {
       waiting_.push_back(unit);
       absl::SleepFor(*delay);
       return true;
@@ -107,6 +111,7 @@ class Pass {
     rows_ += result->rows;
     results_[unit] = *result;
     ++done_;
+    refusals_ = 0;
     const double elapsed = absl::ToDoubleSeconds(now - start_);
     on_progress_(done_, results_.size(), elapsed > 0 ? static_cast<double>(rows_) / elapsed : 0);
     return journal_->Add(keys_[unit], dataset_.name, subject_.name, *result);
@@ -123,6 +128,7 @@ class Pass {
   const absl::Time start_ = absl::Now();
   absl::Time last_ = start_;
   size_t done_ = 0;
+  int refusals_ = 0;  // since the last answer
   uint64_t rows_ = 0;
 };
 

@@ -35,7 +35,7 @@ class EvalRunner {
       : options_(std::move(options)), rpc_(rpc), journal_(journal) {}
 
   // The results, one a unit, in their order; those in the journal are taken from there.
-  // A full server is asked again after the delay it names. Errors name the unit;
+  // A full server is asked again after the delay it names, up to a hundred times. Errors name the unit;
   // ABORTED: the server changed the subject's policy meanwhile.
   absl::StatusOr<std::vector<UnitResult>> Run(const Dataset& dataset, const Subject& subject,
                                               const OnProgress& on_progress);

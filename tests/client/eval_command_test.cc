@@ -150,6 +150,20 @@ TEST_F(EvalCommandTest, AFullServerIsAskedAgain) {
   EXPECT_EQ(Results().at(0)["tokens"], 4);
 }
 
+TEST_F(EvalCommandTest, AServerThatNeverHasRoomIsGivenUp) {
+  const std::string data = folder_.Write("a.txt", "x");
+  server_.on_score_stream = [](const v1::ScoreRequest&) {
+    absl::Status status = absl::ResourceExhaustedError("no pages");
+    google::rpc::RetryInfo retry;
+    retry.mutable_retry_delay()->set_nanos(1);
+    status.SetPayload("type.googleapis.com/google.rpc.RetryInfo",
+                      absl::Cord(retry.SerializeAsString()));
+    return absl::StatusOr<v1::ScoreResponse>(status);
+  };
+  EXPECT_EQ(Run({"--data", data}), ExitCode::kRefused);
+  EXPECT_THAT(err_, HasSubstr("a.txt, unit 1 of 1, served: no pages"));
+}
+
 TEST_F(EvalCommandTest, AnInterruptedRunGoesOnAndGivesTheSameNumbers) {
   const std::string data = folder_.Write("a.txt", "x\n<|endoftext|>\ny\n");
   const std::string journal = folder_.File("journal.jsonl");
