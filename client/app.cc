@@ -64,6 +64,8 @@ void AddCommands(CLI::App& app, ChosenCommand& chosen) {
   AddUnpatch(app, chosen);
   AddRouting(app, chosen);
   AddStatus(app, chosen);
+  AddEval(app, chosen);
+  AddRoute(app, chosen);
   AddCompletion(app, chosen);
 }
 

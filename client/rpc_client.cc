@@ -58,6 +58,17 @@ absl::Status FromGrpc(const grpc::Status& status, const std::string& peer) {
   return result;
 }
 
+absl::StatusOr<v1::ScoreResponse> FromAnswer(v1::ScoreStreamResponse answer) {
+  if (!answer.has_error()) return std::move(*answer.mutable_response());
+  absl::Status status(static_cast<absl::StatusCode>(answer.error().code()),
+                      answer.error().message());
+  for (const auto& detail : answer.error().details()) {
+    status.SetPayload(detail.type_url(), absl::Cord(detail.value()));
+  }
+  if (status.ok()) return absl::InternalError("the server answered with an error that is OK");
+  return status;
+}
+
 namespace experimental = grpc::experimental;
 
 // Sends the token with every call of a channel. gRPC's own call credentials would refuse
@@ -169,6 +180,34 @@ absl::Status RpcClient::GenerateStream(
 
 absl::StatusOr<v1::ScoreResponse> RpcClient::Score(const v1::ScoreRequest& request) {
   return server().Unary(server().inference, &InferenceService::Stub::Score, request);
+}
+
+// One thread is enough: the server reads on while it has fewer than 32 of a stream to
+// answer, so writing never waits for reading.
+absl::Status RpcClient::ScoreStream(
+    int in_flight, const std::function<bool(v1::ScoreRequest*)>& next,
+    const std::function<bool(const std::string& request_id,
+                             const absl::StatusOr<v1::ScoreResponse>&)>& on_answer) {
+  Call call(options_.timeout);
+  auto stream = server().inference.ScoreStream(&call.context);
+  v1::ScoreStreamRequest message;
+  v1::ScoreStreamResponse answer;
+  int open = 0;
+  for (;; --open) {
+    while (open < in_flight && next(message.mutable_request()) && stream->Write(message)) {
+      ++open;
+      message.Clear();
+    }
+    if (open == 0 || !stream->Read(&answer)) break;
+    const std::string request_id = answer.request_id();
+    if (!on_answer(request_id, FromAnswer(std::move(answer)))) call.context.TryCancel();
+  }
+  stream->WritesDone();
+  absl::Status status = FromGrpc(stream->Finish(), options_.server);
+  if (status.ok() && open > 0) {
+    return absl::InternalError(absl::StrCat("the stream ended with ", open, " unanswered requests"));
+  }
+  return status;
 }
 
 absl::StatusOr<v1::TokenizeResponse> RpcClient::Tokenize(const v1::TokenizeRequest& request) {

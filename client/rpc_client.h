@@ -56,6 +56,14 @@ class RpcClient {
       const v1::GenerateRequest& request,
       const std::function<bool(const v1::GenerateStreamResponse&)>& on_event);
   absl::StatusOr<v1::ScoreResponse> Score(const v1::ScoreRequest& request);
+  // Many of them, at most `in_flight` (1..32) at a time, and answered in any order.
+  // `next` fills in a request that has an id; false: there is none now, though there may
+  // be after an answer. `on_answer` gets one answer a request; where it returns false
+  // the call is cancelled and the result is CANCELLED.
+  absl::Status ScoreStream(
+      int in_flight, const std::function<bool(v1::ScoreRequest*)>& next,
+      const std::function<bool(const std::string& request_id,
+                               const absl::StatusOr<v1::ScoreResponse>&)>& on_answer);
   absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request);
   absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request);
   absl::StatusOr<v1::GetModelInfoResponse> GetModelInfo(const v1::GetModelInfoRequest& request);

@@ -27,6 +27,8 @@ void AddPatch(CLI::App& app, ChosenCommand& chosen);
 void AddUnpatch(CLI::App& app, ChosenCommand& chosen);
 void AddRouting(CLI::App& app, ChosenCommand& chosen);
 void AddStatus(CLI::App& app, ChosenCommand& chosen);
+void AddEval(CLI::App& app, ChosenCommand& chosen);
+void AddRoute(CLI::App& app, ChosenCommand& chosen);
 // `app` outlives the run: the script is made from it.
 void AddCompletion(CLI::App& app, ChosenCommand& chosen);
 

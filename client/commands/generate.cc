@@ -13,6 +13,7 @@
 #include "client/render/progress.h"
 #include "client/render/routing.h"
 #include "client/render/table.h"
+#include "client/trace/recorder.h"
 #include "olmoe/v1/inference.pb.h"
 
 namespace olmoe::client {
@@ -29,6 +30,7 @@ struct GenerateOptions {
   std::string arm, unit, request_id;
   bool no_special = false;
   bool stream_json = false;
+  std::string trace_out;
 };
 
 void SamplingFlags(CLI::App& command, GenerateOptions& options) {
@@ -64,6 +66,9 @@ void Flags(CLI::App& command, GenerateOptions& options) {
   command.add_option("--request-id", options.request_id, "Name of the request")->check(IsUtf8());
   command.add_flag("--no-special", options.no_special, "Add no special tokens to the prompt");
   command.add_flag("--stream-json", options.stream_json, "One line of JSON an event");
+  command.add_option("--trace-out", options.trace_out,
+                     "Record experts, weights and router logits, for `route --logits`")
+      ->type_name("FILE.safetensors");
 }
 
 void SetSampling(const GenerateOptions& options, v1::SamplingParams* sampling) {
@@ -198,10 +203,49 @@ class TextPrinter {
   v1::GenerateResponse done_;
 };
 
-ExitCode StreamText(const v1::GenerateRequest& request, Session& session) {
+// Where --trace-out records to. Thread-compatible.
+class TraceOut {
+ public:
+  explicit TraceOut(std::string path) : path_(std::move(path)) {}
+
+  absl::Status Begin(v1::GenerateRequest* request, Session& session) {
+    if (path_.empty()) return absl::OkStatus();
+    auto recorder = GenerateRecorder::Create(request, session.rpc());
+    if (recorder.ok()) recorder_.emplace(*std::move(recorder));
+    return recorder.status();
+  }
+  void OnEvent(const v1::GenerateStreamResponse& event) {
+    if (!recorder_) return;
+    if (event.has_delta()) recorder_->Add(event.delta());
+    if (event.has_done()) stamp_ = event.done().routing();
+  }
+  // Takes the trace out of what is printed: it goes to the file.
+  void OnResponse(v1::GenerateResponse* response) {
+    if (!recorder_) return;
+    recorder_->Add(*response);
+    stamp_ = response->routing();
+    response->clear_trace();
+  }
+  ExitCode End(ExitCode code, Session& session) const {
+    if (!recorder_ || code != ExitCode::kOk) return code;
+    const absl::Status status = recorder_->Write(path_, stamp_);
+    if (status.ok()) return code;
+    return status.code() == absl::StatusCode::kInvalidArgument ? session.UsageError(status)
+                                                               : session.Fail(status);
+  }
+
+ private:
+  const std::string path_;
+  std::optional<GenerateRecorder> recorder_;
+  v1::RoutingStamp stamp_;
+};
+
+ExitCode StreamText(const v1::GenerateRequest& request, Session& session, TraceOut* trace) {
   TextPrinter printer(session, request.max_new_tokens());
-  const absl::Status status = session.rpc().GenerateStream(
-      request, [&printer](const auto& event) { return printer.OnEvent(event); });
+  const absl::Status status = session.rpc().GenerateStream(request, [&](const auto& event) {
+    trace->OnEvent(event);
+    return printer.OnEvent(event);
+  });
   if (!session.out().good()) return ExitCode::kOk;  // Session::Finish tells
   if (!status.ok()) {
     printer.Abandon();
@@ -211,8 +255,10 @@ ExitCode StreamText(const v1::GenerateRequest& request, Session& session) {
   return ExitCode::kOk;
 }
 
-ExitCode StreamJson(const v1::GenerateRequest& request, Session& session) {
-  const absl::Status status = session.rpc().GenerateStream(request, [&](const auto& event) {
+ExitCode StreamJson(const v1::GenerateRequest& request, Session& session, TraceOut* trace) {
+  const absl::Status status = session.rpc().GenerateStream(request, [&](auto event) {
+    trace->OnEvent(event);
+    if (request.has_trace() && event.has_delta()) event.mutable_delta()->clear_trace();
     session.out() << ToJson(event, /*indent=*/false) << std::endl;
     return session.out().good();
   });
@@ -220,13 +266,22 @@ ExitCode StreamJson(const v1::GenerateRequest& request, Session& session) {
   return status.ok() ? ExitCode::kOk : session.Fail(status);
 }
 
+ExitCode UnaryJson(const v1::GenerateRequest& request, Session& session, TraceOut* trace) {
+  auto response = session.rpc().Generate(request);
+  if (!response.ok()) return session.Fail(response.status());
+  trace->OnResponse(&*response);
+  return session.PrintJson(*response);
+}
+
 ExitCode Run(const GenerateOptions& options, Session& session) {
-  const auto request = BuildRequest(options, session);
+  auto request = BuildRequest(options, session);
   if (!request.ok()) return session.UsageError(request.status());
-  if (options.stream_json) return StreamJson(*request, session);
-  if (!session.options().json) return StreamText(*request, session);
-  const auto response = session.rpc().Generate(*request);
-  return response.ok() ? session.PrintJson(*response) : session.Fail(response.status());
+  TraceOut trace(options.trace_out);
+  if (auto status = trace.Begin(&*request, session); !status.ok()) return session.Fail(status);
+  const auto call = options.stream_json       ? StreamJson
+                    : session.options().json ? UnaryJson
+                                             : StreamText;
+  return trace.End(call(*request, session, &trace), session);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "client/render/format.h"
 #include "client/render/routing.h"
 #include "client/render/table.h"
+#include "client/trace/recorder.h"
 #include "client/utf8.h"
 #include "olmoe/v1/inference.pb.h"
 
@@ -25,7 +26,7 @@ struct ScoreOptions {
   bool ids = false;
   bool per_token = false;
   std::optional<uint32_t> top;
-  std::string arm, unit, request_id;
+  std::string arm, unit, request_id, trace_out;
 };
 
 void Flags(CLI::App& command, ScoreOptions& options) {
@@ -50,6 +51,9 @@ void Flags(CLI::App& command, ScoreOptions& options) {
   command.add_option("--unit", options.unit, "Sticky assignment: same unit, same arm")
       ->check(IsUtf8());
   command.add_option("--request-id", options.request_id, "Name of the request")->check(IsUtf8());
+  command.add_option("--trace-out", options.trace_out,
+                     "Record experts, weights and router logits, for `route --logits`")
+      ->type_name("FILE.safetensors");
 }
 
 absl::Status SetContext(const std::string& context, bool ids, v1::ScoreItem* item) {
@@ -172,11 +176,31 @@ std::string RenderTokens(const v1::ScoreResponse& response, const Style& style) 
   return table.empty() ? "" : "\n" + table.Render(style);
 }
 
+// Writes the trace to its file and takes out of the reply what was asked for this alone.
+absl::Status Record(const ScoreOptions& options, const v1::ScoreRequest& request,
+                    Session& session, v1::ScoreResponse* response) {
+  auto status = RecordScore(request, *response, options.trace_out, session.rpc());
+  for (v1::ScoreResult& result : *response->mutable_results()) {
+    result.clear_trace();
+    if (!options.per_token && !options.top) result.clear_tokens();
+  }
+  return status;
+}
+
 ExitCode Run(const ScoreOptions& options, Session& session) {
-  const auto request = BuildRequest(options, session);
+  auto request = BuildRequest(options, session);
   if (!request.ok()) return session.UsageError(request.status());
-  const auto response = session.rpc().Score(*request);
+  if (!options.trace_out.empty()) {
+    AskForTrace(request->mutable_trace());
+    request->set_per_token(true);  // the trace is told with its tokens
+  }
+  auto response = session.rpc().Score(*request);
   if (!response.ok()) return session.Fail(response.status());
+  if (!options.trace_out.empty()) {
+    auto status = Record(options, *request, session, &*response);
+    if (status.code() == absl::StatusCode::kInvalidArgument) return session.UsageError(status);
+    if (!status.ok()) return session.Fail(status);
+  }
   if (session.options().json) return session.PrintJson(*response);
   session.out() << RenderResults(*request, *response, session.out_style())
                 << RenderTokens(*response, session.out_style()) << std::flush;

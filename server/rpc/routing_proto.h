@@ -1,4 +1,5 @@
-// olmoe.v1 routing messages <-> the routing domain: the one place.
+// olmoe.v1 routing messages <-> the routing domain: the one place. Policies by
+// themselves are policy_proto.h.
 #ifndef OLMOE_SERVER_RPC_ROUTING_PROTO_H_
 #define OLMOE_SERVER_RPC_ROUTING_PROTO_H_
 
@@ -10,6 +11,7 @@
 #include "olmoe/v1/routing.pb.h"
 #include "server/routing/plan.h"
 #include "server/routing/plan_store.h"
+#include "server/rpc/policy_proto.h"
 #include "server/rpc/request_errors.h"
 
 namespace olmoe::rpc {
@@ -21,12 +23,9 @@ inline constexpr std::string_view kProbeArm = "probe";
 
 // What the domain types cannot hold (an enum value that does not exist) is a
 // violation named below `prefix`; ranges are checked by routing itself.
-routing::PolicySpec ToPolicySpec(const v1::RoutingPolicy& policy, const std::string& prefix,
-                                 RequestErrors* errors);
 routing::PlanSpec ToPlanSpec(const v1::RoutingPlan& plan, const std::string& prefix,
                              RequestErrors* errors);
 
-v1::RoutingPolicy ToProto(const routing::PolicySpec& spec);
 v1::RoutingPlan ToProto(const routing::PlanSpec& spec);
 v1::PlanRecord ToProto(const routing::PlanRecord& record, int64_t in_flight_requests);
 // Of an older plan that requests still hold: without actor and expire_time.

@@ -14,14 +14,20 @@
 namespace olmoe::client {
 namespace {
 
-grpc::Status ToGrpc(const absl::Status& status) {
+google::rpc::Status ToRpc(const absl::Status& status) {
   google::rpc::Status details;
   details.set_code(static_cast<int>(status.code()));
+  details.set_message(std::string(status.message()));
   status.ForEachPayload([&details](absl::string_view type_url, const absl::Cord& value) {
     auto* detail = details.add_details();
     detail->set_type_url(std::string(type_url));
     detail->set_value(std::string(value));
   });
+  return details;
+}
+
+grpc::Status ToGrpc(const absl::Status& status) {
+  const google::rpc::Status details = ToRpc(status);
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()),
                       details.SerializeAsString());
 }
@@ -59,7 +65,26 @@ struct FakeServer::Services final : v1::InferenceService::Service,
 
   grpc::Status Score(grpc::ServerContext*, const v1::ScoreRequest* request,
                      v1::ScoreResponse* response) override {
+    if (!fake->score_failure.ok()) return ToGrpc(fake->score_failure);
     return Answer(*request, &fake->score_request, fake->score_response, response);
+  }
+
+  grpc::Status ScoreStream(
+      grpc::ServerContext*,
+      grpc::ServerReaderWriter<v1::ScoreStreamResponse, v1::ScoreStreamRequest>* stream) override {
+    v1::ScoreStreamRequest request;
+    while (stream->Read(&request)) {
+      v1::ScoreStreamResponse answer;
+      answer.set_request_id(request.request().request_id());
+      auto response = fake->on_score_stream(request.request());
+      if (response.ok()) {
+        *answer.mutable_response() = *response;
+      } else {
+        *answer.mutable_error() = ToRpc(response.status());
+      }
+      stream->Write(answer);
+    }
+    return grpc::Status::OK;
   }
 
   grpc::Status Tokenize(grpc::ServerContext*, const v1::TokenizeRequest* request,

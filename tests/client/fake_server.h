@@ -1,11 +1,13 @@
 #ifndef OLMOE_TESTS_CLIENT_FAKE_SERVER_H_
 #define OLMOE_TESTS_CLIENT_FAKE_SERVER_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/notification.h"
 #include "olmoe/v1/admin.pb.h"
 #include "olmoe/v1/inference.pb.h"
@@ -32,8 +34,11 @@ class FakeServer {
 
   v1::GenerateRequest generate_request;
   v1::GenerateResponse generate_response;
+  absl::Status score_failure;  // not OK: Score fails with it
   v1::ScoreRequest score_request;
   v1::ScoreResponse score_response;
+  // Answers each request of a ScoreStream, on a thread of the server.
+  std::function<absl::StatusOr<v1::ScoreResponse>(const v1::ScoreRequest&)> on_score_stream;
   v1::TokenizeRequest tokenize_request;
   v1::TokenizeResponse tokenize_response;
   v1::DetokenizeRequest detokenize_request;

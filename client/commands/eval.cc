@@ -1,0 +1,274 @@
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <ostream>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "client/commands/command.h"
+#include "client/eval/corpus.h"
+#include "client/eval/dataset.h"
+#include "client/eval/journal.h"
+#include "client/eval/report.h"
+#include "client/eval/runner.h"
+#include "client/eval/subject.h"
+#include "client/policy_spec.h"
+#include "client/prefix_token.h"
+#include "client/render/errors.h"
+#include "client/render/format.h"
+#include "client/render/progress.h"
+#include "client/render/routing.h"
+
+namespace olmoe::client {
+namespace {
+
+constexpr char kHelp[] =
+    "A .jsonl file holds multiple-choice questions {context, continuations, label}; any other\n"
+    "file is text, its documents separated by lines <|endoftext|>. Without --window every\n"
+    "document is scored by itself, from the document start, in windows of the model's context.\n"
+    "With --window W --stride S a file is one stream, <|endoftext|> between its documents: a window\n"
+    "runs tokens iS..iS+W-1 and predicts those after them that no earlier window predicted.\n"
+    "LOSS is nats per predicted token (of questions: per token of the right answer), PPL its\n"
+    "exponential, EXPERTS the mean per token and layer, ACTIVATIONS that of all layers. ACC NORM\n"
+    "compares log-probability per byte, a continuation's first space not counted. Intervals are\n"
+    "paired bootstrap intervals over units: windows, documents, questions.\n";
+
+struct EvalOptions {
+  std::vector<std::string> data, policies, arms;
+  Cutting cutting;
+  bool lines = false;
+  int in_flight = 8;
+  std::string resume, format;
+  uint64_t seed = 1;
+};
+
+void Flags(CLI::App& command, EvalOptions& options) {
+  command.footer(std::string(kHelp) + kPolicySpecHelp);
+  command.add_option("--data", options.data, "Texts and questions to evaluate on")
+      ->required()
+      ->type_name("FILE");
+  command
+      .add_option("--policy", options.policies,
+                  "A routing policy; the first is what the others are compared with. None: what "
+                  "the server routes with")
+      ->check(IsUtf8())
+      ->type_name("SPEC");
+  command.add_option("--arm", options.arms, "An arm of the server's plan, after the policies")
+      ->check(IsUtf8());
+  command.add_option("--window", options.cutting.window, "Tokens of a window; 0 = documents")
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--stride", options.cutting.stride, "From window to window; default: its size");
+  command.add_option("--limit", options.cutting.limit,
+                     "Only the first windows, documents or questions of a file");
+  command.add_flag("--lines", options.lines, "Every line of a text is a document");
+  command.add_option("--in-flight", options.in_flight, "Requests at a time")
+      ->check(CLI::Range(1, 32))
+      ->capture_default_str();
+  command.add_option("--resume", options.resume,
+                     "Keep what is done in this file, and go on from it")
+      ->type_name("FILE");
+  command.add_option("--seed", options.seed, "Of the bootstrap")->capture_default_str();
+  command.add_option("--format", options.format, "table (default), markdown, csv or json")
+      ->check(CLI::IsMember({"table", "markdown", "csv", "json"}));
+}
+
+absl::StatusOr<std::vector<Subject>> ReadSubjects(const EvalOptions& options) {
+  std::vector<Subject> subjects;
+  for (const std::string& spec : options.policies) {
+    auto policy = ParsePolicySpec(spec);
+    if (!policy.ok()) return policy.status();
+    Subject& subject = subjects.emplace_back();
+    subject.name = policy->policy_id();
+    subject.routing = DescribePolicy(*policy);
+    *subject.selector.mutable_policy() = *std::move(policy);
+  }
+  for (const std::string& arm : options.arms) {
+    Subject& subject = subjects.emplace_back();
+    subject.name = absl::StrCat("arm ", arm);
+    subject.routing = subject.name;
+    subject.selector.set_arm_id(arm);
+  }
+  if (subjects.empty()) subjects.push_back({.name = "served", .routing = "the server's plan"});
+  std::set<std::string> names;
+  for (const Subject& subject : subjects) {
+    if (names.insert(subject.name).second) continue;
+    return absl::InvalidArgumentError(absl::StrCat("eval: two policies are called \"",
+                                                   subject.name, "\": write NAME@SPEC"));
+  }
+  return subjects;
+}
+
+absl::StatusOr<std::vector<Corpus>> ReadCorpora(const EvalOptions& options) {
+  std::vector<Corpus> corpora;
+  for (const std::string& path : options.data) {
+    auto corpus = ReadCorpus(path, options.lines);
+    if (!corpus.ok()) return corpus.status();
+    corpora.push_back(*std::move(corpus));
+  }
+  return corpora;
+}
+
+absl::Status CheckCutting(const Cutting& cutting, uint32_t max_context) {
+  if (cutting.window == 0) {
+    if (cutting.stride == 0) return absl::OkStatus();
+    return absl::InvalidArgumentError("eval: --stride needs --window");
+  }
+  if (cutting.window > max_context) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "eval: --window must be at most the model's context of ", max_context, " tokens"));
+  }
+  if (cutting.stride > cutting.window) {
+    return absl::InvalidArgumentError("eval: --stride must be at most --window");
+  }
+  return absl::OkStatus();
+}
+
+// Everything that an evaluation needs before its first window. Thread-compatible.
+struct Evaluation {
+  v1::GetModelInfoResponse model;
+  Cutting cutting;
+  std::vector<Subject> subjects;
+  std::vector<Dataset> datasets;
+  std::unique_ptr<Journal> journal;
+};
+
+// Asks the server about every policy; tells all that it refuses.
+ExitCode ResolveSubjects(Evaluation* evaluation, Session& session) {
+  ExitCode code = ExitCode::kOk;
+  for (Subject& subject : evaluation->subjects) {
+    const absl::Status status =
+        ResolveSubject(PrefixToken(evaluation->model), session.rpc(), &subject);
+    if (status.ok()) continue;
+    code = session.Fail(absl::Status(status));
+    session.err() << "  policy: " << subject.name << '\n';
+    if (status.code() == absl::StatusCode::kPermissionDenied && subject.selector.has_policy()) {
+      session.err() << "  eval sends its policies with the requests: start the server with "
+                       "--allow-inline-policy,\n  or leave out --policy to evaluate what it "
+                       "routes with\n";
+      break;
+    }
+    if (code == ExitCode::kUnreachable || code == ExitCode::kInterrupted) break;
+  }
+  return code;
+}
+
+ExitCode MakeDatasets(std::vector<Corpus> corpora, Evaluation* evaluation, Session& session) {
+  Progress progress(session.err(), session.err_is_terminal());
+  for (Corpus& corpus : corpora) {
+    progress.Show(absl::StrCat("tokenizing ", corpus.name));
+    auto dataset = MakeDataset(std::move(corpus), evaluation->cutting, evaluation->model,
+                               session.rpc());
+    if (!dataset.ok()) {
+      progress.Clear();
+      return session.Fail(dataset.status());
+    }
+    evaluation->datasets.push_back(*std::move(dataset));
+  }
+  return ExitCode::kOk;
+}
+
+std::string ProgressLine(const std::string& data, const std::string& policy, size_t done,
+                         size_t all, double tokens_per_second) {
+  constexpr size_t kWidth = 24;
+  const size_t filled = all == 0 ? kWidth : done * kWidth / all;
+  return absl::StrCat(data, "  ", policy, "  [", std::string(filled, '='),
+                      std::string(kWidth - filled, ' '), "] ", done, " of ", all, "  ",
+                      FormatFixed(tokens_per_second, 0), " tok/s");
+}
+
+// Runs every data set under every subject and fills in the report.
+absl::Status Evaluate(const EvalOptions& options, const Evaluation& evaluation, Session& session,
+                      Report* report) {
+  Progress progress(session.err(), session.err_is_terminal());
+  EvalRunner runner({.model_key = absl::StrCat(evaluation.model.weights_digest(), "|",
+                                               evaluation.model.dtype()),
+                     .in_flight = options.in_flight},
+                    &session.rpc(), evaluation.journal.get());
+  for (const Dataset& dataset : evaluation.datasets) {
+    std::vector<UnitResult> first;
+    for (const Subject& subject : evaluation.subjects) {
+      auto results = runner.Run(
+          dataset, subject, [&](size_t done, size_t all, double tokens_per_second) {
+            progress.Show(
+                ProgressLine(dataset.name, subject.name, done, all, tokens_per_second));
+          });
+      if (!results.ok()) return results.status();
+      const bool is_first = first.empty();
+      if (is_first) first = *results;
+      report->rows.push_back(MakeRow(dataset, subject, first, *results, is_first, options.seed));
+    }
+  }
+  return absl::OkStatus();
+}
+
+ExitCode Print(const EvalOptions& options, const Report& report, Session& session) {
+  if (options.format == "json" || (options.format.empty() && session.options().json)) {
+    session.out() << RenderJson(report, session.out_is_terminal());
+  } else if (options.format == "csv") {
+    session.out() << RenderCsv(report);
+  } else if (options.format == "markdown") {
+    session.out() << RenderMarkdown(report);
+  } else {
+    session.out() << RenderTable(report, session.out_style());
+  }
+  return ExitCode::kOk;
+}
+
+// The parts that need no server: all that is wrong with the command line is told first.
+absl::StatusOr<std::vector<Corpus>> ReadInputs(const EvalOptions& options,
+                                               Evaluation* evaluation) {
+  evaluation->cutting = options.cutting;
+  auto subjects = ReadSubjects(options);
+  if (!subjects.ok()) return subjects.status();
+  evaluation->subjects = *std::move(subjects);
+  auto corpora = ReadCorpora(options);
+  if (!corpora.ok()) return corpora.status();
+  if (options.resume.empty()) {
+    evaluation->journal = std::make_unique<Journal>();
+    return corpora;
+  }
+  auto journal = Journal::Open(options.resume);
+  if (!journal.ok()) return journal.status();
+  evaluation->journal = *std::move(journal);
+  return corpora;
+}
+
+ExitCode Run(const EvalOptions& options, Session& session) {
+  Evaluation evaluation;
+  auto corpora = ReadInputs(options, &evaluation);
+  if (!corpora.ok()) return session.UsageError(corpora.status());
+  auto model = session.rpc().GetModelInfo({});
+  if (!model.ok()) return session.Fail(model.status());
+  evaluation.model = *std::move(model);
+  Cutting& cutting = evaluation.cutting;
+  if (auto status = CheckCutting(cutting, evaluation.model.max_context()); !status.ok()) {
+    return session.UsageError(status);
+  }
+  if (cutting.stride == 0) cutting.stride = cutting.window;
+  if (auto code = ResolveSubjects(&evaluation, session); code != ExitCode::kOk) return code;
+  if (auto code = MakeDatasets(*std::move(corpora), &evaluation, session);
+      code != ExitCode::kOk) {
+    return code;
+  }
+  Report report{.model = evaluation.model, .cutting = cutting, .seed = options.seed, .rows = {}};
+  const absl::Status status = Evaluate(options, evaluation, session, &report);
+  if (status.ok()) return Print(options, report, session);
+  const ExitCode code = session.Fail(status);
+  if (!options.resume.empty()) {
+    session.err() << "  what is done is in " << options.resume
+                  << ": the same command goes on from there\n";
+  }
+  return code;
+}
+
+}  // namespace
+
+void AddEval(CLI::App& app, ChosenCommand& chosen) {
+  AddCommand<EvalOptions>(app, chosen, "eval",
+                          "Perplexity and accuracy of routing policies, compared", Flags, Run);
+}
+
+}  // namespace olmoe::client

@@ -1,0 +1,267 @@
+#include <algorithm>
+#include <cstdint>
+#include <fstream>
+#include <functional>
+#include <istream>
+#include <iterator>
+#include <optional>
+#include <ostream>
+#include <string>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "client/commands/command.h"
+#include "client/policy_spec.h"
+#include "client/render/errors.h"
+#include "client/render/format.h"
+#include "client/route/calibration_file.h"
+#include "client/route/json_fields.h"
+#include "client/route/policy_rules.h"
+#include "client/route/routed_row.h"
+#include "client/route/vector_file.h"
+#include "client/trace/recording.h"
+
+namespace olmoe::client {
+namespace {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+constexpr int kMaxLayers = 1024;
+
+struct RouteOptions {
+  std::string policy, calibration, logits;
+  uint32_t default_k = 8;
+  bool norm_topk_prob = false;
+  std::string cases, tables;
+};
+
+void Flags(CLI::App& command, RouteOptions& options) {
+  command.footer(std::string(kPolicySpecHelp) +
+                 "  A line of logits is an array, or {\"layer\": L, \"logits\": [...]}.\n");
+  auto* policy = command.add_option("--policy", options.policy, "The policy to try")
+                     ->check(IsUtf8())
+                     ->type_name("SPEC");
+  command
+      .add_option("--calibration", options.calibration,
+                  "Tables of logits -> p-values: JSON, one layer a line")
+      ->check(CLI::ExistingFile)
+      ->needs(policy);
+  auto* logits = command
+                     .add_option("--logits", options.logits,
+                                 "Router logits: JSON, one row a line, - for stdin; or a file of "
+                                 "--trace-out (.safetensors)")
+                     ->type_name("FILE|-")
+                     ->needs(policy);
+  policy->needs(logits);
+  command.add_option("--default-k", options.default_k, "The model's own k, for JSON logits")
+      ->check(CLI::Range(1, routing::kMaxExperts))
+      ->capture_default_str();
+  command.add_flag("--norm-topk-prob", options.norm_topk_prob,
+                   "The model's own weights sum to one, for JSON logits");
+  auto* cases = command.add_option("--cases", options.cases,
+                                   "Decide cases with policies of their own: JSON lines")
+                    ->check(CLI::ExistingFile)
+                    ->excludes(policy);
+  command.add_option("--tables", options.tables, "The tables that the cases name")
+      ->check(CLI::ExistingFile)
+      ->needs(cases);
+}
+
+absl::StatusOr<CdfTables> ReadTables(const std::string& path) {
+  if (path.empty()) return CdfTables();
+  std::ifstream file(path, std::ios::binary);
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  if (!file.good() && !file.eof()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": cannot be read"));
+  }
+  auto tables = ParseCdfTables(text);
+  if (tables.ok()) return tables;
+  return absl::InvalidArgumentError(absl::StrCat(path, ": ", tables.status().message()));
+}
+
+// Calls `decide` for each line that is not empty and prints what it returns.
+absl::Status ForEachLine(std::istream& in, const std::string& name, std::ostream& out,
+                         const std::function<absl::StatusOr<ordered_json>(std::string&)>& decide) {
+  size_t number = 0;
+  for (std::string line; out.good() && std::getline(in, line);) {
+    ++number;
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const auto result = decide(line);
+    if (!result.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(name, ": line ", number, ": ", result.status().message()));
+    }
+    out << result->dump() << '\n';
+  }
+  if (in.bad()) return absl::InvalidArgumentError(absl::StrCat(name, ": cannot be read"));
+  return absl::OkStatus();
+}
+
+ExitCode RunCases(const RouteOptions& options, Session& session) {
+  const auto tables = ReadTables(options.tables);
+  if (!tables.ok()) return session.UsageError(tables.status());
+  std::ifstream cases(options.cases);
+  const absl::Status status = ForEachLine(
+      cases, options.cases, session.out(),
+      [&tables](const std::string& line) { return DecideCase(line, *tables); });
+  return status.ok() ? ExitCode::kOk : session.UsageError(status);
+}
+
+// Rows of logits through one policy, printed one by one; the means at the end.
+// Thread-compatible.
+class PolicyTrial {
+ public:
+  PolicyTrial(const v1::RoutingPolicy& policy, const CdfTables* tables)
+      : policy_(policy), tables_(tables) {}
+
+  // Before the first row. INVALID_ARGUMENT: the policy does not suit the shape.
+  absl::Status Begin(const routing::RouterShape& shape) {
+    auto rules = PolicyRules::Create(policy_, shape, tables_);
+    if (!rules.ok()) return rules.status();
+    rules_.emplace(*std::move(rules));
+    return absl::OkStatus();
+  }
+  bool begun() const { return rules_.has_value(); }
+  int num_experts() const { return rules_->shape().num_experts; }
+
+  RoutedRow Route(int layer, std::span<const float> logits) {
+    RoutedRow row = RouteLogits(logits, rules_->Of(layer));
+    ++rows_;
+    if (row.routed) {
+      ++routed_;
+      experts_ += row.decision.applied.k;
+    }
+    return row;
+  }
+
+  std::string Summary() const {
+    std::string text = absl::StrCat(rows_, " rows");
+    if (routed_ < rows_) absl::StrAppend(&text, ", ", rows_ - routed_, " without a decision");
+    if (routed_ == 0) return text;
+    return absl::StrCat(text, ", ", FormatFixed(double(experts_) / double(routed_), 2),
+                        " experts a row");
+  }
+
+ private:
+  const v1::RoutingPolicy policy_;
+  const CdfTables* const tables_;
+  std::optional<PolicyRules> rules_;
+  uint64_t rows_ = 0, routed_ = 0, experts_ = 0;
+};
+
+// An array of numbers, or an object that names their layer.
+absl::StatusOr<ordered_json> RouteLine(const std::string& text, const RouteOptions& options,
+                                       PolicyTrial* trial) {
+  json line = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (line.is_discarded()) return absl::InvalidArgumentError("is not JSON");
+  const bool names_layer = line.is_object() && line.contains("layer");
+  if (line.is_array()) line = json{{"logits", std::move(line)}};
+  JsonFields fields(line, "");
+  const int layer = names_layer ? fields.Integer("layer", 0, kMaxLayers - 1) : 0;
+  const std::vector<float> logits = ToLogits(fields.Numbers("logits"));
+  if (!fields.error().empty()) return absl::InvalidArgumentError(fields.error());
+  if (logits.empty() || logits.size() > static_cast<size_t>(routing::kMaxExperts)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("must have 1..", routing::kMaxExperts, " logits, has ", logits.size()));
+  }
+  if (!trial->begun()) {
+    const int experts = static_cast<int>(logits.size());
+    auto status = trial->Begin({.num_layers = kMaxLayers,
+                                .num_experts = experts,
+                                .default_k = std::min(static_cast<int>(options.default_k), experts),
+                                .norm_topk_prob = options.norm_topk_prob});
+    if (!status.ok()) return status;
+  }
+  if (logits.size() != static_cast<size_t>(trial->num_experts())) {
+    return absl::InvalidArgumentError(absl::StrCat("has ", logits.size(), " logits, the first row ",
+                                                   trial->num_experts()));
+  }
+  ordered_json out;
+  if (names_layer) out["layer"] = layer;
+  out.update(trial->Route(layer, logits).json);
+  return out;
+}
+
+absl::Status RouteLines(const RouteOptions& options, PolicyTrial* trial, Session& session) {
+  std::ifstream file;
+  if (options.logits != "-") {
+    file.open(options.logits);
+    if (!file) return absl::InvalidArgumentError(absl::StrCat(options.logits, ": cannot be read"));
+  }
+  return ForEachLine(
+      options.logits == "-" ? session.in() : file,
+      options.logits == "-" ? "standard input" : options.logits, session.out(),
+      [&](const std::string& line) { return RouteLine(line, options, trial); });
+}
+
+// Routes every row of a recording; tells how often the experts are those recorded.
+absl::Status RouteRecording(const Recording& recording, PolicyTrial* trial, Session& session,
+                            std::string* comparison) {
+  auto status = trial->Begin(recording.shape);
+  if (!status.ok()) return status;
+  const size_t layers = static_cast<size_t>(recording.shape.num_layers);
+  const size_t slots = recording.num_rows() * layers;
+  size_t same = 0;
+  for (size_t slot = 0; slot < slots && session.out().good(); ++slot) {
+    const int layer = static_cast<int>(slot % layers);
+    const RoutedRow row = trial->Route(layer, recording.LogitsOf(slot));
+    const auto recorded = recording.ExpertsOf(slot);
+    // Both are prefixes of one order, but a recording may be of other logits.
+    const bool equal = row.routed && row.decision.applied.k == recorded.size() &&
+                       std::equal(recorded.begin(), recorded.end(), row.decision.order.begin());
+    same += equal ? 1 : 0;
+    ordered_json out = {{"item", recording.items[slot / layers]},
+                        {"position", recording.positions[slot / layers]},
+                        {"layer", layer},
+                        {"as_recorded", equal}};
+    out.update(row.json);
+    session.out() << out.dump() << '\n';
+  }
+  *comparison = absl::StrCat(
+      "; recorded ",
+      FormatFixed(slots == 0 ? 0 : double(recording.experts.size()) / double(slots), 2),
+      ", the same experts in ", same);
+  return absl::OkStatus();
+}
+
+ExitCode RunPolicy(const RouteOptions& options, Session& session) {
+  const auto policy = ParsePolicySpec(options.policy);
+  if (!policy.ok()) return session.UsageError(policy.status());
+  const auto tables = ReadTables(options.calibration);
+  if (!tables.ok()) return session.UsageError(tables.status());
+  PolicyTrial trial(*policy, &*tables);
+  absl::Status status;
+  std::string comparison;
+  if (absl::EndsWith(options.logits, ".safetensors")) {
+    const auto recording = Recording::Read(options.logits);
+    status = recording.ok() ? RouteRecording(*recording, &trial, session, &comparison)
+                            : recording.status();
+  } else {
+    status = RouteLines(options, &trial, session);
+  }
+  if (!status.ok()) {
+    session.err() << ErrorText(status, session.err_style());
+    return ExitCode::kUsage;
+  }
+  session.err() << session.err_style().Dim(absl::StrCat("[", trial.Summary(), comparison, "]"))
+                << '\n';
+  return ExitCode::kOk;
+}
+
+ExitCode Run(const RouteOptions& options, Session& session) {
+  if (!options.cases.empty()) return RunCases(options, session);
+  if (!options.policy.empty()) return RunPolicy(options, session);
+  return session.UsageError(
+      absl::InvalidArgumentError("route: give --policy and --logits, or --cases"));
+}
+
+}  // namespace
+
+void AddRoute(CLI::App& app, ChosenCommand& chosen) {
+  AddCommand<RouteOptions>(app, chosen, "route",
+                           "Try a routing policy on recorded logits, without a server", Flags,
+                           Run);
+}
+
+}  // namespace olmoe::client

@@ -1,0 +1,35 @@
+#ifndef OLMOE_CLIENT_EVAL_BOOTSTRAP_H_
+#define OLMOE_CLIENT_EVAL_BOOTSTRAP_H_
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+namespace olmoe::client {
+
+inline constexpr int kResamples = 10000;
+inline constexpr double kConfidence = 0.95;
+
+// The same unit under two policies. `weight`: its tokens, or 1 where units count alike.
+struct PairedUnit {
+  double first = 0, other = 0;  // sums over the unit: nats, right answers
+  double weight = 0;            // > 0
+};
+
+struct Difference {
+  double mean = 0;  // (sum of other - sum of first) / sum of weights
+  // 95% of the resamples lie between; unset for fewer than two units.
+  std::optional<double> low, high;
+};
+
+// Paired percentile bootstrap (B. Efron, R. Tibshirani, An Introduction to the
+// Bootstrap, 1993, chapter 13). Units are drawn with replacement, both policies of a
+// unit together: what makes a text easy or hard for both cancels, so a small difference
+// shows on few units. Whole units are drawn and not tokens, because the tokens of one
+// text are not independent. The interval is about other texts like these, not about
+// other models. Same units and seed, same interval, on every machine.
+Difference BootstrapDifference(std::span<const PairedUnit> units, uint64_t seed);
+
+}  // namespace olmoe::client
+
+#endif  // OLMOE_CLIENT_EVAL_BOOTSTRAP_H_

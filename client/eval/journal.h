@@ -1,0 +1,47 @@
+#ifndef OLMOE_CLIENT_EVAL_JOURNAL_H_
+#define OLMOE_CLIENT_EVAL_JOURNAL_H_
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "client/eval/result.h"
+
+namespace olmoe::client {
+
+// The units that are done, by key: a hash of everything that their numbers depend on. On
+// disk it is one line of JSON a unit, appended when the unit is done, so an evaluation
+// that was interrupted, however, goes on where it stopped; a line that was cut off is
+// dropped. Numbers are written so that they read back exactly. One process at a time.
+// Thread-compatible.
+class Journal {
+ public:
+  // In memory only.
+  Journal() = default;
+  ~Journal();
+  Journal(const Journal&) = delete;
+  Journal& operator=(const Journal&) = delete;
+
+  // Errors: INVALID_ARGUMENT naming the file: it cannot be opened, another process has it,
+  // or it is no journal.
+  static absl::StatusOr<std::unique_ptr<Journal>> Open(const std::string& path);
+
+  // Null where the unit is not done.
+  const UnitResult* Find(const std::string& key) const;
+  // `data` and `policy`: names, for people who read the file.
+  absl::Status Add(const std::string& key, const std::string& data, const std::string& policy,
+                   const UnitResult& result);
+
+ private:
+  absl::Status Load();
+
+  std::string path_;
+  int fd_ = -1;  // -1: in memory only
+  std::map<std::string, UnitResult> results_;
+};
+
+}  // namespace olmoe::client
+
+#endif  // OLMOE_CLIENT_EVAL_JOURNAL_H_

@@ -1,0 +1,207 @@
+#include "client/eval/report.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "client/render/format.h"
+#include "client/render/table.h"
+#include "nlohmann/json.hpp"
+
+namespace olmoe::client {
+namespace {
+
+using nlohmann::ordered_json;
+using Cells = std::vector<std::string>;
+
+// The cells of one kind of row, the titles first; the first `left` columns are text.
+struct Sheet {
+  Cells titles;
+  std::vector<Cells> rows;
+};
+constexpr size_t kLeftColumns = 2;
+
+std::string DifferenceText(const std::optional<Difference>& difference) {
+  if (!difference) return "-";
+  std::string text = absl::StrFormat("%+.4f", difference->mean);
+  if (difference->low && difference->high) {
+    absl::StrAppendFormat(&text, " [%+.4f, %+.4f]", *difference->low, *difference->high);
+  }
+  return text;
+}
+
+Cells TextCells(const ReportRow& row, double layers) {
+  const UnitResult& sum = row.sum;
+  return {row.data, row.policy, absl::StrCat(sum.tokens), FormatFixed(sum.Loss(), 4),
+          FormatFixed(sum.Perplexity(), 3), FormatFixed(sum.TokenAccuracy(), 4),
+          FormatFixed(sum.ActivationsPerToken() / layers, 2),
+          FormatFixed(sum.ActivationsPerToken(), 1), FormatFixed(sum.TokensPerSecond(), 0),
+          DifferenceText(row.difference)};
+}
+
+Cells ChoiceCells(const ReportRow& row, double layers) {
+  const UnitResult& sum = row.sum;
+  return {row.data, row.policy, absl::StrCat(sum.units), FormatFixed(sum.Accuracy(), 4),
+          FormatFixed(sum.AccuracyNorm(), 4), FormatFixed(sum.Loss(), 4),
+          FormatFixed(sum.ActivationsPerToken() / layers, 2),
+          FormatFixed(sum.ActivationsPerToken(), 1), FormatFixed(sum.TokensPerSecond(), 0),
+          DifferenceText(row.difference)};
+}
+
+// Texts, then questions; those that have rows.
+std::vector<Sheet> Sheets(const Report& report) {
+  Sheet texts{{"DATA", "POLICY", "TOKENS", "LOSS", "PPL", "TOKEN ACC", "EXPERTS", "ACTIVATIONS",
+               "TOK/S", "LOSS - FIRST [95%]"},
+              {}};
+  Sheet choices{{"DATA", "POLICY", "QUESTIONS", "ACC", "ACC NORM", "LOSS", "EXPERTS",
+                 "ACTIVATIONS", "TOK/S", "ACC - FIRST [95%]"},
+                {}};
+  const double layers = report.model.num_layers();
+  for (const ReportRow& row : report.rows) {
+    if (row.is_choice) {
+      choices.rows.push_back(ChoiceCells(row, layers));
+    } else {
+      texts.rows.push_back(TextCells(row, layers));
+    }
+  }
+  std::vector<Sheet> sheets;
+  for (Sheet* sheet : {&texts, &choices}) {
+    if (!sheet->rows.empty()) sheets.push_back(std::move(*sheet));
+  }
+  return sheets;
+}
+
+std::string MarkdownLine(Cells cells) {
+  for (std::string& cell : cells) cell = absl::StrReplaceAll(cell, {{"|", "\\|"}});
+  return absl::StrCat("| ", absl::StrJoin(cells, " | "), " |\n");
+}
+
+ordered_json Optional(const std::optional<double>& value) {
+  return value ? ordered_json(*value) : ordered_json();
+}
+
+// Every number of a row under its name; null where it does not apply.
+ordered_json RowJson(const ReportRow& row, double layers) {
+  const UnitResult& sum = row.sum;
+  ordered_json out = {{"data", row.data},
+                      {"policy", row.policy},
+                      {"routing", row.routing},
+                      {"policy_digest", row.digest},
+                      {"kind", row.is_choice ? "multiple_choice" : "text"},
+                      {"units", sum.units},
+                      {"tokens", sum.tokens},
+                      {"loss", sum.Loss()}};
+  out["perplexity"] = row.is_choice ? ordered_json() : ordered_json(sum.Perplexity());
+  out["token_accuracy"] = row.is_choice ? ordered_json() : ordered_json(sum.TokenAccuracy());
+  out["acc"] = row.is_choice ? ordered_json(sum.Accuracy()) : ordered_json();
+  out["acc_norm"] = row.is_choice ? ordered_json(sum.AccuracyNorm()) : ordered_json();
+  out["experts_per_token"] = sum.ActivationsPerToken() / layers;
+  out["activations_per_token"] = sum.ActivationsPerToken();
+  out["tokens_per_second"] = sum.TokensPerSecond();
+  const Difference none;
+  const Difference& difference = row.difference.value_or(none);
+  out["difference_of"] = row.is_choice ? "acc" : "loss";
+  out["difference"] = row.difference ? ordered_json(difference.mean) : ordered_json();
+  out["difference_low"] = Optional(difference.low);
+  out["difference_high"] = Optional(difference.high);
+  return out;
+}
+
+std::string CsvField(const ordered_json& value) {
+  if (value.is_null()) return "";
+  std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+  if (text.find_first_of(",\"\n") == std::string::npos) return text;
+  return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\"", "\"\""}}), "\"");
+}
+
+}  // namespace
+
+ReportRow MakeRow(const Dataset& dataset, const Subject& subject,
+                  std::span<const UnitResult> first, std::span<const UnitResult> other,
+                  bool is_first, uint64_t seed) {
+  ReportRow row{.data = dataset.name,
+                .policy = subject.name,
+                .routing = subject.routing,
+                .digest = subject.digest,
+                .is_choice = dataset.is_choice,
+                .sum = {.units = 0},
+                .difference = {}};
+  std::vector<PairedUnit> pairs;
+  for (size_t i = 0; i < other.size(); ++i) {
+    row.sum.Add(other[i]);
+    if (dataset.is_choice) {
+      pairs.push_back({static_cast<double>(first[i].correct),
+                       static_cast<double>(other[i].correct), 1});
+    } else {
+      pairs.push_back({first[i].nll, other[i].nll, static_cast<double>(other[i].tokens)});
+    }
+  }
+  if (!is_first) row.difference = BootstrapDifference(pairs, seed);
+  return row;
+}
+
+std::string RenderTable(const Report& report, const Style& style) {
+  std::string text;
+  for (const Sheet& sheet : Sheets(report)) {
+    std::vector<Table::Column> columns;
+    for (const std::string& title : sheet.titles) {
+      const bool left = columns.size() < kLeftColumns;
+      columns.push_back({title, left ? Table::Align::kLeft : Table::Align::kRight});
+    }
+    Table table(std::move(columns));
+    for (const Cells& cells : sheet.rows) table.AddRow(cells);
+    absl::StrAppend(&text, text.empty() ? "" : "\n", table.Render(style));
+  }
+  return text;
+}
+
+std::string RenderMarkdown(const Report& report) {
+  std::string text;
+  for (const Sheet& sheet : Sheets(report)) {
+    absl::StrAppend(&text, text.empty() ? "" : "\n", MarkdownLine(sheet.titles));
+    Cells rule(kLeftColumns, "---");
+    rule.resize(sheet.titles.size(), "---:");
+    absl::StrAppend(&text, MarkdownLine(rule));
+    for (const Cells& cells : sheet.rows) absl::StrAppend(&text, MarkdownLine(cells));
+  }
+  return text;
+}
+
+std::string RenderCsv(const Report& report) {
+  std::string text;
+  for (const ReportRow& row : report.rows) {
+    const ordered_json fields = RowJson(row, report.model.num_layers());
+    Cells titles, cells;
+    for (const auto& [title, value] : fields.items()) {
+      titles.push_back(title);
+      cells.push_back(CsvField(value));
+    }
+    if (text.empty()) text = absl::StrJoin(titles, ",") + "\n";
+    absl::StrAppend(&text, absl::StrJoin(cells, ","), "\n");
+  }
+  return text;
+}
+
+std::string RenderJson(const Report& report, bool indent) {
+  ordered_json out;
+  out["model"] = {{"model_id", report.model.model_id()},
+                  {"weights_digest", report.model.weights_digest()},
+                  {"dtype", report.model.dtype()},
+                  {"device", report.model.device()},
+                  {"num_layers", report.model.num_layers()},
+                  {"server_version", report.model.server_version()}};
+  out["window"] = report.cutting.window;
+  out["stride"] = report.cutting.stride;
+  out["limit"] = report.cutting.limit;
+  out["bootstrap"] = {
+      {"resamples", kResamples}, {"confidence", kConfidence}, {"seed", report.seed}};
+  out["results"] = ordered_json::array();
+  for (const ReportRow& row : report.rows) {
+    out["results"].push_back(RowJson(row, report.model.num_layers()));
+  }
+  return out.dump(indent ? 2 : -1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace olmoe::client

@@ -1,0 +1,71 @@
+// The arithmetic of an evaluation: from replies to numbers.
+#ifndef OLMOE_CLIENT_EVAL_RESULT_H_
+#define OLMOE_CLIENT_EVAL_RESULT_H_
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace olmoe::v1 {
+class ScoreResponse;
+}
+
+namespace olmoe::client {
+
+// The question behind a unit, as far as it is needed to judge the answer.
+struct Choice {
+  size_t label = 0;
+  // Bytes of each continuation without its first space: the length that acc_norm
+  // divides by.
+  std::vector<uint32_t> bytes;
+};
+
+// What one unit (a window, a document or a question) gave under one policy. Sums of
+// units are what a report shows.
+struct UnitResult {
+  uint64_t units = 1;
+  double nll = 0;         // nats; of a question: of its right continuation
+  uint64_t tokens = 0;    // predicted for `nll`
+  uint64_t greedy = 0;    // of these, those that were the most likely token
+  uint64_t rows = 0;      // tokens run through the layers, contexts included
+  uint64_t activations = 0;  // (token, layer, expert) triples run
+  double seconds = 0;        // share of the wall time
+  uint64_t correct = 0;       // questions whose likeliest continuation is right
+  uint64_t correct_norm = 0;  // the same by log-probability per byte
+  bool operator==(const UnitResult&) const = default;
+
+  void Add(const UnitResult& other);
+
+  double Loss() const { return nll / static_cast<double>(tokens); }
+  double Perplexity() const;
+  double TokenAccuracy() const {
+    return static_cast<double>(greedy) / static_cast<double>(tokens);
+  }
+  double Accuracy() const { return static_cast<double>(correct) / static_cast<double>(units); }
+  double AccuracyNorm() const {
+    return static_cast<double>(correct_norm) / static_cast<double>(units);
+  }
+  // Expert activations per token, in all layers together.
+  double ActivationsPerToken() const {
+    return static_cast<double>(activations) / static_cast<double>(rows);
+  }
+  // 0 where no time was taken.
+  double TokensPerSecond() const {
+    return seconds > 0 ? static_cast<double>(rows) / seconds : 0;
+  }
+};
+
+// The index of the largest value, the first of equals. Not empty.
+size_t ArgMax(std::span<const double> values);
+
+// Reads the reply to a unit of `windows` sequences. INTERNAL where it does not have what
+// was asked for.
+absl::StatusOr<UnitResult> ReadResult(const v1::ScoreResponse& response, size_t windows,
+                                      const std::optional<Choice>& choice);
+
+}  // namespace olmoe::client
+
+#endif  // OLMOE_CLIENT_EVAL_RESULT_H_

@@ -1,0 +1,51 @@
+#ifndef OLMOE_CLIENT_EVAL_RUNNER_H_
+#define OLMOE_CLIENT_EVAL_RUNNER_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "client/eval/dataset.h"
+#include "client/eval/journal.h"
+#include "client/eval/result.h"
+#include "client/eval/subject.h"
+#include "client/rpc_client.h"
+
+namespace olmoe::client {
+
+// Asks the server which policy `subject` is, by scoring one token, and fills in its
+// digest. So a policy that the server refuses is told before hours are spent.
+absl::Status ResolveSubject(uint32_t prefix, RpcClient& rpc, Subject* subject);
+
+// Scores data sets under subjects, several requests in flight on one ScoreStream.
+// Thread-compatible.
+class EvalRunner {
+ public:
+  struct Options {
+    std::string model_key;  // what the numbers depend on beside unit and policy
+    int in_flight = 8;
+  };
+  // Units done, of all, and tokens a second so far.
+  using OnProgress = std::function<void(size_t done, size_t all, double tokens_per_second)>;
+
+  EvalRunner(Options options, RpcClient* rpc, Journal* journal)
+      : options_(std::move(options)), rpc_(rpc), journal_(journal) {}
+
+  // The results, one a unit, in their order; those in the journal are taken from there.
+  // A full server is asked again after the delay it names, up to a hundred times. Errors name the unit;
+  // ABORTED: the server changed the subject's policy meanwhile.
+  absl::StatusOr<std::vector<UnitResult>> Run(const Dataset& dataset, const Subject& subject,
+                                              const OnProgress& on_progress);
+
+ private:
+  const Options options_;
+  RpcClient* const rpc_;
+  Journal* const journal_;
+};
+
+}  // namespace olmoe::client
+
+#endif  // OLMOE_CLIENT_EVAL_RUNNER_H_

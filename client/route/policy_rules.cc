@@ -1,0 +1,68 @@
+#include "client/route/policy_rules.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "server/rpc/policy_proto.h"
+
+namespace olmoe::client {
+namespace {
+
+std::string CalibrationOf(const routing::Rule& rule) {
+  return std::visit(
+      [](const auto& kind) -> std::string {
+        if constexpr (requires { kind.calibration_id; }) return kind.calibration_id;
+        return "";
+      },
+      rule.kind);
+}
+
+// The rule of `layer`: that of its override where it has one, else the policy's own.
+std::optional<routing::Rule> RuleOf(const routing::PolicySpec& spec, int layer,
+                                    std::optional<routing::Rule> routing::LayerOverride::*own,
+                                    const std::optional<routing::Rule>& otherwise) {
+  for (const routing::LayerOverride& some : spec.layer_overrides) {
+    const bool here = std::find(some.layers.begin(), some.layers.end(),
+                                static_cast<uint32_t>(layer)) != some.layers.end();
+    if (here && (some.*own).has_value()) return some.*own;
+  }
+  return otherwise;
+}
+
+}  // namespace
+
+absl::StatusOr<PolicyRules> PolicyRules::Create(const v1::RoutingPolicy& policy,
+                                                const routing::RouterShape& shape,
+                                                const CdfTables* tables) {
+  rpc::RequestErrors errors;
+  routing::PolicySpec spec = rpc::ToPolicySpec(policy, "policy", &errors);
+  std::vector<FieldViolation> violations;
+  routing::ValidatePolicy(spec, shape, "policy", &violations);
+  for (FieldViolation& violation : violations) {
+    errors.Add(std::move(violation.field), std::move(violation.description));
+  }
+  if (!errors.empty()) return errors.ToStatus();
+  return PolicyRules(std::move(spec), shape, tables);
+}
+
+routing::LayerRule PolicyRules::Resolve(const routing::Rule& rule, int layer) const {
+  return routing::MakeLayerRule(rule, shape_, FindTable(*tables_, CalibrationOf(rule), layer));
+}
+
+const RowRules& PolicyRules::Of(int layer) {
+  const auto found = by_layer_.find(layer);
+  if (found != by_layer_.end()) return found->second;
+  const routing::Rule own{routing::TopK{static_cast<uint32_t>(shape_.default_k)}};
+  RowRules rules{.shape = shape_, .apply = {}, .analyze = {}};
+  rules.apply = Resolve(
+      RuleOf(spec_, layer, &routing::LayerOverride::apply, spec_.apply).value_or(own), layer);
+  const auto analyze =
+      RuleOf(spec_, layer, &routing::LayerOverride::analyze, spec_.analyze);
+  if (analyze) rules.analyze = Resolve(*analyze, layer);
+  return by_layer_.emplace(layer, std::move(rules)).first->second;
+}
+
+}  // namespace olmoe::client

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Measures routing policies on the demo model and prints the table of the README:
+# starts a server, builds a trimmed calibration from training text, evaluates held-out
+# text under k = 1..64, top-p and Benjamini-Hochberg, and stops the server. What follows
+# the script's name goes to `olmoectl eval`: --limit 32 for a trial, --resume FILE to go
+# on later, --format csv.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+bin=${OLMOE_BIN_DIR:-build/release/bin}
+model=${OLMOE_EVAL_MODEL:-deploy/demo}
+corpus=${OLMOE_EVAL_CORPUS:-../shared/data/corpus}
+for file in "$corpus/stories.txt" "$corpus/stories_heldout.txt"; do
+  [ -r "$file" ] || { echo "evaluate_demo.sh: $file is absent (OLMOE_EVAL_CORPUS)" >&2; exit 2; }
+done
+
+run_dir=$(mktemp -d)
+"$bin/olmoe-server" --model "$model" --allow-inline-policy --listen 127.0.0.1:0 \
+  --admin-listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --ports-file "$run_dir/ports.json" \
+  2>"$run_dir/server.log" &
+server=$!
+stop_server() {
+  kill "$server" 2>/dev/null || true
+  wait "$server" 2>/dev/null || true
+  rm -rf "$run_dir"
+}
+trap stop_server EXIT
+until [ -s "$run_dir/ports.json" ]; do
+  kill -0 "$server" 2>/dev/null || { cat "$run_dir/server.log" >&2; exit 1; }
+  sleep 0.1
+done
+port() { sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p" "$run_dir/ports.json"; }
+export OLMOE_SERVER=127.0.0.1:$(port listen) OLMOE_ADMIN=127.0.0.1:$(port admin)
+
+# The null of the p-values: router logits of text that the model was trained on, the eight
+# highest of every token left out.
+head -c 200000 "$corpus/stories.txt" >"$run_dir/calibration.txt"
+"$bin/olmoectl" calibration build stories-t8 --trim-top 8 --texts "$run_dir/calibration.txt" >&2
+
+"$bin/olmoectl" eval --data "$corpus/stories_heldout.txt" --window 256 --stride 256 \
+  --format markdown \
+  --policy native \
+  --policy top-k=1 --policy top-k=2 --policy top-k=4 --policy k-8@top-k=8 --policy top-k=16 \
+  --policy top-k=64 \
+  --policy top-p=0.3 --policy top-p=0.5 \
+  --policy bh=0.05,calibration=stories-t8 \
+  --policy bh=0.12,calibration=stories-t8 \
+  --policy bh=0.3,calibration=stories-t8 \
+  "$@"
