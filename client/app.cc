@@ -47,8 +47,13 @@ void AddCommands(CLI::App& app, ChosenCommand& chosen) {
   AddHealth(app, chosen);
   AddPatch(app, chosen);
   AddUnpatch(app, chosen);
+  AddRollback(app, chosen);
+  AddRenew(app, chosen);
   AddRouting(app, chosen);
+  AddHistory(app, chosen);
+  AddExplain(app, chosen);
   AddStatus(app, chosen);
+  AddDrain(app, chosen);
   AddCompletion(app, chosen);
 }
 

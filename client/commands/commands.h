@@ -25,8 +25,13 @@ void AddModel(CLI::App& app, ChosenCommand& chosen);
 void AddHealth(CLI::App& app, ChosenCommand& chosen);
 void AddPatch(CLI::App& app, ChosenCommand& chosen);
 void AddUnpatch(CLI::App& app, ChosenCommand& chosen);
+void AddRollback(CLI::App& app, ChosenCommand& chosen);
+void AddRenew(CLI::App& app, ChosenCommand& chosen);
 void AddRouting(CLI::App& app, ChosenCommand& chosen);
+void AddHistory(CLI::App& app, ChosenCommand& chosen);
+void AddExplain(CLI::App& app, ChosenCommand& chosen);
 void AddStatus(CLI::App& app, ChosenCommand& chosen);
+void AddDrain(CLI::App& app, ChosenCommand& chosen);
 // `app` outlives the run: the script is made from it.
 void AddCompletion(CLI::App& app, ChosenCommand& chosen);
 

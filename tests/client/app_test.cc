@@ -278,7 +278,8 @@ TEST_F(AppTest, PatchOfAllLayersIsThePolicysOwnRule) {
   server_.patch_response.set_changed(true);
   server_.patch_response.set_previous_generation(1);
   server_.patch_response.mutable_current()->set_generation(2);
-  ASSERT_EQ(Run({"patch", "--top-k", "4", "--weight-mode", "match", "--expect", "1", "--wait"}),
+  ASSERT_EQ(Run({"patch", "--top-k", "4", "--weight-mode", "match-top-k-mass", "--expect", "1",
+                 "--wait"}),
             ExitCode::kOk);
   EXPECT_THAT(out_.str(), StartsWith("patched: generation 1 -> 2"));
   const v1::PatchRoutersRequest& request = server_.patch_request;
