@@ -52,6 +52,7 @@ void AddCommands(CLI::App& app, ChosenCommand& chosen) {
   AddRouting(app, chosen);
   AddHistory(app, chosen);
   AddExplain(app, chosen);
+  AddExperts(app, chosen);
   AddStatus(app, chosen);
   AddDrain(app, chosen);
   AddCompletion(app, chosen);
