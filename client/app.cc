@@ -53,6 +53,7 @@ void AddCommands(CLI::App& app, ChosenCommand& chosen) {
   AddHistory(app, chosen);
   AddExplain(app, chosen);
   AddExperts(app, chosen);
+  AddCalibration(app, chosen);
   AddStatus(app, chosen);
   AddDrain(app, chosen);
   AddCompletion(app, chosen);

@@ -31,6 +31,7 @@ void AddRouting(CLI::App& app, ChosenCommand& chosen);
 void AddHistory(CLI::App& app, ChosenCommand& chosen);
 void AddExplain(CLI::App& app, ChosenCommand& chosen);
 void AddExperts(CLI::App& app, ChosenCommand& chosen);
+void AddCalibration(CLI::App& app, ChosenCommand& chosen);
 void AddStatus(CLI::App& app, ChosenCommand& chosen);
 void AddDrain(CLI::App& app, ChosenCommand& chosen);
 // `app` outlives the run: the script is made from it.
