@@ -1,6 +1,5 @@
 #include <ostream>
 
-#include "absl/strings/str_cat.h"
 #include "client/commands/command.h"
 #include "client/render/json.h"
 #include "client/render/routing.h"
