@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "client/app.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -167,7 +168,7 @@ TEST_F(AdminAppTest, ExplainSplitsManyUnitsIntoCalls) {
             "bob         1  control\n");
   EXPECT_EQ(err_.str(), "[2 units: control 100.0%]\n");
   std::string lines;
-  for (int unit = 0; unit < 1500; ++unit) lines += "u" + std::to_string(unit) + "\r\n\n";
+  for (int unit = 0; unit < 1500; ++unit) absl::StrAppend(&lines, "u", unit, "\r\n\n");
   const std::string plan = Write("explain.json", R"({"salt": "x"})");
   ASSERT_EQ(Run({"explain", "-", "--plan", plan}, lines), ExitCode::kOk);
   ASSERT_EQ(server_.explain_requests.size(), 3u);
