@@ -283,7 +283,7 @@ TEST_F(AppTest, PatchOfAllLayersIsThePolicysOwnRule) {
             ExitCode::kOk);
   EXPECT_THAT(out_.str(), StartsWith("patched: generation 1 -> 2"));
   const v1::PatchRoutersRequest& request = server_.patch_request;
-  EXPECT_EQ(request.policy().policy_id(), "top-k-4");
+  EXPECT_EQ(request.policy().policy_id(), "top-k-4-weights-match-top-k-mass");
   EXPECT_EQ(request.policy().apply().top_k().k(), 4u);
   EXPECT_EQ(request.policy().apply().weight_mode(), v1::WEIGHT_MODE_MATCH_TOP_K_MASS);
   EXPECT_EQ(request.policy().layer_overrides_size(), 0);
