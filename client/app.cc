@@ -62,8 +62,15 @@ void AddCommands(CLI::App& app, ChosenCommand& chosen) {
   AddHealth(app, chosen);
   AddPatch(app, chosen);
   AddUnpatch(app, chosen);
+  AddRollback(app, chosen);
+  AddRenew(app, chosen);
   AddRouting(app, chosen);
+  AddHistory(app, chosen);
+  AddExplain(app, chosen);
+  AddExperts(app, chosen);
+  AddCalibration(app, chosen);
   AddStatus(app, chosen);
+  AddDrain(app, chosen);
   AddEval(app, chosen);
   AddRoute(app, chosen);
   AddCompletion(app, chosen);

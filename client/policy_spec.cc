@@ -1,24 +1,18 @@
 #include "client/policy_spec.h"
 
 #include <algorithm>
-#include <charconv>
-#include <optional>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
 #include "client/number_list.h"
+#include "client/policy_words.h"
 #include "client/utf8.h"
-
-// The keys of a rule are the fields of its message, so a rule that is added to the
-// proto can be written here at once: max_k is "max", calibration_id "calibration",
-// p_value "p-value", P_VALUE_KIND_ONE_MINUS_PROB "one-minus-prob".
 
 namespace olmoe::client {
 
@@ -38,50 +32,15 @@ const char kPolicySpecHelp[] =
 namespace {
 
 using google::protobuf::Descriptor;
-using google::protobuf::EnumDescriptor;
 using google::protobuf::EnumValueDescriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
-using google::protobuf::OneofDescriptor;
-
-constexpr size_t kMaxNameLength = 32;
 
 absl::string_view Wrap(std::string_view text) { return {text.data(), text.size()}; }
 
-std::string Word(absl::string_view name) {
-  return absl::StrReplaceAll(absl::AsciiStrToLower(name), {{"_", "-"}});
-}
-
-std::string KeyOf(const FieldDescriptor& field) {
-  absl::string_view name = field.name();
-  if (absl::StartsWith(name, "min_") || absl::StartsWith(name, "max_")) {
-    absl::ConsumeSuffix(&name, "_k");
-  }
-  absl::ConsumeSuffix(&name, "_id");
-  return Word(name);
-}
-
-// WEIGHT_MODE_SUM_TO_ONE: the enum's first value, WEIGHT_MODE_UNSPECIFIED, tells the
-// length of the prefix.
-std::string EnumWord(const EnumValueDescriptor& value) {
-  absl::string_view prefix = value.type()->value(0)->name();
-  absl::ConsumeSuffix(&prefix, "UNSPECIFIED");
-  absl::string_view name = value.name();
-  absl::ConsumePrefix(&name, prefix);
-  return Word(name);
-}
-
-const OneofDescriptor& Kinds() {
-  return *v1::Rule::descriptor()->FindOneofByName("kind");
-}
-
-const FieldDescriptor& WeightField() {
-  return *v1::Rule::descriptor()->FindFieldByName("weight_mode");
-}
-
 const FieldDescriptor* FindKind(absl::string_view name) {
-  for (int i = 0; i < Kinds().field_count(); ++i) {
-    if (KeyOf(*Kinds().field(i)) == name) return Kinds().field(i);
+  for (int i = 0; i < RuleKinds().field_count(); ++i) {
+    if (KeyOf(*RuleKinds().field(i)) == name) return RuleKinds().field(i);
   }
   return nullptr;
 }
@@ -228,59 +187,11 @@ class RuleParser {
   std::vector<std::string> errors_;
 };
 
-// The shortest decimal that reads back as the same double.
-std::string Shortest(double value) {
-  char buffer[32];
-  const auto end = std::to_chars(buffer, buffer + sizeof(buffer), value).ptr;
-  return std::string(buffer, end);
-}
-
-std::string Value(const Message& message, const FieldDescriptor& field) {
-  const auto& reflection = *message.GetReflection();
-  switch (field.cpp_type()) {
-    case FieldDescriptor::CPPTYPE_DOUBLE: return Shortest(reflection.GetDouble(message, &field));
-    case FieldDescriptor::CPPTYPE_ENUM: return EnumWord(*reflection.GetEnum(message, &field));
-    case FieldDescriptor::CPPTYPE_UINT32:
-      return absl::StrCat(reflection.GetUInt32(message, &field));
-    default: return reflection.GetString(message, &field);
-  }
-}
-
-// True where leaving the field out means the same: enums at their first real value
-// and a temperature of 1.
-bool IsDefault(const Message& message, const FieldDescriptor& field) {
-  const auto& reflection = *message.GetReflection();
-  if (field.has_presence() && !reflection.HasField(message, &field)) return true;
-  switch (field.cpp_type()) {
-    case FieldDescriptor::CPPTYPE_ENUM: return reflection.GetEnumValue(message, &field) <= 1;
-    case FieldDescriptor::CPPTYPE_DOUBLE:
-      return reflection.GetDouble(message, &field) == (field.has_presence() ? 1 : 0);
-    case FieldDescriptor::CPPTYPE_UINT32: return reflection.GetUInt32(message, &field) == 0;
-    default: return reflection.GetString(message, &field).empty();
-  }
-}
-
-std::string FormatOn(const v1::Rule& rule, const std::vector<uint32_t>& layers, bool analyze) {
-  std::string text = FormatRuleSpec(rule);
-  if (!layers.empty()) {
-    absl::StrAppend(&text, ",layers=",
-                    absl::StrReplaceAll(FormatLayers(layers), {{", ", "+"}}));
-  }
-  return absl::StrCat(text, analyze ? ",analyze" : "");
-}
-
-template <typename Ruled>  // a policy or a layer override
-void AppendRules(const Ruled& rules, const std::vector<uint32_t>& layers,
-                 std::vector<std::string>* texts) {
-  if (rules.has_apply()) texts->push_back(FormatOn(rules.apply(), layers, false));
-  if (rules.has_analyze()) texts->push_back(FormatOn(rules.analyze(), layers, true));
-}
-
 template <typename Ruled>
 absl::Status SetRule(const RuleSpec& spec, Ruled* rules) {
   if (spec.analyze ? rules->has_analyze() : rules->has_apply()) {
     return absl::InvalidArgumentError(absl::StrCat(
-        FormatOn(spec.rule, spec.layers, spec.analyze), ": these layers have a rule ",
+        FormatRuleSpec(spec), ": these layers have a rule ",
         spec.analyze ? "to analyze " : "", "already"));
   }
   *(spec.analyze ? rules->mutable_analyze() : rules->mutable_apply()) = spec.rule;
@@ -296,7 +207,7 @@ absl::StatusOr<RuleSpec> ParseNamedRule(absl::string_view text) {
 }
 
 absl::Status CheckName(absl::string_view name) {
-  const bool valid = !name.empty() && name.size() <= kMaxNameLength && name[0] != '-' &&
+  const bool valid = !name.empty() && name.size() <= kMaxPolicyIdLength && name[0] != '-' &&
                      name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") ==
                          absl::string_view::npos;
   if (valid) return absl::OkStatus();
@@ -304,18 +215,11 @@ absl::Status CheckName(absl::string_view name) {
       absl::StrCat("\"", name, "\" is not a name: 1 to 32 of a-z, 0-9 and -, not - first"));
 }
 
-// FNV-1a: the same on every machine and in every version.
-uint32_t Hash(std::string_view text) {
-  uint32_t hash = 2166136261u;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
-  return hash;
-}
-
 }  // namespace
 
 std::vector<std::string> RuleNames() {
   std::vector<std::string> names;
-  for (int i = 0; i < Kinds().field_count(); ++i) names.push_back(KeyOf(*Kinds().field(i)));
+  for (int i = 0; i < RuleKinds().field_count(); ++i) names.push_back(KeyOf(*RuleKinds().field(i)));
   return names;
 }
 
@@ -365,53 +269,6 @@ absl::StatusOr<v1::RoutingPolicy> ParsePolicySpec(std::string_view spec) {
   if (!errors.empty()) return absl::InvalidArgumentError(absl::StrJoin(errors, "; "));
   if (policy.policy_id().empty()) policy.set_policy_id(DefaultPolicyId(policy));
   return policy;
-}
-
-std::string FormatRuleSpec(const v1::Rule& rule) {
-  if (rule.kind_case() == v1::Rule::KIND_NOT_SET) return "no rule";
-  const FieldDescriptor& kind = *v1::Rule::descriptor()->FindFieldByNumber(rule.kind_case());
-  const Message& parameters = rule.GetReflection()->GetMessage(rule, &kind);
-  std::string text = KeyOf(kind);
-  const FieldDescriptor& main = *kind.message_type()->field(0);
-  if (kind.name() != "hc" || !IsDefault(parameters, main)) {
-    absl::StrAppend(&text, "=", Value(parameters, main));
-  }
-  for (int i = 1; i < kind.message_type()->field_count(); ++i) {
-    const FieldDescriptor& field = *kind.message_type()->field(i);
-    if (IsDefault(parameters, field)) continue;
-    absl::StrAppend(&text, ",", KeyOf(field), "=", Value(parameters, field));
-  }
-  if (!IsDefault(rule, WeightField())) {
-    absl::StrAppend(&text, ",weights=", Value(rule, WeightField()));
-  }
-  return text;
-}
-
-std::string FormatPolicySpec(const v1::RoutingPolicy& policy) {
-  std::vector<std::string> rules;
-  if (!policy.has_apply() && policy.has_analyze()) rules.push_back("native");
-  AppendRules(policy, {}, &rules);
-  for (const auto& some : policy.layer_overrides()) {
-    AppendRules(some, {some.layers().begin(), some.layers().end()}, &rules);
-  }
-  return rules.empty() ? "native" : absl::StrJoin(rules, "/");
-}
-
-std::string DefaultPolicyId(const v1::RoutingPolicy& policy) {
-  const std::string spec = FormatPolicySpec(policy);
-  std::string name;
-  for (const char c : absl::AsciiStrToLower(spec)) {
-    if (absl::ascii_isalnum(static_cast<unsigned char>(c))) {
-      name.push_back(c);
-    } else if (!name.empty() && name.back() != '-') {
-      name.push_back('-');
-    }
-  }
-  if (name.size() <= kMaxNameLength) return name;
-  constexpr size_t kHashLength = 6;
-  name.resize(kMaxNameLength - kHashLength - 1);
-  while (name.back() == '-') name.pop_back();
-  return absl::StrFormat("%s-%06x", name, Hash(spec) & 0xffffff);
 }
 
 }  // namespace olmoe::client

@@ -44,6 +44,7 @@ absl::StatusOr<v1::RoutingPolicy> ParsePolicySpec(std::string_view spec);
 // The inverse, without the name: short, and the same text for the same policy.
 // What is at its default is left out.
 std::string FormatRuleSpec(const v1::Rule& rule);
+std::string FormatRuleSpec(const RuleSpec& spec);
 std::string FormatPolicySpec(const v1::RoutingPolicy& policy);
 
 // "top-k-4" for top-k=4. Too long for a name: cut, with a hash of the whole text.

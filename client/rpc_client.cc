@@ -142,6 +142,22 @@ struct RpcClient::Connection {
     return response;
   }
 
+  // Each message to `on_event`; where that returns false the call is cancelled.
+  template <typename Stub, typename Request, typename Response>
+  absl::Status ServerStream(
+      Stub& stub,
+      std::unique_ptr<grpc::ClientReader<Response>> (Stub::*method)(grpc::ClientContext*,
+                                                                    const Request&),
+      const Request& request, const std::function<bool(const Response&)>& on_event) {
+    Call call(timeout);
+    auto reader = (stub.*method)(&call.context, request);
+    Response event;
+    while (reader->Read(&event)) {
+      if (!on_event(event)) call.context.TryCancel();
+    }
+    return FromGrpc(reader->Finish(), address);
+  }
+
   const std::string address;
   const absl::Duration timeout;
   const std::shared_ptr<grpc::Channel> channel;
@@ -169,13 +185,8 @@ absl::StatusOr<v1::GenerateResponse> RpcClient::Generate(const v1::GenerateReque
 absl::Status RpcClient::GenerateStream(
     const v1::GenerateRequest& request,
     const std::function<bool(const v1::GenerateStreamResponse&)>& on_event) {
-  Call call(options_.timeout);
-  auto reader = server().inference.GenerateStream(&call.context, request);
-  v1::GenerateStreamResponse event;
-  while (reader->Read(&event)) {
-    if (!on_event(event)) call.context.TryCancel();
-  }
-  return FromGrpc(reader->Finish(), options_.server);
+  return server().ServerStream(server().inference, &InferenceService::Stub::GenerateStream,
+                               request, on_event);
 }
 
 absl::StatusOr<v1::ScoreResponse> RpcClient::Score(const v1::ScoreRequest& request) {
@@ -239,9 +250,98 @@ absl::StatusOr<v1::GetRoutingResponse> RpcClient::GetRouting(
   return admin().Unary(admin().admin, &RoutingAdminService::Stub::GetRouting, request);
 }
 
+absl::StatusOr<v1::PatchRoutersResponse> RpcClient::RollbackRouting(
+    const v1::RollbackRoutingRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::RollbackRouting, request);
+}
+
+absl::StatusOr<v1::RenewRoutingResponse> RpcClient::RenewRouting(
+    const v1::RenewRoutingRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::RenewRouting, request);
+}
+
+absl::StatusOr<v1::ListRoutingHistoryResponse> RpcClient::ListRoutingHistory(
+    const v1::ListRoutingHistoryRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::ListRoutingHistory, request);
+}
+
+absl::StatusOr<v1::ExplainAssignmentResponse> RpcClient::ExplainAssignment(
+    const v1::ExplainAssignmentRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::ExplainAssignment, request);
+}
+
+absl::Status RpcClient::WatchRouting(
+    const std::function<bool(const v1::WatchRoutingResponse&)>& on_event) {
+  return admin().ServerStream(admin().admin, &RoutingAdminService::Stub::WatchRouting,
+                              v1::WatchRoutingRequest(), on_event);
+}
+
+absl::StatusOr<v1::GetExpertStatsResponse> RpcClient::GetExpertStats(
+    const v1::GetExpertStatsRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::GetExpertStats, request);
+}
+
+absl::Status RpcClient::WatchExpertStats(
+    const v1::WatchExpertStatsRequest& request,
+    const std::function<bool(const v1::WatchExpertStatsResponse&)>& on_event) {
+  return admin().ServerStream(admin().admin, &RoutingAdminService::Stub::WatchExpertStats, request,
+                              on_event);
+}
+
+absl::StatusOr<v1::PutCalibrationResponse> RpcClient::PutCalibration(
+    const std::string& calibration_id, const std::vector<v1::LayerCdf>& layers) {
+  Call call(options_.timeout);
+  v1::PutCalibrationResponse response;
+  auto writer = admin().admin.PutCalibration(&call.context, &response);
+  v1::PutCalibrationRequest message;
+  message.set_calibration_id(calibration_id);
+  for (const v1::LayerCdf& layer : layers) {
+    *message.mutable_layer_cdf() = layer;
+    if (!writer->Write(message)) break;  // Finish says why
+    message.Clear();
+  }
+  writer->WritesDone();
+  const absl::Status status = FromGrpc(writer->Finish(), options_.admin);
+  if (!status.ok()) return status;
+  return response;
+}
+
+absl::StatusOr<v1::BuildCalibrationResponse> RpcClient::BuildCalibration(
+    const v1::BuildCalibrationRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::BuildCalibration, request);
+}
+
+absl::StatusOr<std::vector<v1::LayerCdf>> RpcClient::GetCalibration(
+    const v1::GetCalibrationRequest& request) {
+  std::vector<v1::LayerCdf> layers;
+  const std::function<bool(const v1::GetCalibrationResponse&)> keep =
+      [&layers](const v1::GetCalibrationResponse& message) {
+        layers.push_back(message.layer_cdf());
+        return true;
+      };
+  const absl::Status status = admin().ServerStream(
+      admin().admin, &RoutingAdminService::Stub::GetCalibration, request, keep);
+  if (!status.ok()) return status;
+  return layers;
+}
+
+absl::StatusOr<v1::ListCalibrationsResponse> RpcClient::ListCalibrations(
+    const v1::ListCalibrationsRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::ListCalibrations, request);
+}
+
+absl::StatusOr<v1::DeleteCalibrationResponse> RpcClient::DeleteCalibration(
+    const v1::DeleteCalibrationRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::DeleteCalibration, request);
+}
+
 absl::StatusOr<v1::GetServerStatusResponse> RpcClient::GetServerStatus(
     const v1::GetServerStatusRequest& request) {
   return admin().Unary(admin().admin, &RoutingAdminService::Stub::GetServerStatus, request);
+}
+
+absl::StatusOr<v1::DrainResponse> RpcClient::Drain(const v1::DrainRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::Drain, request);
 }
 
 // HealthCheckRequest is one string and HealthCheckResponse one enum, both field 1:

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -11,24 +12,47 @@
 #include "client/credentials.h"
 
 namespace olmoe::v1 {
+class BuildCalibrationRequest;
+class BuildCalibrationResponse;
+class DeleteCalibrationRequest;
+class DeleteCalibrationResponse;
 class DetokenizeRequest;
 class DetokenizeResponse;
+class DrainRequest;
+class DrainResponse;
+class ExplainAssignmentRequest;
+class ExplainAssignmentResponse;
 class GenerateRequest;
 class GenerateResponse;
 class GenerateStreamResponse;
+class GetCalibrationRequest;
+class GetExpertStatsRequest;
+class GetExpertStatsResponse;
 class GetModelInfoRequest;
 class GetModelInfoResponse;
 class GetRoutingRequest;
 class GetRoutingResponse;
 class GetServerStatusRequest;
 class GetServerStatusResponse;
+class LayerCdf;
+class ListCalibrationsRequest;
+class ListCalibrationsResponse;
+class ListRoutingHistoryRequest;
+class ListRoutingHistoryResponse;
 class PatchRoutersRequest;
 class PatchRoutersResponse;
+class PutCalibrationResponse;
+class RenewRoutingRequest;
+class RenewRoutingResponse;
+class RollbackRoutingRequest;
 class ScoreRequest;
 class ScoreResponse;
 class TokenizeRequest;
 class TokenizeResponse;
 class UnpatchRoutersRequest;
+class WatchExpertStatsRequest;
+class WatchExpertStatsResponse;
+class WatchRoutingResponse;
 }  // namespace olmoe::v1
 
 namespace olmoe::client {
@@ -72,8 +96,37 @@ class RpcClient {
   absl::StatusOr<v1::PatchRoutersResponse> UnpatchRouters(
       const v1::UnpatchRoutersRequest& request);
   absl::StatusOr<v1::GetRoutingResponse> GetRouting(const v1::GetRoutingRequest& request);
+  absl::StatusOr<v1::PatchRoutersResponse> RollbackRouting(
+      const v1::RollbackRoutingRequest& request);
+  absl::StatusOr<v1::RenewRoutingResponse> RenewRouting(const v1::RenewRoutingRequest& request);
+  absl::StatusOr<v1::ListRoutingHistoryResponse> ListRoutingHistory(
+      const v1::ListRoutingHistoryRequest& request);
+  absl::StatusOr<v1::ExplainAssignmentResponse> ExplainAssignment(
+      const v1::ExplainAssignmentRequest& request);
+  // As GenerateStream.
+  absl::Status WatchRouting(const std::function<bool(const v1::WatchRoutingResponse&)>& on_event);
+
+  absl::StatusOr<v1::GetExpertStatsResponse> GetExpertStats(
+      const v1::GetExpertStatsRequest& request);
+  // As GenerateStream.
+  absl::Status WatchExpertStats(
+      const v1::WatchExpertStatsRequest& request,
+      const std::function<bool(const v1::WatchExpertStatsResponse&)>& on_event);
+
+  absl::StatusOr<v1::PutCalibrationResponse> PutCalibration(
+      const std::string& calibration_id, const std::vector<v1::LayerCdf>& layers);
+  absl::StatusOr<v1::BuildCalibrationResponse> BuildCalibration(
+      const v1::BuildCalibrationRequest& request);
+  absl::StatusOr<std::vector<v1::LayerCdf>> GetCalibration(
+      const v1::GetCalibrationRequest& request);
+  absl::StatusOr<v1::ListCalibrationsResponse> ListCalibrations(
+      const v1::ListCalibrationsRequest& request);
+  absl::StatusOr<v1::DeleteCalibrationResponse> DeleteCalibration(
+      const v1::DeleteCalibrationRequest& request);
+
   absl::StatusOr<v1::GetServerStatusResponse> GetServerStatus(
       const v1::GetServerStatusRequest& request);
+  absl::StatusOr<v1::DrainResponse> Drain(const v1::DrainRequest& request);
 
   // grpc.health.v1: "SERVING", "NOT_SERVING", ... RoutingAdminService is asked on
   // the admin port, everything else on the server's.

@@ -1,8 +1,11 @@
 #include "client/session.h"
 
+#include <fstream>
 #include <istream>
 #include <iterator>
 #include <ostream>
+#include <sstream>
+#include <utility>
 
 #include <poll.h>
 #include <unistd.h>
@@ -62,6 +65,21 @@ absl::StatusOr<std::string> Session::TextOrInput(const std::string& argument) {
   if (auto bad = FirstInvalidUtf8(text)) {
     return absl::InvalidArgumentError(
         absl::StrCat("standard input: not UTF-8 from byte ", *bad, " on"));
+  }
+  return text;
+}
+
+absl::StatusOr<std::string> Session::FileOrInput(const std::string& path) {
+  if (path == "-") return TextOrInput(path);
+  const std::ifstream file(path, std::ios::binary);
+  std::ostringstream read;
+  if (file) read << file.rdbuf();  // bad() where that fails: a folder, an I/O error
+  if (!file || read.bad()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": cannot be read"));
+  }
+  std::string text = std::move(read).str();
+  if (const auto bad = FirstInvalidUtf8(text)) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": not UTF-8 from byte ", *bad, " on"));
   }
   return text;
 }

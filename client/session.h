@@ -63,6 +63,10 @@ class Session {
   // last line feed). INVALID_ARGUMENT where that is not UTF-8.
   absl::StatusOr<std::string> TextOrInput(const std::string& argument);
 
+  // The text of a file, or of the standard input where `path` is "-".
+  // INVALID_ARGUMENT, naming it, where it cannot be read or is not UTF-8.
+  absl::StatusOr<std::string> FileOrInput(const std::string& path);
+
   // Prints `message` as JSON: indented on a terminal, else one line.
   ExitCode PrintJson(const google::protobuf::Message& message);
   // Tells why a call failed: code, message and details.

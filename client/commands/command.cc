@@ -14,4 +14,13 @@ CLI::Validator IsUtf8() {
       /*validator_desc=*/"");
 }
 
+void RefuseFlagsBeforeSubcommand(const CLI::App& command) {
+  for (const CLI::Option* option : command.get_options()) {
+    if (option->count() == 0) continue;
+    throw CLI::ValidationError(option->get_name(),
+                               "is not a flag of " + command.get_name() + " " +
+                                   command.get_subcommands().front()->get_name());
+  }
+}
+
 }  // namespace olmoe::client

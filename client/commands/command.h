@@ -14,18 +14,25 @@
 
 namespace olmoe::client {
 
+// For a command that was followed by one of its own: the command is not run, so a
+// flag of it that was given is an error rather than without effect.
+void RefuseFlagsBeforeSubcommand(const CLI::App& command);
+
 // Adds a command: `flags` binds its command line to an Options, `run` carries it
-// out. This is all that a command's file has to call.
+// out. This is all that a command's file has to call. The result takes commands
+// below it.
 template <typename Options>
-void AddCommand(CLI::App& app, ChosenCommand& chosen, const std::string& name,
+CLI::App* AddCommand(CLI::App& app, ChosenCommand& chosen, const std::string& name,
                 const std::string& description, void (*flags)(CLI::App&, Options&),
                 ExitCode (*run)(const Options&, Session&)) {
   CLI::App* command = app.add_subcommand(name, description);
   auto options = std::make_shared<Options>();
   flags(*command, *options);
-  command->callback([&chosen, options, run] {
+  command->callback([command, &chosen, options, run] {
+    if (!command->get_subcommands().empty()) return RefuseFlagsBeforeSubcommand(*command);
     chosen = [options, run](Session& session) { return run(*options, session); };
   });
+  return command;
 }
 
 // For ->check(): text that goes into a request must be UTF-8.

@@ -25,8 +25,15 @@ void AddModel(CLI::App& app, ChosenCommand& chosen);
 void AddHealth(CLI::App& app, ChosenCommand& chosen);
 void AddPatch(CLI::App& app, ChosenCommand& chosen);
 void AddUnpatch(CLI::App& app, ChosenCommand& chosen);
+void AddRollback(CLI::App& app, ChosenCommand& chosen);
+void AddRenew(CLI::App& app, ChosenCommand& chosen);
 void AddRouting(CLI::App& app, ChosenCommand& chosen);
+void AddHistory(CLI::App& app, ChosenCommand& chosen);
+void AddExplain(CLI::App& app, ChosenCommand& chosen);
+void AddExperts(CLI::App& app, ChosenCommand& chosen);
+void AddCalibration(CLI::App& app, ChosenCommand& chosen);
 void AddStatus(CLI::App& app, ChosenCommand& chosen);
+void AddDrain(CLI::App& app, ChosenCommand& chosen);
 void AddEval(CLI::App& app, ChosenCommand& chosen);
 void AddRoute(CLI::App& app, ChosenCommand& chosen);
 // `app` outlives the run: the script is made from it.

@@ -1,83 +1,185 @@
+#include <algorithm>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <ostream>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "client/commands/command.h"
 #include "client/commands/wait_flag.h"
-#include "client/number_list.h"
+#include "client/duration.h"
+#include "client/plan_file.h"
+#include "client/plan_flags.h"
+#include "client/policy_spec.h"
 #include "client/render/routing.h"
 #include "olmoe/v1/admin.pb.h"
+#include "olmoe/v1/inference.pb.h"
 
 namespace olmoe::client {
 namespace {
 
 struct PatchOptions {
-  uint32_t top_k = 0;
-  std::optional<std::string> layers;
-  std::string weight_mode;
-  std::string policy_id;
+  const CLI::App* command = nullptr;  // knows the order of the flags of arms
+  std::vector<std::string> in_order;  // where those leave their values; not read
+  bool analyze = false, allow_explicit = false;
+  std::string plan, salt, note, ttl, idempotency_key;
+  std::optional<std::string> probe;
+  bool require_change = false;
   std::optional<uint64_t> expect;
   bool dry_run = false;
   std::string wait;
 };
 
+CLI::Option* Ordered(CLI::App& command, PatchOptions& options, const std::string& names,
+                     const std::string& type, const std::string& description) {
+  return command.add_option(names, options.in_order, description)
+      ->allow_extra_args(false)
+      ->check(IsUtf8())
+      ->type_name(type);
+}
+
+void ArmFlags(CLI::App& command, PatchOptions& options) {
+  const auto add = [&](const char* names, const char* type, const char* description) {
+    return Ordered(command, options, names, type, description);
+  };
+  add("--top-k", "K", "Experts per token");
+  add("--top-p", "P[,...]", "Smallest set of experts with this probability mass");
+  add("--min-p", "RATIO[,...]", "Experts with this part of the largest probability");
+  add("--bh", "ALPHA[,...]", "Benjamini-Hochberg: alpha=0.4,min=1,max=16,calibration=NAME");
+  add("--hc", "BETA|KEYS", "Higher criticism: calibration=NAME,min=1,max=16");
+  add("--policy", "SPEC", "The whole policy in one word, as below");
+  add("--weights,--weight-mode", "MODE", "What is done with the weights of the chosen experts")
+      ->check(CLI::IsMember({"model-default", "native", "sum-to-one", "match-top-k-mass"}));
+  add("--temperature", "T", "Of the softmax that bh and hc take weights from");
+  add("--layers", "LAYERS", "The rule is for these layers only: 0-3,7");
+  command.add_flag("--analyze", options.analyze, "The rule is counted, not run");
+  add("--policy-id", "NAME", "Name of the policy; default from its rules");
+  add("--arm", "NAME", "An arm begins: the flags of arms behind it are about it");
+  add("--weight", "N", "The arm's share of all weights; default 1, 0 = by name only");
+  command.add_flag("--allow-explicit", options.allow_explicit, "Requests may ask for the arm");
+}
+
 void Flags(CLI::App& command, PatchOptions& options) {
-  command.add_option("--top-k", options.top_k, "Experts per token")->required();
-  command.add_option("--layers", options.layers, "Only these layers: 0-3,7")->type_name("LAYERS");
-  command
-      .add_option("--weight-mode", options.weight_mode,
-                  "What is done with the weights of the chosen experts")
-      ->check(CLI::IsMember({"default", "native", "sum-to-one", "match"}));
-  command.add_option("--policy-id", options.policy_id, "Name of the policy; default top-k-K")
+  options.command = &command;
+  command.footer(absl::StrCat(
+      "The order of flags counts: a rule takes the --weights, --temperature, --layers and\n"
+      "--analyze behind it, an arm all that is behind its --arm. For example\n"
+      "  olmoectl patch --arm control --weight 90 --arm wide --weight 10 --top-k 16 --ttl 1h\n\n",
+      kPolicySpecHelp));
+  ArmFlags(command, options);
+  command.add_option("--plan", options.plan, "The plan from a file: RoutingPlan in JSON; - = stdin")
+      ->type_name("FILE");
+  command.add_option("--salt", options.salt, "Another salt draws every unit anew")
       ->check(IsUtf8());
+  command.add_option("--note", options.note, "Kept in the history")->check(IsUtf8());
   command.add_option("--expect", options.expect, "Refuse unless this generation is current")
       ->type_name("GENERATION");
+  command.add_option("--ttl", options.ttl, "Back to the plan before after this time: 10m")
+      ->check(CheckDuration)
+      ->type_name("TIME");
+  command
+      .add_option("--probe", options.probe,
+                  "Run each arm on this text first and tell what changes; \"\" = a text of the "
+                  "server's")
+      ->check(IsUtf8())
+      ->type_name("TEXT");
+  command.add_flag("--require-change", options.require_change,
+                   "Refuse where the probe shows no change");
+  command
+      .add_option("--idempotency-key", options.idempotency_key,
+                  "The same key again gets the first answer again")
+      ->check(IsUtf8())
+      ->type_name("KEY");
   command.add_flag("--dry-run", options.dry_run, "Check only; change nothing");
   AddWaitFlag(command, options.wait);
 }
 
-v1::WeightMode ToWeightMode(const std::string& name) {
-  if (name == "native") return v1::WEIGHT_MODE_NATIVE;
-  if (name == "sum-to-one") return v1::WEIGHT_MODE_SUM_TO_ONE;
-  if (name == "match") return v1::WEIGHT_MODE_MATCH_TOP_K_MASS;
-  return v1::WEIGHT_MODE_MODEL_DEFAULT;
+bool IsArmFlag(const CLI::App& command, const CLI::Option* option) {
+  static constexpr const char* kOthers[] = {
+      "--plan", "--salt",     "--note",            "--expect", "--ttl", "--probe",
+      "--help", "--dry-run",  "--require-change",  "--wait",   "--idempotency-key"};
+  for (const char* other : kOthers) {
+    if (command.get_option(other) == option) return false;
+  }
+  return true;
 }
 
-absl::StatusOr<v1::PatchRoutersRequest> BuildRequest(const PatchOptions& options) {
-  v1::PatchRoutersRequest request;
-  v1::RoutingPolicy* policy = request.mutable_policy();
-  policy->set_policy_id(options.policy_id.empty() ? absl::StrCat("top-k-", options.top_k)
-                                                  : options.policy_id);
-  v1::Rule* rule = nullptr;
-  if (options.layers) {
-    const auto layers = ParseLayers(*options.layers);
-    if (!layers.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat("--layers: ", layers.status().message()));
-    }
-    v1::LayerOverride* some = policy->add_layer_overrides();
-    some->mutable_layers()->Add(layers->begin(), layers->end());
-    rule = some->mutable_apply();
-  } else {
-    rule = policy->mutable_apply();
+std::vector<FlagValue> FlagsOfArms(const CLI::App& command) {
+  std::vector<FlagValue> flags;
+  std::map<const CLI::Option*, size_t> seen;
+  for (const CLI::Option* option : command.parse_order()) {
+    if (!IsArmFlag(command, option)) continue;
+    flags.push_back({option->get_lnames().front(), option->results().at(seen[option]++)});
   }
-  rule->mutable_top_k()->set_k(options.top_k);
-  rule->set_weight_mode(ToWeightMode(options.weight_mode));
+  return flags;
+}
+
+// No word of arms: then the request says so too, and the server names the arm.
+bool IsOnePolicy(const PatchOptions& options, const std::vector<FlagValue>& flags) {
+  if (!options.plan.empty() || !options.salt.empty() || !options.note.empty()) return false;
+  return std::none_of(flags.begin(), flags.end(), [](const FlagValue& flag) {
+    return flag.name == "arm" || flag.name == "weight" || flag.name == "allow-explicit";
+  });
+}
+
+absl::Status SetTarget(const PatchOptions& options, Session& session,
+                       v1::PatchRoutersRequest* request) {
+  const std::vector<FlagValue> flags = FlagsOfArms(*options.command);
+  if (options.plan.empty() && flags.empty()) {
+    return absl::InvalidArgumentError(
+        "what to patch with is missing: a rule such as --top-k, --policy, --arm or --plan "
+        "(see olmoectl patch --help)");
+  }
+  if (!options.plan.empty() && !flags.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--plan and --", flags.front().name, ": one of the two"));
+  }
+  auto plan = options.plan.empty() ? PlanOfFlags(flags) : ReadPlan(options.plan, session);
+  if (!plan.ok()) return plan.status();
+  if (IsOnePolicy(options, flags)) {
+    *request->mutable_policy() = std::move(*plan->mutable_arms(0)->mutable_policy());
+    return absl::OkStatus();
+  }
+  if (!options.salt.empty()) plan->set_salt(options.salt);
+  if (!options.note.empty()) plan->set_note(options.note);
+  *request->mutable_plan() = *std::move(plan);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::PatchRoutersRequest> BuildRequest(const PatchOptions& options,
+                                                     Session& session) {
+  v1::PatchRoutersRequest request;
+  if (auto status = SetTarget(options, session, &request); !status.ok()) return status;
   if (options.expect) request.set_expected_generation(*options.expect);
   request.set_validate_only(options.dry_run);
+  request.set_idempotency_key(options.idempotency_key);
+  if (!options.ttl.empty()) *request.mutable_ttl() = *ParseDuration(options.ttl);
+  if (options.probe || options.require_change) {
+    request.mutable_probe()->set_text(options.probe.value_or(""));
+    request.mutable_probe()->set_require_change(options.require_change);
+  }
   if (!options.wait.empty()) *request.mutable_wait_for_drain() = WaitDuration(options.wait);
   return request;
 }
 
+// The probe tells how many routers a policy applies to, the model how many there are.
+uint32_t CountLayers(const v1::PatchRoutersResponse& response, Session& session) {
+  if (response.probe_results().empty()) return 0;
+  const auto info = session.rpc().GetModelInfo({});
+  return info.ok() ? info->num_layers() : 0;
+}
+
 ExitCode Run(const PatchOptions& options, Session& session) {
-  const auto request = BuildRequest(options);
+  const auto request = BuildRequest(options, session);
   if (!request.ok()) return session.UsageError(request.status());
   const auto response = session.rpc().PatchRouters(*request);
   if (!response.ok()) return session.Fail(response.status());
   if (session.options().json) return session.PrintJson(*response);
   if (options.dry_run) session.out() << "valid; ";
-  session.out() << RenderPatch(*response, session.out_style());
+  session.out() << RenderPatch(*response, CountLayers(*response, session), session.out_style());
   return ExitCode::kOk;
 }
 

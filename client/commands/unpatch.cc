@@ -29,7 +29,7 @@ ExitCode Run(const UnpatchOptions& options, Session& session) {
   const auto response = session.rpc().UnpatchRouters(request);
   if (!response.ok()) return session.Fail(response.status());
   if (session.options().json) return session.PrintJson(*response);
-  session.out() << RenderPatch(*response, session.out_style());
+  session.out() << RenderPatch(*response, /*num_layers=*/0, session.out_style());
   return ExitCode::kOk;
 }
 

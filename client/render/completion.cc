@@ -6,6 +6,7 @@
 #include "CLI/App.hpp"
 #include "CLI/Config.hpp"
 #include "CLI/Formatter.hpp"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
@@ -31,8 +32,10 @@ struct Argument {
 };
 
 struct Command {
-  std::string name, description;
+  std::string name;  // "calibration build" for a command below another
+  std::string description;
   std::vector<Argument> arguments;
+  std::vector<std::string> below;  // names of the commands below it
 };
 
 // CLI11 keeps the members of IsMember only in the name of the type: "TEXT:{a,b}".
@@ -55,18 +58,33 @@ std::vector<Argument> Arguments(const CLI::App& app) {
   return arguments;
 }
 
-std::vector<Command> Commands(const CLI::App& app) {
+// All commands, each before those below it.
+std::vector<Command> Commands(const CLI::App& app, const std::string& prefix = "") {
   std::vector<Command> commands;
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
-    commands.push_back({command->get_name(), command->get_description(), Arguments(*command)});
+    const std::string name = prefix + command->get_name();
+    const std::vector<Command> below = Commands(*command, name + " ");
+    commands.push_back({name, command->get_description(), Arguments(*command), {}});
+    for (const Command& one : below) {
+      commands.back().below.push_back(one.name.substr(name.size() + 1));
+    }
+    commands.insert(commands.end(), below.begin(), below.end());
   }
   return commands;
 }
 
+// Of the commands that stand first on the line.
 std::vector<std::string> Names(const std::vector<Command>& commands) {
   std::vector<std::string> names;
-  for (const Command& command : commands) names.push_back(command.name);
+  for (const Command& command : commands) {
+    if (!absl::StrContains(command.name, ' ')) names.push_back(command.name);
+  }
   return names;
+}
+
+// A word of the shell: `text`, in double quotes where it has a space.
+std::string ShellWord(const std::string& text) {
+  return absl::StrContains(text, ' ') ? absl::StrCat("\"", text, "\"") : text;
 }
 
 // ---- bash
@@ -77,8 +95,8 @@ _$0() {
   local global="$4"
   COMPREPLY=()
   for word in "$${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-    case $$word in
-      $1) command=$$word; break ;;
+    case "$$command $$word" in
+      $1) command="$${command:+$$command }$$word" ;;
     esac
   done
   case $$command:$$prev in
@@ -98,7 +116,7 @@ std::string BashValues(const std::string& command, const std::vector<Argument>& 
   for (const Argument& argument : arguments) {
     if (!argument.takes_value) continue;
     for (const std::string& flag : argument.Flags()) {
-      const std::string pattern = absl::StrCat(command, ":", flag);
+      const std::string pattern = absl::StrCat(ShellWord(command), ":", flag);
       if (argument.values.empty()) {
         free.push_back(pattern);
       } else {
@@ -112,8 +130,8 @@ std::string BashValues(const std::string& command, const std::vector<Argument>& 
 }
 
 // The flags and fixed values, in a line.
-std::string BashWords(const std::vector<Argument>& arguments) {
-  std::vector<std::string> words;
+std::string BashWords(const std::vector<Argument>& arguments,
+                      std::vector<std::string> words = {}) {
   for (const Argument& argument : arguments) {
     const auto flags = argument.Flags();
     const auto& added = flags.empty() ? argument.values : flags;
@@ -126,13 +144,16 @@ std::string BashScript(const CLI::App& app, const std::vector<Command>& commands
   std::string values = BashValues("*", Arguments(app));
   std::string words =
       absl::StrCat("      '') words=\"", absl::StrJoin(Names(commands), " "), "\" ;;\n");
+  std::vector<std::string> paths;  // as `"$command $word"`: a first command has no other before
   for (const Command& command : commands) {
+    const bool first = !absl::StrContains(command.name, ' ');
+    paths.push_back(absl::StrCat("\"", first ? " " : "", command.name, "\""));
     absl::StrAppend(&values, BashValues(command.name, command.arguments));
-    absl::StrAppend(&words, "      ", command.name, ") words=\"", BashWords(command.arguments),
-                    "\" ;;\n");
+    absl::StrAppend(&words, "      ", ShellWord(command.name), ") words=\"",
+                    BashWords(command.arguments, command.below), "\" ;;\n");
   }
-  return absl::Substitute(kBash, app.get_name(), absl::StrJoin(Names(commands), "|"), values,
-                          words, BashWords(Arguments(app)));
+  return absl::Substitute(kBash, app.get_name(), absl::StrJoin(paths, "|"), values, words,
+                          BashWords(Arguments(app)));
 }
 
 // ---- zsh
@@ -177,13 +198,35 @@ std::string ZshArguments(const std::vector<Argument>& arguments, const std::stri
   return specs;
 }
 
+// What follows one command, and the commands below it by their second word.
+std::string ZshBranch(const Command& command, const std::vector<Command>& commands) {
+  constexpr char kNext[] = " \\\n          ";
+  const std::string below =
+      command.below.empty()
+          ? ""
+          : absl::StrCat("'1:command:(", absl::StrJoin(command.below, " "), ")'", kNext);
+  const auto call = [&](const Command& called) {
+    return absl::StrCat("_arguments", kNext, below, ZshArguments(called.arguments, kNext),
+                        "$global ;;\n");
+  };
+  if (command.below.empty()) return call(command);
+  std::string branches = "case $line[2] in\n";
+  for (const std::string& name : command.below) {
+    for (const Command& one : commands) {
+      if (one.name != absl::StrCat(command.name, " ", name)) continue;
+      absl::StrAppend(&branches, "        ", name, ") ", call(one));
+    }
+  }
+  return absl::StrCat(branches, "        *) ", call(command), "        esac ;;\n");
+}
+
 std::string ZshScript(const CLI::App& app, const std::vector<Command>& commands) {
   std::string names;
   std::string branches;
   for (const Command& command : commands) {
+    if (absl::StrContains(command.name, ' ')) continue;
     absl::StrAppend(&names, "    '", command.name, ":", ZshQuote(command.description), "'\n");
-    absl::StrAppend(&branches, "        ", command.name, ") _arguments \\\n          ",
-                    ZshArguments(command.arguments, " \\\n          "), "$global ;;\n");
+    absl::StrAppend(&branches, "        ", command.name, ") ", ZshBranch(command, commands));
   }
   return absl::Substitute(kZsh, app.get_name(), names, ZshArguments(Arguments(app), "\n    "),
                           branches);
@@ -214,14 +257,18 @@ std::string FishScript(const CLI::App& app, const std::vector<Command>& commands
     absl::StrAppend(&script, FishArgument(head, argument));
   }
   for (const Command& command : commands) {
-    absl::StrAppend(&script, head, " -n __fish_use_subcommand -f -a ", command.name, " -d ",
+    const std::vector<std::string> path = absl::StrSplit(command.name, ' ');
+    const std::string above =
+        path.size() == 1 ? "__fish_use_subcommand"
+                         : absl::StrCat("'__fish_seen_subcommand_from ", path.front(), "'");
+    absl::StrAppend(&script, head, " -n ", above, " -f -a ", path.back(), " -d ",
                     FishQuote(command.description), "\n");
+    const std::string seen = absl::StrJoin(path, "; and __fish_seen_subcommand_from ");
     for (const Argument& argument : command.arguments) {
       if (argument.Flags().empty() && argument.values.empty()) continue;
-      absl::StrAppend(&script,
-                      FishArgument(absl::StrCat(head, " -n '__fish_seen_subcommand_from ",
-                                                command.name, "'"),
-                                   argument));
+      absl::StrAppend(&script, FishArgument(absl::StrCat(head, " -n '__fish_seen_subcommand_from ",
+                                                         seen, "'"),
+                                            argument));
     }
   }
   return script;

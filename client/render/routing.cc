@@ -6,8 +6,11 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "client/number_list.h"
+#include "client/policy_spec.h"
 #include "client/render/format.h"
 #include "client/render/table.h"
 #include "olmoe/v1/admin.pb.h"
@@ -33,7 +36,9 @@ std::string PValues(const Tested& rule) {
   std::string text = rule.p_value() == v1::P_VALUE_KIND_ONE_MINUS_PROB
                          ? ", p = 1 - prob"
                          : absl::StrCat(", calibration ", rule.calibration_id());
-  if (rule.has_temperature()) absl::StrAppend(&text, ", temperature ", rule.temperature());
+  if (rule.has_temperature() && rule.temperature() != 1) {
+    absl::StrAppend(&text, ", temperature ", rule.temperature());
+  }
   return text;
 }
 
@@ -67,9 +72,31 @@ std::string DescribeRules(const Ruled& rules) {
   return text;
 }
 
+uint64_t SumOfWeights(const v1::RoutingPlan& plan) {
+  return std::accumulate(
+      plan.arms().begin(), plan.arms().end(), uint64_t{0},
+      [](uint64_t total, const v1::Arm& arm) { return total + arm.weight(); });
+}
+
 std::string Share(uint32_t weight, uint64_t sum) {
   if (weight == 0 || sum == 0) return "by name";
   return absl::StrCat(FormatFixed(100.0 * weight / static_cast<double>(sum), 1), "%");
+}
+
+std::string RenderProbe(const v1::PatchRoutersResponse& response, uint32_t num_layers,
+                        const Style& style) {
+  using enum Table::Align;
+  Table table({{"PROBE OF ARM"}, {"MAX |DIFFERENCE|", kRight}, {"KL NATS", kRight},
+               {"TOP TOKEN"}, {"MEAN K", kRight}, {"ROUTERS COVERED", kRight}});
+  for (const v1::ProbeResult& result : response.probe_results()) {
+    table.AddRow({result.arm_id(), absl::StrFormat("%.4g", result.max_abs_logit_difference()),
+                  absl::StrFormat("%.4g", result.kl_divergence_nats()),
+                  result.top1_changed() ? "changed" : "same",
+                  FormatFixed(result.mean_experts_per_token(), 2),
+                  absl::StrCat(result.layers_covered(),
+                               num_layers > 0 ? absl::StrCat(" of ", num_layers) : "")});
+  }
+  return table.empty() ? "" : table.Render(style);
 }
 
 }  // namespace
@@ -109,23 +136,33 @@ std::string RenderPlan(const v1::PlanRecord& record, const Style& style) {
     absl::StrAppend(&text, ", until ", FormatTime(record.expire_time()));
   }
   absl::StrAppend(&text, ", ", record.in_flight_requests(), " in flight, digest ",
-                  record.digest().substr(0, 12), "\n");
+                  record.digest().substr(0, kShortDigest), "\n");
   if (!record.plan().note().empty()) {
     absl::StrAppend(&text, "note: ", OneLine(record.plan().note()), "\n");
   }
   Table table({{"ARM"}, {"SHARE", Table::Align::kRight}, {"POLICY"}, {"ROUTING"}});
-  const auto& arms = record.plan().arms();
-  const uint64_t sum = std::accumulate(
-      arms.begin(), arms.end(), uint64_t{0},
-      [](uint64_t total, const v1::Arm& arm) { return total + arm.weight(); });
-  for (const auto& arm : arms) {
+  const uint64_t sum = SumOfWeights(record.plan());
+  for (const auto& arm : record.plan().arms()) {
     table.AddRow({arm.arm_id(), Share(arm.weight(), sum), arm.policy().policy_id(),
                   DescribePolicy(arm.policy())});
   }
   return text + table.Render(style);
 }
 
-std::string RenderPatch(const v1::PatchRoutersResponse& response, const Style& style) {
+std::string RenderArms(const v1::RoutingPlan& plan) {
+  const uint64_t sum = SumOfWeights(plan);
+  std::vector<std::string> arms;
+  for (const v1::Arm& arm : plan.arms()) {
+    const std::string policy = FormatPolicySpec(arm.policy());
+    arms.push_back(plan.arms_size() == 1
+                       ? policy
+                       : absl::StrCat(arm.arm_id(), " ", Share(arm.weight(), sum), ": ", policy));
+  }
+  return absl::StrJoin(arms, ", ");
+}
+
+std::string RenderPatch(const v1::PatchRoutersResponse& response, uint32_t num_layers,
+                        const Style& style) {
   std::string text;
   if (response.changed()) {
     absl::StrAppend(&text, style.Green("patched"), ": generation ",
@@ -136,13 +173,24 @@ std::string RenderPatch(const v1::PatchRoutersResponse& response, const Style& s
   } else {
     absl::StrAppend(&text, "unchanged: generation ", response.previous_generation(), "\n");
   }
+  if (!response.current().digest().empty()) {
+    absl::StrAppend(&text, "digest ", response.current().digest().substr(0, kShortDigest),
+                    response.current().has_expire_time()
+                        ? absl::StrCat(", until ", FormatTime(response.current().expire_time()))
+                        : "",
+                    "\n");
+  }
   for (const auto& warning : response.warnings()) {
     absl::StrAppend(&text, style.Yellow("warning"), ": ", OneLine(warning), "\n");
   }
-  for (const auto& arm : response.current().plan().arms()) {
-    absl::StrAppend(&text, "arm ", arm.arm_id(), ": ", DescribePolicy(arm.policy()), "\n");
+  const v1::RoutingPlan& plan = response.current().plan();
+  for (const auto& arm : plan.arms()) {
+    const std::string share = Share(arm.weight(), SumOfWeights(plan));
+    absl::StrAppend(&text, "arm ", arm.arm_id(),
+                    plan.arms_size() > 1 ? absl::StrCat(" (", share, ")") : "", ": ",
+                    DescribePolicy(arm.policy()), "\n");
   }
-  return text;
+  return text + RenderProbe(response, num_layers, style);
 }
 
 }  // namespace olmoe::client

@@ -11,11 +11,17 @@ class Style {
  public:
   explicit Style(bool color = false) : color_(color) {}
 
+  bool color() const { return color_; }
+
   std::string Bold(std::string_view text) const { return Wrap("1", text); }
   std::string Dim(std::string_view text) const { return Wrap("2", text); }
   std::string Red(std::string_view text) const { return Wrap("31", text); }
   std::string Green(std::string_view text) const { return Wrap("32", text); }
   std::string Yellow(std::string_view text) const { return Wrap("33", text); }
+  // On a background of the 256-colour table.
+  std::string On(int color, std::string_view text) const {
+    return Wrap("48;5;" + std::to_string(color), text);
+  }
 
  private:
   std::string Wrap(std::string_view code, std::string_view text) const {

@@ -278,11 +278,12 @@ TEST_F(AppTest, PatchOfAllLayersIsThePolicysOwnRule) {
   server_.patch_response.set_changed(true);
   server_.patch_response.set_previous_generation(1);
   server_.patch_response.mutable_current()->set_generation(2);
-  ASSERT_EQ(Run({"patch", "--top-k", "4", "--weight-mode", "match", "--expect", "1", "--wait"}),
+  ASSERT_EQ(Run({"patch", "--top-k", "4", "--weight-mode", "match-top-k-mass", "--expect", "1",
+                 "--wait"}),
             ExitCode::kOk);
   EXPECT_THAT(out_.str(), StartsWith("patched: generation 1 -> 2"));
   const v1::PatchRoutersRequest& request = server_.patch_request;
-  EXPECT_EQ(request.policy().policy_id(), "top-k-4");
+  EXPECT_EQ(request.policy().policy_id(), "top-k-4-weights-match-top-k-mass");
   EXPECT_EQ(request.policy().apply().top_k().k(), 4u);
   EXPECT_EQ(request.policy().apply().weight_mode(), v1::WEIGHT_MODE_MATCH_TOP_K_MASS);
   EXPECT_EQ(request.policy().layer_overrides_size(), 0);

@@ -119,6 +119,103 @@ struct FakeServer::Services final : v1::InferenceService::Service,
     return Answer(*request, &kept, fake->routing_response, response);
   }
 
+  grpc::Status RollbackRouting(grpc::ServerContext*, const v1::RollbackRoutingRequest* request,
+                               v1::PatchRoutersResponse* response) override {
+    return Answer(*request, &fake->rollback_request, fake->patch_response, response);
+  }
+
+  grpc::Status RenewRouting(grpc::ServerContext*, const v1::RenewRoutingRequest* request,
+                            v1::RenewRoutingResponse* response) override {
+    return Answer(*request, &fake->renew_request, fake->renew_response, response);
+  }
+
+  grpc::Status ListRoutingHistory(grpc::ServerContext*,
+                                  const v1::ListRoutingHistoryRequest* request,
+                                  v1::ListRoutingHistoryResponse* response) override {
+    size_t next = request->page_token().empty() ? 0 : std::stoul(request->page_token());
+    for (uint32_t i = 0; i < request->page_size() && next < fake->history.size(); ++i) {
+      *response->add_records() = fake->history[next++];
+    }
+    if (next < fake->history.size()) response->set_next_page_token(std::to_string(next));
+    return ToGrpc(fake->failure);
+  }
+
+  grpc::Status WatchRouting(grpc::ServerContext*, const v1::WatchRoutingRequest*,
+                            grpc::ServerWriter<v1::WatchRoutingResponse>* writer) override {
+    for (const auto& event : fake->routing_events) writer->Write(event);
+    return ToGrpc(fake->failure);
+  }
+
+  grpc::Status ExplainAssignment(grpc::ServerContext*,
+                                 const v1::ExplainAssignmentRequest* request,
+                                 v1::ExplainAssignmentResponse* response) override {
+    fake->explain_requests.push_back(*request);
+    for (const std::string& unit : request->unit_ids()) {
+      auto* assignment = response->add_assignments();
+      assignment->set_unit_id(unit);
+      assignment->set_arm_id("control");
+      assignment->set_bucket(static_cast<uint32_t>(fake->explain_requests.size()));
+    }
+    return ToGrpc(fake->failure);
+  }
+
+  grpc::Status GetExpertStats(grpc::ServerContext*, const v1::GetExpertStatsRequest* request,
+                              v1::GetExpertStatsResponse* response) override {
+    return Answer(*request, &fake->stats_request, fake->stats_response, response);
+  }
+
+  grpc::Status WatchExpertStats(grpc::ServerContext*, const v1::WatchExpertStatsRequest* request,
+                                grpc::ServerWriter<v1::WatchExpertStatsResponse>* writer) override {
+    fake->watch_stats_request = *request;
+    v1::WatchExpertStatsResponse event;
+    *event.mutable_delta() = fake->stats_response;
+    for (int i = 0; i < 2; ++i) writer->Write(event);
+    return ToGrpc(fake->failure);
+  }
+
+  grpc::Status PutCalibration(grpc::ServerContext*,
+                              grpc::ServerReader<v1::PutCalibrationRequest>* reader,
+                              v1::PutCalibrationResponse* response) override {
+    v1::PutCalibrationRequest message;
+    while (reader->Read(&message)) fake->put_messages.push_back(message);
+    *response->mutable_calibration() = fake->calibration;
+    return ToGrpc(fake->failure);
+  }
+
+  grpc::Status BuildCalibration(grpc::ServerContext*, const v1::BuildCalibrationRequest* request,
+                                v1::BuildCalibrationResponse* response) override {
+    *response->mutable_calibration() = fake->calibration;
+    return Answer(*request, &fake->build_request, v1::BuildCalibrationResponse(*response),
+                  response);
+  }
+
+  grpc::Status GetCalibration(grpc::ServerContext*, const v1::GetCalibrationRequest*,
+                              grpc::ServerWriter<v1::GetCalibrationResponse>* writer) override {
+    v1::GetCalibrationResponse message;
+    for (const auto& layer : fake->calibration_layers) {
+      *message.mutable_layer_cdf() = layer;
+      writer->Write(message);
+    }
+    return ToGrpc(fake->failure);
+  }
+
+  grpc::Status ListCalibrations(grpc::ServerContext*, const v1::ListCalibrationsRequest*,
+                                v1::ListCalibrationsResponse* response) override {
+    *response->add_calibrations() = fake->calibration;
+    return ToGrpc(fake->failure);
+  }
+
+  grpc::Status DeleteCalibration(grpc::ServerContext*,
+                                 const v1::DeleteCalibrationRequest* request,
+                                 v1::DeleteCalibrationResponse* response) override {
+    return Answer(*request, &fake->delete_request, v1::DeleteCalibrationResponse(), response);
+  }
+
+  grpc::Status Drain(grpc::ServerContext*, const v1::DrainRequest* request,
+                     v1::DrainResponse* response) override {
+    return Answer(*request, &fake->drain_request, fake->drain_response, response);
+  }
+
   grpc::Status GetServerStatus(grpc::ServerContext*, const v1::GetServerStatusRequest* request,
                                v1::GetServerStatusResponse* response) override {
     v1::GetServerStatusRequest kept;

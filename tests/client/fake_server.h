@@ -48,6 +48,23 @@ class FakeServer {
   v1::UnpatchRoutersRequest unpatch_request;
   v1::PatchRoutersResponse patch_response;
   v1::GetRoutingResponse routing_response;
+  v1::RollbackRoutingRequest rollback_request;
+  v1::RenewRoutingRequest renew_request;
+  v1::RenewRoutingResponse renew_response;
+  std::vector<v1::PlanRecord> history;  // given out in pages, tokens are positions
+  std::vector<v1::WatchRoutingResponse> routing_events;
+  // Each unit gets arm "control" and the number of its call as bucket.
+  std::vector<v1::ExplainAssignmentRequest> explain_requests;
+  v1::GetExpertStatsRequest stats_request;
+  v1::GetExpertStatsResponse stats_response;
+  v1::WatchExpertStatsRequest watch_stats_request;  // answered by two stats_response
+  std::vector<v1::PutCalibrationRequest> put_messages;
+  v1::BuildCalibrationRequest build_request;
+  std::vector<v1::LayerCdf> calibration_layers;
+  v1::CalibrationInfo calibration;
+  v1::DeleteCalibrationRequest delete_request;
+  v1::DrainRequest drain_request;
+  v1::DrainResponse drain_response;
   v1::GetServerStatusResponse status_response;
 
   void SetServing(const std::string& service, bool serving);

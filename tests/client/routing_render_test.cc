@@ -57,7 +57,7 @@ v1::PatchRoutersResponse Patched() {
 }
 
 TEST(RenderPatch, TellsBothGenerationsTheSwapAndWarnings) {
-  EXPECT_EQ(RenderPatch(Patched(), Style()),
+  EXPECT_EQ(RenderPatch(Patched(), 0, Style()),
             "patched: generation 3 -> 4, admission blocked for 850 ns, 2 still on generation 3\n"
             "warning: no state directory: lost at restart\n"
             "arm default: top-k 4\n");
@@ -66,7 +66,46 @@ TEST(RenderPatch, TellsBothGenerationsTheSwapAndWarnings) {
 TEST(RenderPatch, SaysWhenNothingChanged) {
   v1::PatchRoutersResponse response = Patched();
   response.set_changed(false);
-  EXPECT_THAT(RenderPatch(response, Style()), ::testing::StartsWith("unchanged: generation 3\n"));
+  EXPECT_THAT(RenderPatch(response, 0, Style()),
+              ::testing::StartsWith("unchanged: generation 3\n"));
+}
+
+TEST(RenderPatch, TellsDigestEndSharesAndWhatTheProbeCovered) {
+  v1::PatchRoutersResponse response = Patched();
+  auto* current = response.mutable_current();
+  current->set_digest("0123456789abcdef");
+  current->mutable_expire_time()->set_seconds(3600);
+  current->mutable_plan()->mutable_arms(0)->set_weight(3);
+  current->mutable_plan()->add_arms()->set_arm_id("rest");
+  current->mutable_plan()->mutable_arms(1)->set_weight(1);
+  auto* probe = response.add_probe_results();
+  probe->set_arm_id("default");
+  probe->set_max_abs_logit_difference(1.25);
+  probe->set_kl_divergence_nats(0.03125);
+  probe->set_top1_changed(true);
+  probe->set_mean_experts_per_token(4);
+  probe->set_layers_covered(16);
+  EXPECT_EQ(RenderPatch(response, 16, Style()),
+            "patched: generation 3 -> 4, admission blocked for 850 ns, "
+            "2 still on generation 3\n"
+            "digest 0123456789ab, until 1970-01-01 01:00:00 UTC\n"
+            "warning: no state directory: lost at restart\n"
+            "arm default (75.0%): top-k 4\n"
+            "arm rest (25.0%): the model's own\n"
+            "PROBE OF ARM  MAX |DIFFERENCE|  KL NATS  TOP TOKEN  MEAN K  ROUTERS COVERED\n"
+            "default                   1.25  0.03125  changed      4.00         16 of 16\n");
+}
+
+TEST(RenderArms, OneIsItsPolicyAndSeveralHaveShares) {
+  v1::RoutingPlan plan;
+  plan.add_arms()->set_arm_id("control");
+  EXPECT_EQ(RenderArms(plan), "native");
+  plan.mutable_arms(0)->set_weight(9);
+  auto* wide = plan.add_arms();
+  wide->set_arm_id("wide");
+  wide->set_weight(1);
+  *wide->mutable_policy()->mutable_apply() = TopK(16);
+  EXPECT_EQ(RenderArms(plan), "control 90.0%: native, wide 10.0%: top-k=16");
 }
 
 TEST(RenderPlan, SharesAreOfTheSumOfWeights) {

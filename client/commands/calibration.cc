@@ -1,0 +1,217 @@
+#include <cstdint>
+#include <fstream>
+#include <optional>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "client/calibration_file.h"
+#include "client/commands/command.h"
+#include "client/render/progress.h"
+#include "client/render/routing.h"
+#include "client/render/table.h"
+#include "olmoe/v1/admin.pb.h"
+
+namespace olmoe::client {
+namespace {
+
+std::string RenderCalibrations(const std::vector<v1::CalibrationInfo>& calibrations,
+                               const Style& style) {
+  using enum Table::Align;
+  Table table({{"CALIBRATION"}, {"DIGEST"}, {"LAYERS", kRight}, {"TOKENS", kRight},
+               {"TRIMMED", kRight}, {"IN USE"}});
+  for (const v1::CalibrationInfo& info : calibrations) {
+    table.AddRow({info.calibration_id(), info.digest().substr(0, kShortDigest),
+                  absl::StrCat(info.num_layers()), absl::StrCat(info.tokens()),
+                  absl::StrCat(info.trim_top()), info.in_use() ? "yes" : "no"});
+  }
+  return table.Render(style);
+}
+
+void NameArgument(CLI::App& command, std::string& name) {
+  command.add_option("name", name, "Name of the calibration")
+      ->required()
+      ->check(IsUtf8())
+      ->type_name("NAME");
+}
+
+// ---- build
+
+struct BuildOptions {
+  std::string name;
+  std::vector<std::string> texts, arms;
+  bool lines = false;
+  uint32_t trim_top = 0;
+  std::optional<uint64_t> live;
+};
+
+void BuildFlags(CLI::App& command, BuildOptions& options) {
+  NameArgument(command, options.name);
+  auto* texts = command.add_option("--texts", options.texts, "From these files; - = stdin")
+                    ->type_name("FILE...");
+  command.add_flag("--lines", options.lines, "Every line of the files is a text of its own");
+  command.add_option("--live", options.live, "From the next N tokens that the server routes")
+      ->excludes(texts)
+      ->type_name("N");
+  command.add_option("--arm", options.arms, "With --live: tokens of this arm only; may be repeated")
+      ->allow_extra_args(false)
+      ->check(IsUtf8());
+  command
+      .add_option("--trim-top", options.trim_top,
+                  "Leave out the T largest logits of every token")
+      ->type_name("T")
+      ->capture_default_str();
+}
+
+absl::Status AddTexts(const BuildOptions& options, Session& session,
+                      v1::BuildCalibrationRequest::Texts* texts) {
+  for (const std::string& path : options.texts) {
+    auto text = session.FileOrInput(path);
+    if (!text.ok()) return text.status();
+    if (!options.lines) {
+      texts->add_texts(*std::move(text));
+      continue;
+    }
+    for (const absl::string_view line : absl::StrSplit(*text, '\n', absl::SkipWhitespace())) {
+      texts->add_texts(std::string(line));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::BuildCalibrationRequest> BuildRequest(const BuildOptions& options,
+                                                         Session& session) {
+  if (options.texts.empty() && !options.live) {
+    return absl::InvalidArgumentError("--texts FILE... or --live N is missing");
+  }
+  v1::BuildCalibrationRequest request;
+  request.set_calibration_id(options.name);
+  request.set_trim_top(options.trim_top);
+  if (options.live) {
+    request.mutable_live()->set_tokens(*options.live);
+    request.mutable_live()->mutable_arm_ids()->Add(options.arms.begin(), options.arms.end());
+    return request;
+  }
+  auto status = AddTexts(options, session, request.mutable_texts());
+  if (!status.ok()) return status;
+  return request;
+}
+
+ExitCode Build(const BuildOptions& options, Session& session) {
+  const auto request = BuildRequest(options, session);
+  if (!request.ok()) return session.UsageError(request.status());
+  Progress progress(session.err(), session.err_is_terminal());
+  progress.Show(options.live ? "waiting for live tokens; Ctrl-C gives up" : "building");
+  const auto response = session.rpc().BuildCalibration(*request);
+  progress.Clear();
+  if (!response.ok()) return session.Fail(response.status());
+  if (session.options().json) return session.PrintJson(*response);
+  session.out() << RenderCalibrations({response->calibration()}, session.out_style());
+  return ExitCode::kOk;
+}
+
+// ---- put, get
+
+struct FileOptions {
+  std::string name, path;
+};
+
+void PutFlags(CLI::App& command, FileOptions& options) {
+  NameArgument(command, options.name);
+  command
+      .add_option("file", options.path,
+                  "JSON: {\"layers\": [{\"x0\", \"dx\", \"cdf\"} or {\"x\", \"cdf\"}, ...]}; "
+                  "- = stdin")
+      ->required()
+      ->type_name("FILE");
+}
+
+ExitCode Put(const FileOptions& options, Session& session) {
+  const auto json = session.FileOrInput(options.path);
+  if (!json.ok()) return session.UsageError(json.status());
+  const auto layers = ParseCalibration(*json);
+  if (!layers.ok()) {
+    return session.UsageError(
+        absl::InvalidArgumentError(absl::StrCat(options.path, ": ", layers.status().message())));
+  }
+  const auto response = session.rpc().PutCalibration(options.name, *layers);
+  if (!response.ok()) return session.Fail(response.status());
+  if (session.options().json) return session.PrintJson(*response);
+  session.out() << RenderCalibrations({response->calibration()}, session.out_style());
+  return ExitCode::kOk;
+}
+
+void GetFlags(CLI::App& command, FileOptions& options) {
+  NameArgument(command, options.name);
+  command.add_option("-o,--output", options.path, "Into this file")->type_name("FILE");
+}
+
+ExitCode Get(const FileOptions& options, Session& session) {
+  v1::GetCalibrationRequest request;
+  request.set_calibration_id(options.name);
+  const auto layers = session.rpc().GetCalibration(request);
+  if (!layers.ok()) return session.Fail(layers.status());
+  const std::string json = FormatCalibration(options.name, *layers);
+  if (options.path.empty()) {
+    session.out() << json;
+    return ExitCode::kOk;
+  }
+  std::ofstream file(options.path, std::ios::binary);
+  if (!(file << json).flush()) {
+    return session.UsageError(
+        absl::InvalidArgumentError(absl::StrCat(options.path, ": cannot be written")));
+  }
+  return ExitCode::kOk;
+}
+
+// ---- list, delete
+
+struct ListOptions {};
+
+void ListFlags(CLI::App&, ListOptions&) {}
+
+ExitCode List(const ListOptions&, Session& session) {
+  const auto response = session.rpc().ListCalibrations({});
+  if (!response.ok()) return session.Fail(response.status());
+  if (session.options().json) return session.PrintJson(*response);
+  session.out() << RenderCalibrations(
+      {response->calibrations().begin(), response->calibrations().end()}, session.out_style());
+  return ExitCode::kOk;
+}
+
+struct DeleteOptions {
+  std::string name;
+};
+
+void DeleteFlags(CLI::App& command, DeleteOptions& options) {
+  NameArgument(command, options.name);
+}
+
+ExitCode Delete(const DeleteOptions& options, Session& session) {
+  v1::DeleteCalibrationRequest request;
+  request.set_calibration_id(options.name);
+  const auto response = session.rpc().DeleteCalibration(request);
+  if (!response.ok()) return session.Fail(response.status());
+  if (session.options().json) return session.PrintJson(*response);
+  session.out() << "deleted: calibration " << options.name << '\n';
+  return ExitCode::kOk;
+}
+
+}  // namespace
+
+void AddCalibration(CLI::App& app, ChosenCommand& chosen) {
+  CLI::App& command =
+      *app.add_subcommand("calibration", "The p-value tables that bh and hc rules name");
+  command.require_subcommand(1);
+  AddCommand<BuildOptions>(command, chosen, "build", "Measure one from texts or live tokens",
+                           BuildFlags, Build);
+  AddCommand<FileOptions>(command, chosen, "put", "Upload one from a file", PutFlags, Put);
+  AddCommand<FileOptions>(command, chosen, "get", "Download one as JSON", GetFlags, Get);
+  AddCommand<ListOptions>(command, chosen, "list", "Those that the server has", ListFlags, List);
+  AddCommand<DeleteOptions>(command, chosen, "delete", "Remove one that no kept plan names",
+                            DeleteFlags, Delete);
+}
+
+}  // namespace olmoe::client

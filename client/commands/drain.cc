@@ -1,0 +1,41 @@
+#include <ostream>
+#include <string>
+
+#include "client/commands/command.h"
+#include "client/duration.h"
+#include "olmoe/v1/admin.pb.h"
+
+namespace olmoe::client {
+namespace {
+
+struct DrainOptions {
+  std::string grace = "30s";
+};
+
+void Flags(CLI::App& command, DrainOptions& options) {
+  command.add_option("--grace", options.grace, "How long accepted requests may go on")
+      ->check(CheckDuration)
+      ->type_name("TIME")
+      ->capture_default_str();
+}
+
+ExitCode Run(const DrainOptions& options, Session& session) {
+  v1::DrainRequest request;
+  *request.mutable_grace() = *ParseDuration(options.grace);
+  const auto response = session.rpc().Drain(request);
+  if (!response.ok()) return session.Fail(response.status());
+  if (session.options().json) return session.PrintJson(*response);
+  session.out() << "drained: new requests are refused, " << response->aborted_requests()
+                << " of the accepted ones aborted\n";
+  return ExitCode::kOk;
+}
+
+}  // namespace
+
+void AddDrain(CLI::App& app, ChosenCommand& chosen) {
+  AddCommand<DrainOptions>(app, chosen, "drain",
+                           "Let the server finish what it has accepted, and refuse the rest",
+                           Flags, Run);
+}
+
+}  // namespace olmoe::client

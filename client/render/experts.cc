@@ -1,0 +1,202 @@
+#include "client/render/experts.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/render/format.h"
+#include "client/render/heatmap.h"
+#include "client/render/routing.h"
+#include "client/render/table.h"
+
+namespace olmoe::client {
+namespace {
+
+// Blue to red through green. The steps are the same for every map, so that maps
+// can be compared; blocks carry their own background and show on light and dark.
+const HeatScale& LoadScale() {
+  static const HeatScale scale = {
+      {' ', kNoColor, "idle"}, {'.', 18, "<1/4"}, {':', 25, "<1/2"}, {'-', 31, "<3/4"},
+      {'=', 37, "<1"},         {'+', 72, "<1.5"},    {'*', 107, "<2"},     {'#', 178, "<3"},
+      {'%', 208, "<5"},        {'@', 160, "5+"}};
+  return scale;
+}
+
+int LoadLevel(double load) {
+  static constexpr double kBounds[] = {0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5};
+  if (load == 0) return 0;
+  return 1 + static_cast<int>(std::upper_bound(std::begin(kBounds), std::end(kBounds), load) -
+                              std::begin(kBounds));
+}
+
+// Less in blue, more in red.
+const HeatScale& DifferenceScale() {
+  static const HeatScale scale = {{'=', 25, "<-1"}, {'-', 75, "<-0.5"}, {',', 153, "<-0.1"},
+                                  {'.', kNoColor, "same"}, {'+', 223, ">0.1"},
+                                  {'*', 209, ">0.5"}, {'#', 160, ">1"}};
+  return scale;
+}
+
+int DifferenceLevel(double difference) {
+  const double size = std::abs(difference);
+  const int steps = size > 1 ? 3 : size > 0.5 ? 2 : size > 0.1 ? 1 : 0;
+  return difference < 0 ? 3 - steps : 3 + steps;
+}
+
+const char* KindName(v1::DecisionKind kind) {
+  return kind == v1::DECISION_KIND_ANALYZED ? "analyzed" : "applied";
+}
+
+const char* PhaseName(v1::Phase phase) {
+  switch (phase) {
+    case v1::PHASE_PREFILL: return "prefill";
+    case v1::PHASE_DECODE: return "decode";
+    default: return "prefill+decode";
+  }
+}
+
+std::string Heading(const v1::ArmExpertStats& stats, const Style& style) {
+  return absl::StrCat(style.Bold(absl::StrCat("arm ", stats.arm_id(), ", policy ",
+                                              stats.policy_id())),
+                      ", digest ", stats.policy_digest().substr(0, kShortDigest), "\n",
+                      KindName(stats.kind()), ", ", PhaseName(stats.phase()), ": ",
+                      TokensRouted(stats), " tokens, mean k ",
+                      FormatFixed(MeanExperts(stats), 2), "\n");
+}
+
+struct Mover {
+  uint32_t layer = 0;
+  size_t expert = 0;
+  double share_a = 0, share_b = 0;  // of the layer's selections
+};
+
+std::vector<Mover> LargestMovers(const std::vector<LayerDifference>& differences, size_t top) {
+  std::vector<Mover> movers;
+  for (const LayerDifference& layer : differences) {
+    const size_t experts = std::min(layer.load_a.size(), layer.load_b.size());
+    for (size_t expert = 0; expert < experts; ++expert) {
+      movers.push_back({layer.layer, expert, layer.load_a[expert] / static_cast<double>(experts),
+                        layer.load_b[expert] / static_cast<double>(experts)});
+    }
+  }
+  std::stable_sort(movers.begin(), movers.end(), [](const Mover& a, const Mover& b) {
+    return std::abs(a.share_b - a.share_a) > std::abs(b.share_b - b.share_a);
+  });
+  if (movers.size() > top) movers.resize(top);
+  return movers;
+}
+
+std::string RenderMovers(const std::vector<Mover>& movers, const std::string& a,
+                         const std::string& b, const Style& style) {
+  using enum Table::Align;
+  Table table({{"LAYER", kRight}, {"EXPERT", kRight}, {a, kRight}, {b, kRight},
+               {"DIFFERENCE", kRight}});
+  for (const Mover& mover : movers) {
+    table.AddRow({absl::StrCat(mover.layer), absl::StrCat(mover.expert),
+                  absl::StrFormat("%.2f%%", 100 * mover.share_a),
+                  absl::StrFormat("%.2f%%", 100 * mover.share_b),
+                  absl::StrFormat("%+.2f%%", 100 * (mover.share_b - mover.share_a))});
+  }
+  return table.empty() ? "" : table.Render(style);
+}
+
+std::string Ratio(double part, double whole, int decimals) {
+  return whole > 0 ? FormatFixed(part / whole, decimals) : "-";
+}
+
+// A field that may hold a comma or a quote: names that came from elsewhere.
+std::string CsvField(const std::string& text) {
+  if (text.find_first_of(",\"\n\r") == std::string::npos) return text;
+  std::string quoted = "\"";
+  for (const char c : text) quoted.append(c == '"' ? 2 : 1, c);
+  return quoted + "\"";
+}
+
+}  // namespace
+
+std::string RenderExpertMap(const v1::ArmExpertStats& stats, const Style& style) {
+  std::vector<HeatRow> rows;
+  for (const v1::LayerExpertStats& layer : stats.layers()) {
+    HeatRow row;
+    row.label = absl::StrCat(layer.layer());
+    for (const double load : RelativeLoad(layer)) row.levels.push_back(LoadLevel(load));
+    row.note = absl::StrFormat(" %5.2f %5.1f", layer.mean_experts_per_token(),
+                               layer.load_max_over_mean());
+    rows.push_back(std::move(row));
+  }
+  return Heading(stats, style) + RenderHeatMap(rows, "     k   max", LoadScale(), style);
+}
+
+std::string RenderLoadLegend(const Style& style) {
+  return RenderLegend("load, 1 = even", LoadScale(), style);
+}
+
+std::string RenderExpertTable(const v1::ArmExpertStats& stats, const Style& style) {
+  using enum Table::Align;
+  Table table({{"LAYER", kRight}, {"TOKENS", kRight}, {"MEAN K", kRight}, {"SD", kRight},
+               {"AT MIN", kRight}, {"AT MAX", kRight}, {"MASS", kRight}, {"ENTROPY", kRight},
+               {"MAX LOAD", kRight}, {"JAIN", kRight}, {"IDLE", kRight}, {"OVERLAP", kRight}});
+  for (const v1::LayerExpertStats& layer : stats.layers()) {
+    const auto tokens = static_cast<double>(layer.tokens());
+    table.AddRow({absl::StrCat(layer.layer()), absl::StrCat(layer.tokens()),
+                  FormatFixed(layer.mean_experts_per_token(), 2),
+                  FormatFixed(layer.stddev_experts_per_token(), 2),
+                  absl::StrCat(layer.min_k_hits()), absl::StrCat(layer.max_k_hits()),
+                  Ratio(layer.selected_mass(), tokens, 3), Ratio(layer.router_entropy(), tokens, 3),
+                  FormatFixed(layer.load_max_over_mean(), 2), FormatFixed(layer.load_jain(), 3),
+                  absl::StrCat(layer.idle_experts()),
+                  Ratio(static_cast<double>(layer.common_experts()),
+                        static_cast<double>(layer.union_experts()), 3)});
+  }
+  return Heading(stats, style) + table.Render(style);
+}
+
+std::string ExpertCsv(const std::vector<v1::ArmExpertStats>& arms) {
+  std::string csv =
+      "arm,policy,policy_digest,kind,phase,layer,expert,expert_tokens,layer_tokens,load\n";
+  for (const v1::ArmExpertStats& arm : arms) {
+    const std::string head =
+        absl::StrCat(CsvField(arm.arm_id()), ",", CsvField(arm.policy_id()), ",",
+                     CsvField(arm.policy_digest()), ",", KindName(arm.kind()), ",",
+                     PhaseName(arm.phase()), ",");
+    for (const v1::LayerExpertStats& layer : arm.layers()) {
+      const std::vector<double> load = RelativeLoad(layer);
+      for (size_t expert = 0; expert < load.size(); ++expert) {
+        absl::StrAppend(&csv, head, layer.layer(), ",", expert, ",",
+                        layer.expert_tokens(static_cast<int>(expert)), ",", layer.tokens(), ",",
+                        load[expert], "\n");
+      }
+    }
+  }
+  return csv;
+}
+
+std::string RenderExpertDiff(const v1::ArmExpertStats& a, const v1::ArmExpertStats& b, int top,
+                             const Style& style) {
+  const std::vector<LayerDifference> differences = Compare(a, b);
+  std::vector<HeatRow> rows;
+  for (const LayerDifference& layer : differences) {
+    HeatRow row;
+    row.label = absl::StrCat(layer.layer);
+    const size_t experts = std::min(layer.load_a.size(), layer.load_b.size());
+    for (size_t expert = 0; expert < experts; ++expert) {
+      row.levels.push_back(DifferenceLevel(layer.load_b[expert] - layer.load_a[expert]));
+    }
+    row.note = absl::StrFormat(" %5.3f %5.3f", layer.total_variation, layer.jensen_shannon_bits);
+    rows.push_back(std::move(row));
+  }
+  std::string name_a = a.arm_id(), name_b = b.arm_id();
+  if (name_a == name_b) {  // two policies of one arm
+    name_a = a.policy_id();
+    name_b = b.policy_id();
+  }
+  return absl::StrCat(
+      "from ", Heading(a, style), "to ", Heading(b, style),
+      RenderHeatMap(rows, "    TV    JS", DifferenceScale(), style),
+      RenderLegend("change of load, in even shares", DifferenceScale(), style),
+      "TV: total variation, 0..1; JS: Jensen-Shannon divergence in bits, 0..1\n\n",
+      RenderMovers(LargestMovers(differences, static_cast<size_t>(top)), name_a, name_b, style));
+}
+
+}  // namespace olmoe::client
