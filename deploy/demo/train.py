@@ -197,6 +197,7 @@ class Model(torch.nn.Module):
     def __init__(self, shape, seed=0):
         super().__init__()
         self.shape = s = shape
+        self.dropout = 0.0
         generator = torch.Generator().manual_seed(seed)
 
         def normal(deviation, *size):
@@ -227,6 +228,10 @@ class Model(torch.nn.Module):
         chosen = {id(p) for p in self.matrices()}
         return [p for p in self.parameters() if id(p) not in chosen]
 
+    def drop(self, x):
+        """x with elements left out at random while training."""
+        return F.dropout(x, self.dropout, training=torch.is_grad_enabled())
+
     def forward(self, tokens, top_k=None):
         """tokens [B,T] -> logits [B,T,V], balance loss, router z loss; everything in fp32."""
         s, (batch, length) = self.shape, tokens.shape
@@ -242,7 +247,7 @@ class Model(torch.nn.Module):
             x, h = attention_block(x, attn_norms[i], qkv[i], q_norms[i], k_norms[i], attn_out[i][0], moe_norms[i],
                                    tables, mask, s, batch)
             weight, index, layer_balance, layer_z = route(h, routers[i], top_k or s.top_k)
-            x = x + Experts.apply(h, weight, index, gate_up[i], down[i])
+            x = x + self.drop(Experts.apply(h, weight, index, gate_up[i], down[i]))
             balance, z_loss = balance + layer_balance / s.layers, z_loss + layer_z / s.layers
         logits = rms_norm(x, self.final_norm, s.norm_eps) @ self.head.t()
         return logits.view(batch, length, s.vocab), balance, z_loss
@@ -509,7 +514,9 @@ class Trainer:
 
     def __init__(self, tokens, rank, options):
         self.rank, self.workers, self.peak = rank, options.workers, options.peak
+        self.balance_weight = options.balance
         self.model = load_exported(options.start)[0] if options.start else Model(Shape())
+        self.model.dropout = options.dropout
         self.muon = Muon(self.model.matrices(), rank, options.workers)
         self.adam = torch.optim.AdamW(self.model.others(), lr=0.0, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0)
         self.stream = WindowStream(tokens, options.seed)
@@ -524,7 +531,7 @@ class Trainer:
         inputs, targets = (block[self.rank :: self.workers] for block in self.stream.next())
         logits, balance, z_loss = self.model(inputs)
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
-        (loss + BALANCE_WEIGHT * balance + ROUTER_Z_WEIGHT * z_loss).backward()
+        (loss + self.balance_weight * balance + ROUTER_Z_WEIGHT * z_loss).backward()
         self.average_gradients()
         self.schedule.tick()
         factor = self.peak * self.schedule.factor()
@@ -601,6 +608,8 @@ def parse_options():
     parser.add_argument("--work", required=True, type=Path, help="for the state file, from which a later run goes on")
     parser.add_argument("--start", type=Path, help="begin with the weights of this exported model, not with random ones")
     parser.add_argument("--peak", default=1.0, type=float, help="multiplies the peak learning rates")
+    parser.add_argument("--dropout", default=0.0, type=float, help="of the experts' outputs")
+    parser.add_argument("--balance", default=BALANCE_WEIGHT, type=float, help="weight of the load balancing loss")
     parser.add_argument("--seed", default=1, type=int, help="of the order of the windows")
     parser.add_argument("--preview", type=Path, help="directory that receives the unfinished model now and then")
     parser.add_argument("--preview-minutes", default=10.0, type=float)
