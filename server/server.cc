@@ -254,7 +254,6 @@ void Server::ReloadRouting() {
 void Server::BecomeNotReady() {
   ready_ = false;
   inference_server_->SetServing(false);
-  controller_->EndWatches();
 }
 
 int Server::Drain() {

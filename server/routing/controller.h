@@ -151,9 +151,6 @@ class RoutingController {
   // Told of every new plan or end of life, and of every older plan that no request uses
   // any more.
   Listeners& listeners() { return listeners_; }
-  // Those who watch the routing are to stop: the server drains. Tells the listeners.
-  void EndWatches();
-  bool watches_ended() const;
 
   const RouterShape& shape() const { return options_.shape; }
   // The model's own routing; the same object for the controller's whole life.
@@ -223,7 +220,6 @@ class RoutingController {
 
   mutable absl::Mutex record_mu_;
   std::shared_ptr<const PlanRecord> record_ ABSL_GUARDED_BY(record_mu_);
-  bool watches_ended_ ABSL_GUARDED_BY(record_mu_) = false;
 
   Alarm alarm_;  // last: it calls ExpireDue
 };

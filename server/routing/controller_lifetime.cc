@@ -192,17 +192,4 @@ void RoutingController::SetAlarm(const PlanRecord& record) {
                               : absl::InfiniteFuture());
 }
 
-void RoutingController::EndWatches() {
-  {
-    absl::MutexLock lock(&record_mu_);
-    watches_ended_ = true;
-  }
-  listeners_.Notify();
-}
-
-bool RoutingController::watches_ended() const {
-  absl::MutexLock lock(&record_mu_);
-  return watches_ended_;
-}
-
 }  // namespace olmoe::routing

@@ -1,5 +1,8 @@
 #include "server/rpc/admin_service.h"
 
+#include <string>
+#include <utility>
+
 #include "olmoe/v1/admin.grpc.pb.h"
 #include "server/rpc/actor.h"
 #include "server/rpc/build_calibration.h"
@@ -44,6 +47,14 @@ using RawService = Generated::WithRawCallbackMethod_PatchRouters<
         Generated::WithRawCallbackMethod_GetServerStatus<
             Generated::WithRawCallbackMethod_Drain<RawStats>>>>>;
 
+// `function` with the caller as its last argument.
+template <class Function>
+auto WithActor(std::string actor, Function function) {
+  return [function, actor = std::move(actor)](const auto& message, const ServiceContext& context) {
+    return function(message, context, actor);
+  };
+}
+
 // Hands every call to routing_admin.h or routing_history.h; those that wait go to the
 // pool. Thread-safe.
 class AdminServiceImpl final : public RawService {
@@ -54,7 +65,7 @@ class AdminServiceImpl final : public RawService {
                                    ByteBuffer* response) override {
     return AnswerLater<v1::PatchRoutersRequest>(
         call, request, response,
-        [actor = ActorOf(*call, context_->admin_gate), deadline = ToDeadline(call->deadline())](
+        [actor = Actor(*call), deadline = ToDeadline(call->deadline())](
             const v1::PatchRoutersRequest& message, const ServiceContext& context) {
           return rpc::PatchRouters(message, context, actor, deadline);
         });
@@ -62,12 +73,12 @@ class AdminServiceImpl final : public RawService {
   ServerUnaryReactor* UnpatchRouters(CallbackServerContext* call, const ByteBuffer* request,
                                      ByteBuffer* response) override {
     return AnswerLater<v1::UnpatchRoutersRequest>(call, request, response,
-                                                  WithActor(call, &rpc::UnpatchRouters));
+                                                  WithActor(Actor(*call), &rpc::UnpatchRouters));
   }
   ServerUnaryReactor* RollbackRouting(CallbackServerContext* call, const ByteBuffer* request,
                                       ByteBuffer* response) override {
     return AnswerLater<v1::RollbackRoutingRequest>(call, request, response,
-                                                   WithActor(call, &rpc::RollbackRouting));
+                                                   WithActor(Actor(*call), &rpc::RollbackRouting));
   }
   ServerUnaryReactor* RenewRouting(CallbackServerContext* call, const ByteBuffer* request,
                                    ByteBuffer* response) override {
@@ -144,13 +155,8 @@ class AdminServiceImpl final : public RawService {
   }
 
  private:
-  // `function` with the caller as its last argument.
-  template <class Function>
-  auto WithActor(const CallbackServerContext* call, Function function) const {
-    return [function, actor = ActorOf(*call, context_->admin_gate)](
-               const auto& message, const ServiceContext& context) {
-      return function(message, context, actor);
-    };
+  std::string Actor(const CallbackServerContext& call) const {
+    return ActorOf(call, context_->admin_gate);
   }
 
   // The request and the response live until the reactor is finished.

@@ -10,6 +10,7 @@
 #include "server/routing/field_checks.h"
 #include "server/rpc/request_errors.h"
 #include "server/rpc/request_fields.h"
+#include "server/rpc/routing_proto.h"
 #include "server/stats/arm_table.h"
 
 namespace olmoe::rpc {

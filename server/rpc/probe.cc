@@ -18,6 +18,7 @@
 #include "server/engine/token_sink.h"
 #include "server/routing/controller.h"
 #include "server/rpc/request_fields.h"
+#include "server/rpc/routing_proto.h"
 
 namespace olmoe::rpc {
 namespace {

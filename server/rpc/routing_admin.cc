@@ -139,7 +139,6 @@ absl::StatusOr<v1::DrainResponse> Drain(const v1::DrainRequest& request,
   const std::optional<absl::Duration> grace = FromProto(request.grace());
   if (!grace) return InvalidFields({{"grace", "must be a duration >= 0"}});
   if (context.on_drain) context.on_drain();
-  context.controller->EndWatches();
   context.watches->EndAll();
   v1::DrainResponse response;
   response.set_aborted_requests(

@@ -14,6 +14,7 @@
 #include "olmoe/v1/admin.pb.h"
 #include "server/routing/controller.h"
 #include "server/rpc/grpc_status.h"
+#include "server/rpc/open_watches.h"
 #include "server/rpc/routing_proto.h"
 #include "server/rpc/wire.h"
 
@@ -43,7 +44,8 @@ class WatchRoutingCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>
     return call.get();
   }
 
-  explicit WatchRoutingCall(const ServiceContext* context) : controller_(context->controller) {}
+  explicit WatchRoutingCall(const ServiceContext* context)
+      : controller_(context->controller), watches_(context->watches) {}
 
   void OnWriteDone(bool ok) override {
     if (!ok) End(absl::CancelledError("cancelled by the client"));
@@ -60,10 +62,19 @@ class WatchRoutingCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>
   void OnDone() override {
     const auto last = std::move(self_);
     controller_->listeners().Remove(listener_);
+    if (watch_) watches_->Remove(*watch_);
   }
 
  private:
   void Listen() {
+    const auto watch = watches_->Add([call = weak_from_this()] {
+      const auto alive = call.lock();
+      if (alive == nullptr) return;
+      alive->End(absl::UnavailableError("the server is draining"));
+      alive->Pump();
+    });
+    if (!watch.ok()) return End(watch.status());
+    watch_ = *watch;
     listener_ = controller_->listeners().Add([call = weak_from_this()] {
       if (const auto alive = call.lock()) alive->Pump();
     });
@@ -75,8 +86,10 @@ class WatchRoutingCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>
   std::optional<v1::WatchRoutingResponse> NextMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   routing::RoutingController* const controller_;
+  OpenWatches* const watches_;
   std::shared_ptr<WatchRoutingCall> self_;
-  uint64_t listener_ = 0;
+  std::optional<uint64_t> watch_;  // in watches_
+  uint64_t listener_ = 0;          // 0: none
   grpc::ByteBuffer write_buffer_;  // of the write under way
 
   absl::Mutex mu_;
@@ -130,9 +143,6 @@ void WatchRoutingCall::Pump() {
     if (busy_) return;
     finish = end_;
     if (!finish) message = NextMessage();
-    if (!finish && !message && controller_->watches_ended()) {
-      finish = absl::UnavailableError("the server is draining");
-    }
     if (!finish && !message) return;
     busy_ = true;  // also after the end: Finish is called once
   }

@@ -79,7 +79,7 @@ def test_sigterm_under_streams_loses_no_accepted_request(demo_folder):
 
 
 def test_a_draining_server_is_alive_not_ready_and_refuses(golden_folder):
-    with ServerProcess(golden_folder, "--lame-duck", "2s", "--drain-grace", "60s") as server:
+    with ServerProcess(golden_folder, "--lame-duck", "2s", "--drain-grace", "10m") as server:
         call = server.stub.GenerateStream(api.tokens_request([1], 2000), timeout=DEADLINE_S)
         next(call)
         assert server.http("/readyz")[0] == 200

@@ -272,9 +272,6 @@ TEST_F(HistoryTest, ListenersHearOfPlansAndOfDrains) {
   EXPECT_EQ(calls, 1);
   pin.Release();
   EXPECT_EQ(calls, 2);
-  controller_->EndWatches();
-  EXPECT_EQ(calls, 3);
-  EXPECT_TRUE(controller_->watches_ended());
 }
 
 }  // namespace

@@ -208,7 +208,7 @@ TEST_F(RoutingHistoryTest, EveryViolationOfAProposedPlanComesAtOnce) {
               ElementsAre("unit_ids[0]", "unit_ids[2]", "plan.arms[0].policy.apply.top_k.k",
                           "plan.arms[1].arm_id"));
   v1::ExplainAssignmentRequest many;
-  for (int i = 0; i < 1001; ++i) many.add_unit_ids("u");
+  for (int i = 0; i < 1001; ++i) many.add_unit_ids(std::string("u"));
   const grpc::Status status = Explain(many);
   EXPECT_THAT(ViolatedFields(status), ElementsAre("unit_ids"));
   EXPECT_THAT(status.error_message(), HasSubstr("are 1001"));

@@ -71,7 +71,6 @@ class TestServer {
   const stats::ExpertStats& expert_stats() const { return expert_stats_; }
   GrpcServer& admin_server() { return *admin_server_; }
   GrpcServer& inference_server() { return *inference_server_; }
-  GrpcServer& admin_server() { return *admin_server_; }
   const ServiceContext& context() const { return context_; }
 
   // Waits until this many requests have ended.
