@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <dlfcn.h>
+#include <malloc.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -79,6 +80,14 @@ void AvoidOldBlasKernels() {
   LOG(INFO) << "OpenBLAS does not know this CPU: told to use its " << core_name() << " kernels";
 }
 
+// Tensors of a large step come and go with it, megabytes each. By default glibc gives such
+// memory back to the kernel and pays for new, zeroed pages in the next step.
+void KeepFreedMemory() {
+  constexpr int kBytes = 1 << 30;
+  mallopt(M_MMAP_THRESHOLD, kBytes);
+  mallopt(M_TRIM_THRESHOLD, kBytes);
+}
+
 }  // namespace
 
 void ConfigureHostLibraries(int threads) {
@@ -86,6 +95,7 @@ void ConfigureHostLibraries(int threads) {
   std::call_once(once, [] {
     AvoidBrokenAmx();
     AvoidOldBlasKernels();
+    KeepFreedMemory();
     at::set_num_interop_threads(1);
   });
   at::set_num_threads(threads);
