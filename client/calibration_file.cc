@@ -20,6 +20,10 @@ bool IsNumbers(const json& value) {
   return true;
 }
 
+json Numbers(const google::protobuf::RepeatedField<double>& values) {
+  return std::vector<double>(values.begin(), values.end());
+}
+
 const json* Find(const json& object, const char* key) {
   const auto found = object.find(key);
   return found == object.end() ? nullptr : &*found;
@@ -49,6 +53,10 @@ std::string SetTable(const json& object, v1::LayerCdf* table) {
   const json* cdf = Find(object, "cdf");
   if (cdf == nullptr || !IsNumbers(*cdf)) return "\"cdf\" is not an array of numbers";
   for (const json& value : *cdf) table->add_cdf(value.get<double>());
+  if (const json* survival = Find(object, "survival"); survival != nullptr) {
+    if (!IsNumbers(*survival)) return "\"survival\" is not an array of numbers";
+    for (const json& value : *survival) table->add_survival(value.get<double>());
+  }
   if (const json* layer = Find(object, "layer"); layer != nullptr) {
     if (!layer->is_number_unsigned() || layer->get<uint64_t>() > UINT32_MAX) {
       return "\"layer\" is not a layer";
@@ -97,10 +105,13 @@ std::string FormatCalibration(const std::string& calibration_id,
                               const std::vector<v1::LayerCdf>& layers) {
   std::vector<std::string> lines;
   for (const v1::LayerCdf& layer : layers) {
-    const json cdf(std::vector<double>(layer.cdf().begin(), layer.cdf().end()));
-    lines.push_back(absl::StrCat("{\"layer\":", layer.layer(), ",\"x0\":", json(layer.x0()).dump(),
-                                 ",\"dx\":", json(layer.dx()).dump(), ",\"cdf\":", cdf.dump(),
-                                 "}"));
+    std::string line = absl::StrCat("{\"layer\":", layer.layer(), ",\"x0\":",
+                                    json(layer.x0()).dump(), ",\"dx\":", json(layer.dx()).dump(),
+                                    ",\"cdf\":", Numbers(layer.cdf()).dump());
+    if (!layer.survival().empty()) {
+      absl::StrAppend(&line, ",\"survival\":", Numbers(layer.survival()).dump());
+    }
+    lines.push_back(line + "}");
   }
   return absl::StrCat("{\"calibration\":", json(calibration_id).dump(), ",\"layers\":[\n",
                       absl::StrJoin(lines, ",\n"), "\n]}\n");

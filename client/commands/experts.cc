@@ -41,8 +41,8 @@ void FilterFlags(CLI::App& command, Filter& filter) {
       .add_option("--kind", filter.kind,
                   "applied: experts that ran; analyzed: those that an analyzed rule would have run")
       ->check(CLI::IsMember({"applied", "analyzed"}));
-  command.add_option("--phase", filter.phase, "Only this phase; without: both, summed")
-      ->check(CLI::IsMember({"prefill", "decode"}));
+  command.add_option("--phase", filter.phase, "Only this phase; without: all, summed")
+      ->check(CLI::IsMember({"prefill", "decode", "score"}));
   command
       .add_option("--since", filter.since, "Only what came after the cursor of an earlier --json")
       ->check(IsUtf8())
@@ -96,7 +96,9 @@ absl::StatusOr<v1::GetExpertStatsRequest> BuildRequest(const Filter& filter) {
 // The request cannot name a phase.
 void KeepPhase(const Filter& filter, v1::GetExpertStatsResponse* response) {
   if (filter.phase.empty()) return;
-  const v1::Phase wanted = filter.phase == "prefill" ? v1::PHASE_PREFILL : v1::PHASE_DECODE;
+  const v1::Phase wanted = filter.phase == "prefill"  ? v1::PHASE_PREFILL
+                           : filter.phase == "decode" ? v1::PHASE_DECODE
+                                                      : v1::PHASE_SCORE;
   auto& arms = *response->mutable_arms();
   for (int i = arms.size() - 1; i >= 0; --i) {
     if (arms[i].phase() != wanted) arms.DeleteSubrange(i, 1);

@@ -52,14 +52,22 @@ const char* PhaseName(v1::Phase phase) {
   switch (phase) {
     case v1::PHASE_PREFILL: return "prefill";
     case v1::PHASE_DECODE: return "decode";
-    default: return "prefill+decode";
+    case v1::PHASE_SCORE: return "score";
+    default: return "all phases";
   }
 }
 
+// The server sums what an arm's policies did where it does not keep them apart: inline
+// policies, and those of long ago.
+std::string PolicyName(const v1::ArmExpertStats& stats) {
+  if (stats.policy_id().empty()) return "several policies";
+  return absl::StrCat("policy ", stats.policy_id());
+}
+
 std::string Heading(const v1::ArmExpertStats& stats, const Style& style) {
-  return absl::StrCat(style.Bold(absl::StrCat("arm ", stats.arm_id(), ", policy ",
-                                              stats.policy_id())),
-                      ", digest ", stats.policy_digest().substr(0, kShortDigest), "\n",
+  const std::string digest = stats.policy_digest().substr(0, kShortDigest);
+  return absl::StrCat(style.Bold(absl::StrCat("arm ", stats.arm_id(), ", ", PolicyName(stats))),
+                      digest.empty() ? "" : ", digest ", digest, "\n",
                       KindName(stats.kind()), ", ", PhaseName(stats.phase()), ": ",
                       TokensRouted(stats), " tokens, mean k ",
                       FormatFixed(MeanExperts(stats), 2), "\n");

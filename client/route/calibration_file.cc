@@ -1,6 +1,8 @@
 #include "client/route/calibration_file.h"
 
 #include <algorithm>
+#include <cmath>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -18,6 +20,16 @@ absl::Status At(size_t line, const std::string& error) {
   return absl::InvalidArgumentError(absl::StrCat("line ", line, ": ", error));
 }
 
+// True where `exact` is `rounded` without the rounding of 1 - cdf: that is what p-values are
+// made of, and the tail is where it matters.
+bool IsComplement(const std::vector<double>& rounded, const std::vector<double>& exact) {
+  constexpr double kRounding = 1e-9;
+  return rounded.size() == exact.size() &&
+         std::equal(rounded.begin(), rounded.end(), exact.begin(), [](double a, double b) {
+           return b >= 0 && b <= 1 && std::abs(a - b) <= kRounding;
+         });
+}
+
 // `place`: the layer of a table that does not say it.
 absl::Status AddTable(const json& value, const std::string& outer_name, int place, size_t line,
                       CdfTables* tables) {
@@ -26,6 +38,8 @@ absl::Status AddTable(const json& value, const std::string& outer_name, int plac
   const double x0 = fields.Number("x0");
   const double dx = fields.Number("dx");
   const std::vector<double> cdf = fields.Numbers("cdf");
+  const std::vector<double> survival =
+      fields.Has("survival") ? fields.Numbers("survival") : std::vector<double>();
   std::string name = outer_name;
   if (fields.Has("calibration")) name = fields.Text("calibration");
   if (!fields.error().empty()) return At(line, fields.error());
@@ -34,8 +48,12 @@ absl::Status AddTable(const json& value, const std::string& outer_name, int plac
   if (!violations.empty()) {
     return At(line, absl::StrCat(violations[0].field, ": ", violations[0].description));
   }
-  const bool added =
-      tables->try_emplace({name, layer}, routing::CdfTable::FromCdf(x0, dx, cdf)).second;
+  routing::CdfTable table = routing::CdfTable::FromCdf(x0, dx, cdf);
+  if (fields.Has("survival")) {
+    if (!IsComplement(table.survival, survival)) return At(line, "survival: must be 1 - cdf");
+    table.survival = survival;
+  }
+  const bool added = tables->try_emplace({name, layer}, std::move(table)).second;
   if (!added) return At(line, absl::StrCat("layer ", layer, " of \"", name, "\" occurs twice"));
   return absl::OkStatus();
 }

@@ -15,7 +15,7 @@ namespace olmoe::client {
 using CdfTables = std::map<std::pair<std::string, int>, routing::CdfTable>;
 
 // The tables in `text`: JSON values, one a line or one altogether. A value is a table
-// {"calibration", "layer", "x0", "dx", "cdf"}, an array of tables, or {"calibration",
+// {"calibration", "layer", "x0", "dx", "cdf"[, "survival"]}, an array of tables, or {"calibration",
 // "layers": [TABLE, ...]} as `olmoectl calibration get` prints it. "calibration" may be
 // absent, and "layer" too: then it is the table's place in its array. Errors:
 // INVALID_ARGUMENT naming the line and the field.

@@ -201,7 +201,7 @@ TEST_F(AdminAppTest, ExpertsAreAskedForByFilterAndShownInFourForms) {
   EXPECT_THAT(server_.stats_request.layers(), ElementsAre(0, 1));
   EXPECT_THAT(server_.stats_request.kinds(), ElementsAre(v1::DECISION_KIND_ANALYZED));
   EXPECT_EQ(server_.stats_request.since_cursor(), "c1");
-  EXPECT_THAT(out_.str(), HasSubstr("prefill+decode: 4 tokens, mean k 2.00"));
+  EXPECT_THAT(out_.str(), HasSubstr("all phases: 4 tokens, mean k 2.00"));
   EXPECT_THAT(out_.str(), HasSubstr("load, 1 = even"));
   ASSERT_EQ(Run({"experts", "--phase", "decode"}), ExitCode::kOk);  // a table: no terminal
   EXPECT_THAT(out_.str(), HasSubstr("applied, decode: 2 tokens"));

@@ -43,6 +43,7 @@ TEST(CalibrationFile, WhatItWritesItReadsBackExactly) {
   layer.set_x0(-0.1);
   layer.set_dx(1.0 / 3);
   for (const double value : {0.0, 0.1 + 0.2, 1.0}) layer.add_cdf(value);
+  for (const double value : {1.0, 0.7, 1e-18}) layer.add_survival(value);
   const auto layers = ParseCalibration(FormatCalibration("c \"1\"", {layer}));
   ASSERT_TRUE(layers.ok()) << layers.status();
   ASSERT_EQ(layers->size(), 1u);
