@@ -15,6 +15,33 @@ at::Tensor Input(int64_t rows, const at::Tensor& weight) {
   return at::ones({rows, weight.size(-1)}, weight.options());
 }
 
+at::Tensor Norm(const at::Tensor& x) {
+  const at::Tensor wide = x.to(at::kFloat);
+  return (wide * wide.square().mean(-1, /*keepdim=*/true).add(1e-5).rsqrt()).to(x.scalar_type());
+}
+
+// Causal or not makes no difference to what plain calls compute.
+void Attend(const at::Tensor& queries, const at::Tensor& keys, const at::Tensor& values) {
+  const at::Tensor logits = at::matmul(queries, keys.transpose(1, 2));
+  at::matmul(logits.to(at::kFloat).softmax(-1).to(values.scalar_type()), values);
+}
+
+// Rows gathered by expert, SwiGLU, and the results of a row summed.
+void RunExperts(const at::Tensor& hidden, const ops::AtenOps::Experts& experts,
+                const std::vector<int64_t>& expert_rows) {
+  at::Tensor sum = at::zeros(hidden.sizes(), hidden.options().dtype(at::kFloat));
+  for (size_t expert = 0; expert < expert_rows.size(); ++expert) {
+    if (expert_rows[expert] == 0) continue;
+    const int64_t index = static_cast<int64_t>(expert);
+    const at::Tensor rows = at::arange(expert_rows[expert], at::kLong);
+    const std::vector<at::Tensor> gate_up =
+        at::linear(hidden.index_select(0, rows), experts.gate_up.select(0, index)).chunk(2, -1);
+    const at::Tensor result =
+        at::linear(at::silu(gate_up[0]) * gate_up[1], experts.down.select(0, index));
+    sum.index_add_(0, rows, result.to(at::kFloat));
+  }
+}
+
 }  // namespace
 
 int64_t BareStep::num_rows() const {
@@ -42,7 +69,6 @@ double BareSeconds(const BareStep& step, const model::OlmoeConfig& config,
   const int64_t rows = step.num_rows();
   const at::Tensor hidden = Input(rows, weights.head.weight);
   const at::Tensor mixed = Input(rows, weights.layers[0].output.weight);
-  const at::Tensor activated = Input(rows, weights.layers[0].experts.down);
   const at::Tensor wide = Input(rows, weights.layers[0].router.weight);
   std::vector<std::array<at::Tensor, 3>> heads;  // queries, keys, values of a sequence
   for (const BareSequence& sequence : step.sequences) {
@@ -54,19 +80,13 @@ double BareSeconds(const BareStep& step, const model::OlmoeConfig& config,
   const double start = Now();
   for (size_t layer = 0; layer < weights.layers.size(); ++layer) {
     const model::LayerWeights<ops::AtenOps>& w = weights.layers[layer];
-    at::linear(hidden, w.qkv.weight);
-    for (const auto& [queries, keys, values] : heads) {
-      at::matmul(at::matmul(queries, keys.transpose(1, 2)), values);
-    }
+    const at::Tensor qkv = at::linear(Norm(hidden), w.qkv.weight);
+    for (const int64_t half : {0, 1}) Norm(qkv.narrow(1, half * mixed.size(1), mixed.size(1)));
+    for (const auto& [queries, keys, values] : heads) Attend(queries, keys, values);
     at::linear(mixed, w.output.weight);
-    at::linear(wide, w.router.weight);
-    for (size_t expert = 0; expert < step.expert_rows[layer].size(); ++expert) {
-      const int64_t number = step.expert_rows[layer][expert];
-      if (number == 0) continue;
-      const int64_t index = static_cast<int64_t>(expert);
-      at::linear(hidden.narrow(0, 0, number), w.experts.gate_up.select(0, index));
-      at::linear(activated.narrow(0, 0, number), w.experts.down.select(0, index));
-    }
+    const at::Tensor normed = Norm(hidden);
+    at::linear(wide, w.router.weight).softmax(-1);
+    RunExperts(normed, w.experts, step.expert_rows[layer]);
   }
   at::linear(hidden.narrow(0, 0, step.logit_rows), weights.head.weight);
   return Now() - start;

@@ -30,10 +30,10 @@ struct BareStep {
 BareStep ShapesOf(const std::vector<BareSequence>& sequences, int64_t logit_rows,
                   const routing::RoutingRecord& record, int num_experts);
 
-// Seconds of the at::linear and at::matmul calls that a step of these shapes cannot do
-// without, on the model's own weights and nothing else: no norms, no rope, no softmax,
-// no routing, no cache, inputs and outputs ready to use. What a forward pass of plain
-// ATen operations could reach at best.
+// Seconds of the plain ATen calls that a step of these shapes cannot do without, on the
+// model's own weights: at::linear and at::matmul, norms, softmax, SwiGLU, rows gathered by
+// expert and summed. No rope, no residuals, no rule, no cache, no sampling: keys and values
+// lie ready. What a forward pass of plain ATen operations could reach at best.
 double BareSeconds(const BareStep& step, const model::OlmoeConfig& config,
                    const model::Weights<ops::AtenOps>& weights);
 
