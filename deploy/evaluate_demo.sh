@@ -6,6 +6,7 @@
 # on later, --format csv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. deploy/demo_server.sh
 
 bin=${OLMOE_BIN_DIR:-build/release/bin}
 model=${OLMOE_EVAL_MODEL:-deploy/demo}
@@ -14,23 +15,8 @@ for file in "$corpus/stories.txt" "$corpus/stories_heldout.txt"; do
   [ -r "$file" ] || { echo "evaluate_demo.sh: $file is absent (OLMOE_EVAL_CORPUS)" >&2; exit 2; }
 done
 
-run_dir=$(mktemp -d)
-"$bin/olmoe-server" --model "$model" --allow-inline-policy --listen 127.0.0.1:0 \
-  --admin-listen 127.0.0.1:0 --http-listen 127.0.0.1:0 --ports-file "$run_dir/ports.json" \
-  2>"$run_dir/server.log" &
-server=$!
-stop_server() {
-  kill "$server" 2>/dev/null || true
-  wait "$server" 2>/dev/null || true
-  rm -rf "$run_dir"
-}
-trap stop_server EXIT
-until [ -s "$run_dir/ports.json" ]; do
-  kill -0 "$server" 2>/dev/null || { cat "$run_dir/server.log" >&2; exit 1; }
-  sleep 0.1
-done
-port() { sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p" "$run_dir/ports.json"; }
-export OLMOE_SERVER=127.0.0.1:$(port listen) OLMOE_ADMIN=127.0.0.1:$(port admin)
+start_server "$bin" "$model" --allow-inline-policy --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 \
+  --http-listen 127.0.0.1:0
 
 # The null of the p-values: router logits of text that the model was trained on, the eight
 # highest of every token left out.

@@ -4,6 +4,7 @@
 # what changed. Leaves the server running until Ctrl-C; --once ends after the tour.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. deploy/demo_server.sh
 
 once=false
 case "${1:-}" in
@@ -32,24 +33,9 @@ deploy/install.sh
 deploy/build.sh release olmoe-server olmoectl
 
 step "2. Serve the demo model"
-run_dir=$(mktemp -d)
 listen=127.0.0.1:0 admin=127.0.0.1:0 http=127.0.0.1:0
 $once || { listen=127.0.0.1:50051 admin=127.0.0.1:50052 http=127.0.0.1:9464; }
-build/release/bin/olmoe-server --model deploy/demo --listen $listen --admin-listen $admin \
-  --http-listen $http --ports-file "$run_dir/ports.json" 2>"$run_dir/server.log" &
-server=$!
-stop_server() {
-  kill "$server" 2>/dev/null || true
-  wait "$server" 2>/dev/null || true
-  rm -rf "$run_dir"
-}
-trap stop_server EXIT
-until [ -s "$run_dir/ports.json" ]; do
-  kill -0 "$server" 2>/dev/null || { cat "$run_dir/server.log" >&2; exit 1; }
-  sleep 0.1
-done
-port() { sed -n "s/.*\"$1\": *\([0-9]*\).*/\1/p" "$run_dir/ports.json"; }
-export OLMOE_SERVER=127.0.0.1:$(port listen) OLMOE_ADMIN=127.0.0.1:$(port admin)
+start_server build/release/bin deploy/demo --listen $listen --admin-listen $admin --http-listen $http
 show model
 
 prompt="Once upon a time there was a little fox who"
@@ -79,7 +65,7 @@ generate
 score
 
 step "7. What Prometheus sees"
-python3 - "http://127.0.0.1:$(port http)/metrics" <<'PYTHON'
+python3 - "http://127.0.0.1:$http_port/metrics" <<'PYTHON'
 import sys
 import urllib.request
 
@@ -89,5 +75,5 @@ print("\n".join(line for line in metrics.splitlines() if line.startswith(wanted)
 PYTHON
 
 $once && exit 0
-step "The server goes on: gRPC $OLMOE_SERVER, admin $OLMOE_ADMIN, http 127.0.0.1:$(port http). Ctrl-C ends it."
+step "The server goes on: gRPC $OLMOE_SERVER, admin $OLMOE_ADMIN, http 127.0.0.1:$http_port. Ctrl-C ends it."
 wait "$server"
