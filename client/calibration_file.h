@@ -12,9 +12,10 @@ namespace olmoe::client {
 
 // The tables of a calibration, from JSON: {"layers": [TABLE, ...]}, or the array
 // alone. A TABLE is {"x0", "dx", "cdf"} or, as published tables have it, {"x", "cdf"}
-// with evenly spaced x; "survival" may stand beside cdf and is then what counts; "layer"
-// says which layer it is, without: its place in the array. INVALID_ARGUMENT names every table that is wrong and why; whether the values
-// make a distribution is the server's to say.
+// with evenly spaced x; "survival" may stand beside cdf and is then what counts;
+// "layer" says which layer it is, without: its place in the array. INVALID_ARGUMENT
+// names every table that is wrong and why; whether the values make a distribution is
+// the server's to say.
 absl::StatusOr<std::vector<v1::LayerCdf>> ParseCalibration(std::string_view json);
 
 // JSON that ParseCalibration reads, every double exactly; one line a layer.
