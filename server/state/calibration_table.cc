@@ -21,7 +21,7 @@ std::string_view BytesOf(const std::vector<double>& values) {
 
 std::vector<double> DoublesOf(const std::string& bytes) {
   std::vector<double> values(bytes.size() / sizeof(double));
-  std::memcpy(values.data(), bytes.data(), values.size() * sizeof(double));
+  if (!values.empty()) std::memcpy(values.data(), bytes.data(), values.size() * sizeof(double));
   return values;
 }
 
