@@ -39,6 +39,15 @@ class Call {
   InterruptScope interrupt_;
 };
 
+// With `code` and `message`, and the details that came with them.
+absl::Status WithDetails(int code, const std::string& message, const google::rpc::Status& from) {
+  absl::Status status(static_cast<absl::StatusCode>(code), message);
+  for (const auto& detail : from.details()) {
+    status.SetPayload(detail.type_url(), absl::Cord(detail.value()));
+  }
+  return status;
+}
+
 // `peer` says which address could not be reached, which gRPC does not always do.
 absl::Status FromGrpc(const grpc::Status& status, const std::string& peer) {
   if (status.ok()) return absl::OkStatus();
@@ -46,23 +55,15 @@ absl::Status FromGrpc(const grpc::Status& status, const std::string& peer) {
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
     message = absl::StrCat(peer, ": ", message);
   }
-  absl::Status result(static_cast<absl::StatusCode>(status.error_code()), message);
   google::rpc::Status details;
-  if (details.ParseFromString(status.error_details())) {
-    for (const auto& detail : details.details()) {
-      result.SetPayload(detail.type_url(), absl::Cord(detail.value()));
-    }
-  }
-  return result;
+  if (!details.ParseFromString(status.error_details())) details.Clear();
+  return WithDetails(status.error_code(), message, details);
 }
 
 absl::StatusOr<v1::ScoreResponse> FromAnswer(v1::ScoreStreamResponse answer) {
   if (!answer.has_error()) return std::move(*answer.mutable_response());
-  absl::Status status(static_cast<absl::StatusCode>(answer.error().code()),
-                      answer.error().message());
-  for (const auto& detail : answer.error().details()) {
-    status.SetPayload(detail.type_url(), absl::Cord(detail.value()));
-  }
+  absl::Status status =
+      WithDetails(answer.error().code(), answer.error().message(), answer.error());
   if (status.ok()) return absl::InternalError("the server answered with an error that is OK");
   return status;
 }
