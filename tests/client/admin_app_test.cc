@@ -8,6 +8,7 @@
 #include "client/app.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/client/app_fixture.h"
 #include "tests/client/fake_server.h"
 
 namespace olmoe::client {
@@ -18,26 +19,13 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-// Runs olmoectl in this process against a fake server.
-class AdminAppTest : public ::testing::Test {
+class AdminAppTest : public AppFixture {
  protected:
-  ExitCode Run(std::vector<std::string> arguments, const std::string& input = "") {
-    arguments.insert(arguments.end(), {"--server", server_.address(), "--admin",
-                                       server_.address()});
-    in_.str(input);
-    out_.str("");
-    err_.str("");
-    return RunApp(arguments, {.in = &in_, .out = &out_, .err = &err_});
-  }
   std::string Write(const std::string& name, const std::string& content) {
     const std::string path = ::testing::TempDir() + "/" + name;
     std::ofstream(path) << content;
     return path;
   }
-
-  FakeServer server_;
-  std::istringstream in_;
-  std::ostringstream out_, err_;
 };
 
 v1::PlanRecord Record(uint64_t generation, uint32_t k) {

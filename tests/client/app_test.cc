@@ -14,6 +14,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
+#include "tests/client/app_fixture.h"
 #include "tests/client/fake_server.h"
 
 namespace olmoe::client {
@@ -23,22 +24,9 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-// Runs olmoectl in this process against a fake server.
-class AppTest : public ::testing::Test {
+class AppTest : public AppFixture {
  protected:
-  ExitCode Run(std::vector<std::string> arguments, const std::string& input = "") {
-    arguments.insert(arguments.end(), {"--server", server_.address(), "--admin",
-                                       server_.address()});
-    in_.str(input);
-    out_.str("");
-    err_.str("");
-    return RunApp(arguments, {.in = &in_, .out = &out_, .err = &err_});
-  }
   nlohmann::json Json() { return nlohmann::json::parse(out_.str()); }
-
-  FakeServer server_;
-  std::istringstream in_;
-  std::ostringstream out_, err_;
 };
 
 v1::GenerateStreamResponse Delta(const std::string& text, uint32_t token) {
