@@ -13,8 +13,7 @@ namespace olmoe::rpc {
 
 inline constexpr char kAdminServiceName[] = "olmoe.v1.RoutingAdminService";
 
-// The operators' service; `context` outlives it. Calls that it does not have are
-// answered with UNIMPLEMENTED. Thread-safe.
+// The operators' service; `context` outlives it. Thread-safe.
 std::unique_ptr<grpc::Service> MakeAdminService(const ServiceContext* context);
 
 }  // namespace olmoe::rpc
