@@ -41,7 +41,8 @@ lint() {
 }
 
 deploy/install.sh
-deploy/install.sh fish zsh  # which read the completion scripts
+mapfile -t test_packages < <(grep -v '^#' tests/packages.txt)
+deploy/install.sh "${test_packages[@]}"
 mkdir -p build
 case "${1:-all}" in
   all)
