@@ -191,10 +191,20 @@ absl::Status Server::ListenForAdmin() {
 }
 
 absl::Status Server::ListenForHttp() {
+  http::LiveState::Options live;
+  live.engine = engine_.get();
+  live.controller = controller_.get();
+  live.metrics = metrics_.get();
+  live.model = model_->info();
+  live.server_version = ServerVersion();
+  live.start_time = context_.start_time;
+  live.ready = [this] { return ready_.load(); };
+  live_state_ = std::make_unique<http::LiveState>(std::move(live));
   auto server = http::HttpServer::Create({.host = options_.http_listen.host,
                                           .port = options_.http_listen.port,
                                           .metrics = metrics_.get(),
-                                          .ready = [this] { return ready_.load(); }});
+                                          .ready = [this] { return ready_.load(); },
+                                          .live = live_state_.get()});
   if (server.ok()) http_server_ = *std::move(server);
   return server.status();
 }

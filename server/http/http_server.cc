@@ -11,13 +11,14 @@
 #include "prometheus/collectable.h"
 #include "prometheus/metric_family.h"
 #include "prometheus/text_serializer.h"
+#include "server/http/live_page.h"
 
 namespace olmoe::http {
 namespace {
 
 constexpr char kMetricsType[] = "text/plain; version=0.0.4; charset=utf-8";
 constexpr char kTextType[] = "text/plain; charset=utf-8";
-constexpr size_t kNumThreads = 4;
+constexpr size_t kNumThreads = 8;  // a browser opens several connections
 constexpr size_t kMaxRequestBytes = 4096;
 constexpr auto kClientTimeout = std::chrono::seconds(5);
 
@@ -69,6 +70,7 @@ void HttpServer::AddHandlers() {
     response.status = ready ? 200 : 503;
     response.set_content(ready ? "ready\n" : "not ready\n", kTextType);
   });
+  if (options_.live != nullptr) AddLivePage(*options_.live, server_.get());
 }
 
 absl::Status HttpServer::Listen() {

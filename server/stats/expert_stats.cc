@@ -141,23 +141,42 @@ void ExpertStats::AddStep(const std::vector<engine::StepRows>& rows,
   for (const engine::StepRows& range : rows) AddRows(range, record, &Find(*range.assignment));
 }
 
+void ExpertStats::AppendCounts(const std::string& arm_id, const Arm& arm,
+                               const PolicyCounts& counts, std::vector<ExpertCounts>* out) {
+  for (size_t kind = 0; kind < counts.layers.size(); ++kind) {
+    for (size_t phase = 0; phase < counts.layers[kind].size(); ++phase) {
+      const Layers& layers = counts.layers[kind][phase];
+      if (layers.empty() || layers[0].tokens == 0) continue;
+      out->push_back({arm_id, counts.policy_id, counts.policy_digest,
+                      static_cast<DecisionKind>(kind), static_cast<engine::Phase>(phase), layers,
+                      counts.series, arm.earlier.series});
+    }
+  }
+}
+
 std::vector<ExpertCounts> ExpertStats::Snapshot() const {
   std::vector<ExpertCounts> out;
   absl::MutexLock lock(&mu_);
   arms_.ForEach([&out](const std::string& arm_id, const Arm& arm) {
-    const auto add = [&](const PolicyCounts& counts) {
-      for (size_t kind = 0; kind < counts.layers.size(); ++kind) {
-        for (size_t phase = 0; phase < counts.layers[kind].size(); ++phase) {
-          const Layers& layers = counts.layers[kind][phase];
-          if (layers.empty() || layers[0].tokens == 0) continue;
-          out.push_back({arm_id, counts.policy_id, counts.policy_digest,
-                         static_cast<DecisionKind>(kind), static_cast<engine::Phase>(phase),
-                         layers, counts.series, arm.earlier.series});
-        }
-      }
-    };
-    add(arm.earlier);
-    for (const PolicyCounts& counts : arm.policies) add(counts);
+    AppendCounts(arm_id, arm, arm.earlier, &out);
+    for (const PolicyCounts& counts : arm.policies) AppendCounts(arm_id, arm, counts, &out);
+  });
+  return out;
+}
+
+std::vector<ExpertCounts> ExpertStats::SnapshotOf(std::span<const PolicyName> policies) const {
+  const auto is_wanted = [&](const std::string& arm_id, const PolicyCounts& counts) {
+    return std::any_of(policies.begin(), policies.end(), [&](const PolicyName& name) {
+      return name.arm_id == arm_id && name.policy_id == counts.policy_id &&
+             name.policy_digest == counts.policy_digest;
+    });
+  };
+  std::vector<ExpertCounts> out;
+  absl::MutexLock lock(&mu_);
+  arms_.ForEach([&](const std::string& arm_id, const Arm& arm) {
+    for (const PolicyCounts& counts : arm.policies) {
+      if (is_wanted(arm_id, counts)) AppendCounts(arm_id, arm, counts, &out);
+    }
   });
   return out;
 }

@@ -4,7 +4,9 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -74,6 +76,14 @@ class ExpertStats {
   // Of one moment. Decisions and phases without a token are left out.
   std::vector<ExpertCounts> Snapshot() const;
 
+  struct PolicyName {
+    std::string_view arm_id;
+    std::string_view policy_id;
+    std::string_view policy_digest;
+  };
+  // The same of these policies alone: who shows few copies little.
+  std::vector<ExpertCounts> SnapshotOf(std::span<const PolicyName> policies) const;
+
  private:
   static constexpr size_t kMaxPoliciesPerArm = 8;
 
@@ -94,6 +104,8 @@ class ExpertStats {
                PolicyCounts* counts) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // The policy of `arm` used longest ago becomes part of its earlier ones.
   void SumUpOldest(Arm* arm) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  static void AppendCounts(const std::string& arm_id, const Arm& arm, const PolicyCounts& counts,
+                           std::vector<ExpertCounts>* out);
   // The layers of one decision and phase, made where there are none.
   Layers& At(DecisionKind kind, engine::Phase phase, PolicyCounts* counts) const;
 

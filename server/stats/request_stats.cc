@@ -95,4 +95,19 @@ void RequestStats::AppendTo(std::vector<prometheus::MetricFamily>* families) con
   }
 }
 
+std::vector<RequestStats::ArmReading> RequestStats::Read() const {
+  std::vector<ArmReading> out;
+  absl::MutexLock lock(&mu_);
+  arms_.ForEach([&out](const std::string& arm_id, const Arm& arm) {
+    ArmReading& reading = out.emplace_back();
+    reading.arm_id = arm_id;
+    for (const auto& [method_and_code, count] : arm.requests) {
+      (method_and_code.second == "OK" ? reading.ok_requests : reading.failed_requests) += count;
+    }
+    reading.time_to_first_token = arm.time_to_first_token;
+    reading.time_per_output_token = arm.time_per_output_token;
+  });
+  return out;
+}
+
 }  // namespace olmoe::stats

@@ -41,6 +41,16 @@ class RequestStats {
 
   void AppendTo(std::vector<prometheus::MetricFamily>* families) const;
 
+  // What a page of one's own shows of an arm; arm_id "" is that of refused requests.
+  struct ArmReading {
+    std::string arm_id;
+    uint64_t ok_requests = 0;
+    uint64_t failed_requests = 0;
+    Histogram time_to_first_token{kFirstTokenBounds};
+    Histogram time_per_output_token{kPerTokenBounds};
+  };
+  std::vector<ArmReading> Read() const;
+
  private:
   using MethodAndCode = std::pair<std::string, std::string>;
   struct Durations {

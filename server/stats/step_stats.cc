@@ -47,4 +47,15 @@ void StepStats::AppendTo(std::vector<prometheus::MetricFamily>* families) const 
   for (FamilyBuilder* family : {&tokens, &step_seconds, &step_tokens}) family->AppendTo(families);
 }
 
+std::vector<StepStats::ArmTokens> StepStats::Read() const {
+  std::vector<ArmTokens> out;
+  absl::MutexLock lock(&mu_);
+  arm_tokens_.ForEach([&out](const std::string& arm, const auto& by_phase) {
+    const auto tokens = [&](engine::Phase phase) { return by_phase[static_cast<size_t>(phase)]; };
+    out.push_back({arm, tokens(engine::Phase::kPrefill), tokens(engine::Phase::kDecode),
+                   tokens(engine::Phase::kScore)});
+  });
+  return out;
+}
+
 }  // namespace olmoe::stats

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -23,6 +24,15 @@ class StepStats {
   void AddStep(const std::vector<engine::StepRows>& rows, absl::Duration step_time);
 
   void AppendTo(std::vector<prometheus::MetricFamily>* families) const;
+
+  // Rows computed for an arm.
+  struct ArmTokens {
+    std::string arm_id;
+    uint64_t prefill = 0;
+    uint64_t decode = 0;
+    uint64_t score = 0;
+  };
+  std::vector<ArmTokens> Read() const;
 
  private:
   static constexpr size_t kNumPhases = 3;
