@@ -41,9 +41,11 @@ function nearest(points, time) {
 
 // Draws `lines`: { name, style (CSS classes), points: [[time, value or null]], joinGaps }.
 export class Chart {
-  constructor(title, format) {
+  // `format` is for values (null: none there), `formatTick` for the axis.
+  constructor(title, format, formatTick) {
     this.title = title;
     this.format = format;
+    this.formatTick = formatTick;
     this.lines = [];
     this.pointer = null;  // x of the mouse
     this.legend = el("p", { class: "chart-legend" });
@@ -100,7 +102,7 @@ export class Chart {
       svg("line", { class: tick === 0 ? "axis" : "grid", x1: MARGIN.left,
                     x2: this.width - MARGIN.right, y1: this.y(tick), y2: this.y(tick) }),
       svg("text", { class: "tick", x: MARGIN.left - 8, y: this.y(tick) + 4,
-                    "text-anchor": "end" }, tick === 0 ? "0" : this.format(tick))]);
+                    "text-anchor": "end" }, tick === 0 ? "0" : this.formatTick(tick))]);
   }
 
   // Backwards from now, in steps that people count in.
@@ -136,7 +138,8 @@ export class Chart {
 
   path(line) {
     return segments(line.points, line.joinGaps).map((part) => {
-      const points = part.map(([time, value]) => `${this.x(time).toFixed(1)},${this.y(value).toFixed(1)}`);
+      const points = part.map(
+        ([time, value]) => `${this.x(time).toFixed(1)},${this.y(value).toFixed(1)}`);
       if (points.length === 1) {
         const [cx, cy] = points[0].split(",");
         return svg("circle", { class: `line ${line.style}`, cx, cy, r: 1.5 });

@@ -1,7 +1,7 @@
 // Which lines over time there are; how they are drawn is chart.js.
 
 import { Chart } from "./chart.js";
-import { armClass, count, rate, seconds } from "./format.js";
+import { NONE, armClass, count, plain, plainSeconds, rate, seconds } from "./format.js";
 import { KEEP_S, allRequests, allTokens } from "./history.js";
 
 const SMOOTH_S = 5;      // of a rate
@@ -10,6 +10,8 @@ const TTFT = "time_to_first_token_seconds";
 const TPOT = "time_per_output_token_seconds";
 
 const sum = (values) => values.reduce((total, value) => total + value, 0);
+
+const orNone = (format) => (value) => (value === null ? NONE : format(value));
 
 // Mean experts per token: kept apart from the history, because it has a beat of its own.
 class ExpertsPerToken {
@@ -47,12 +49,12 @@ export class ChartsView {
   constructor(root, history) {
     this.history = history;
     this.expertsPerToken = new ExpertsPerToken();
-    this.tokens = new Chart("Tokens per second", rate);
-    this.requests = new Chart("Requests per second", rate);
-    this.firstToken = new Chart("Time to first token", seconds);
-    this.perToken = new Chart("Time per output token", seconds);
-    this.load = new Chart("Requests in the server", (n) => (n === null ? rate(n) : count(n)));
-    this.k = new Chart("Experts per token and layer", (k) => (k === null ? rate(k) : k.toFixed(2)));
+    this.tokens = new Chart("Tokens per second", rate, plain);
+    this.requests = new Chart("Requests per second", rate, plain);
+    this.firstToken = new Chart("Time to first token", seconds, plainSeconds);
+    this.perToken = new Chart("Time per output token", seconds, plainSeconds);
+    this.load = new Chart("Requests in the server", orNone(count), plain);
+    this.k = new Chart("Experts per token and layer", orNone((k) => k.toFixed(2)), plain);
     this.all = [this.tokens, this.requests, this.firstToken, this.perToken, this.load, this.k];
     root.replaceChildren(...this.all.map((chart) => chart.element));
     new ResizeObserver(() => this.draw()).observe(root);

@@ -5,7 +5,9 @@ import { count, el, percent, svg } from "./format.js";
 const HEIGHT = 120;
 const TOP = 18;
 const BOTTOM = 22;
+const SIDE = 10;          // room for half a label
 const MAX_BAR = 56;
+const LABEL = 44;         // the width of a share
 
 // [first, last] k with a token among all `distributions`; a margin of one where there is room.
 export function rangeOf(distributions) {
@@ -43,18 +45,19 @@ export class Distribution {
     const [first, last] = this.range;
     const total = this.tokens.reduce((sum, n) => sum + n, 0);
     const max = Math.max(...this.tokens);
-    const slot = width / (last - first + 1);
+    const slot = (width - 2 * SIDE) / (last - first + 1);
+    const isLabelled = slot >= LABEL || this.tokens.filter((n) => n > 0).length === 1;
     const bar = Math.min(MAX_BAR, slot - Math.min(4, slot * 0.2));
     const parts = [];
     const labelEvery = Math.ceil(22 / slot);
     for (let k = first; k <= last; ++k) {
-      const middle = (k - first + 0.5) * slot;
+      const middle = SIDE + (k - first + 0.5) * slot;
       const height = (this.tokens[k] / max) * (HEIGHT - TOP - BOTTOM);
       parts.push(svg("g", { class: "bar-k", "data-k": k, "data-tokens": this.tokens[k] },
         svg("title", {}, `k = ${k}: ${count(this.tokens[k])} (${percent(this.tokens[k] / total)})`),
         svg("rect", { class: "hit", x: middle - slot / 2, y: 0, width: slot, height: HEIGHT }),
         svg("rect", { x: middle - bar / 2, y: HEIGHT - BOTTOM - height, width: bar, height }),
-        slot >= 44 && this.tokens[k] > 0 ? svg("text", { x: middle, "text-anchor": "middle",
+        isLabelled && this.tokens[k] > 0 ? svg("text", { x: middle, "text-anchor": "middle",
           y: HEIGHT - BOTTOM - height - 5 }, percent(this.tokens[k] / total)) : null,
         (k - first) % labelEvery === 0 ? svg("text", { class: "tick", x: middle, y: HEIGHT - 6,
           "text-anchor": "middle" }, k) : null));

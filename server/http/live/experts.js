@@ -139,7 +139,7 @@ function showLegend() {
     context.fillStyle = color;
     context.fillRect(i, 0, 1, 1);
   });
-  const labels = ["\u215b", "\u00bc", "\u00bd", "even", "2\u00d7", "4\u00d7", "8\u00d7"];
+  const labels = ["\u2264 \u00bc", "\u00bd", "even", "2\u00d7", "\u2265 4\u00d7"];
   root.replaceChildren(
     el("span", {}, "An expert\u2019s share of its layer\u2019s selections:"),
     el("div", { class: "scale" }, strip,

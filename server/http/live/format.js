@@ -32,13 +32,21 @@ export function seconds(value) {
   return `${value.toFixed(value < 9.95 ? 2 : 1)} s`;
 }
 
+// Round numbers, as axes have them.
+export const plain = (value) => value.toLocaleString("en-US", { maximumFractionDigits: 2 });
+export const plainSeconds = (value) =>
+  (value < 1 ? `${plain(value * 1000)} ms` : `${plain(value)} s`);
+
 // A quantile of a histogram; beyond its last bound only that is known.
 export function quantileText(quantile) {
   if (quantile === null) return NONE;
   return (quantile.beyond ? "> " : "") + seconds(quantile.value);
 }
 
-export const percent = (share) => `${(share * 100).toFixed(share < 0.0995 ? 2 : 1)}%`;
+export function percent(share) {
+  if (share === 0 || share === 1) return `${share * 100}%`;
+  return `${(share * 100).toFixed(share < 0.0995 ? 2 : 1)}%`;
+}
 
 export function bytes(value) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];

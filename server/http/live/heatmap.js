@@ -4,8 +4,8 @@
 
 import { count, el, percent } from "./format.js";
 
-export const MAX_LOG2 = 3;  // colours end at 1/8 and 8 times an even load
-const STEPS = 64;           // of the scale
+const MAX_LOG2 = 2;  // colours end at 1/4 and 4 times an even load
+const STEPS = 64;    // of the scale
 const AXIS = { left: 30, bottom: 20 };
 const HINT = "Point at a cell, or use the arrow keys, for its numbers.";
 

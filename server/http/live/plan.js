@@ -5,7 +5,7 @@ import { allRequests, allTokens } from "./history.js";
 import { RECENT_S } from "./tiles.js";
 
 const SOURCES = {
-  startup: "since the start", patch: "patched", unpatch: "unpatched", rollback: "rolled back",
+  startup: "by the start", patch: "patched", unpatch: "unpatched", rollback: "rolled back",
   expired: "after a time to live ended", file: "from a file",
 };
 

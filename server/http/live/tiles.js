@@ -26,14 +26,14 @@ export function showTiles(history) {
   const recent = `mean of ${RECENT_S} s`;
   const p95 = (name) => `p95 ${quantileText(history.quantile(RECENT_S, 0.95, name))}`;
   document.getElementById("tiles").replaceChildren(
-    tile("Tokens per second", rate(history.rate(RECENT_S, allTokens)), recent, "tokens"),
-    tile("Requests per second", rate(history.rate(RECENT_S, allRequests)),
-      failed > 0 ? `${rate(failed)} failed per second` : "none failed", "requests", failed > 0),
-    tile("First token, p50", quantileText(history.quantile(RECENT_S, 0.5, TTFT)), p95(TTFT),
+    tile("Tokens/s", rate(history.rate(RECENT_S, allTokens)), recent, "tokens"),
+    tile("Requests/s", rate(history.rate(RECENT_S, allRequests)),
+      failed > 0 ? `${rate(failed)} failed/s` : "none failed", "requests", failed > 0),
+    tile("First token p50", quantileText(history.quantile(RECENT_S, 0.5, TTFT)), p95(TTFT),
       "ttft"),
-    tile("Per output token, p50", quantileText(history.quantile(RECENT_S, 0.5, TPOT)), p95(TPOT),
+    tile("Output token p50", quantileText(history.quantile(RECENT_S, 0.5, TPOT)), p95(TPOT),
       "tpot"),
-    tile("Running", count(engine.running), "requests in the batch", "running"),
-    tile("Queued", count(engine.queued), "wait for a slot", "queued", engine.queued > 0),
+    tile("Running", count(engine.running), `${count(engine.queued)} queued`, "running",
+      engine.queued > 0),
     kvTile(engine));
 }
