@@ -11,7 +11,7 @@
 namespace olmoe::http {
 namespace {
 
-constexpr char kJsonType[] = "application/json; charset=utf-8";
+constexpr char kJsonType[] = "application/json";  // httplib compresses no other spelling
 constexpr std::string_view kIndex = "index.html";
 
 // The page loads nothing from elsewhere, and nothing may frame it.
