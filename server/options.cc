@@ -104,7 +104,7 @@ void AddServingFlags(CLI::App* app, Options* options) {
   constexpr int kMaxSequences = 4096, kMaxQueue = 1 << 20, kMaxArms = 64;
   AddAddress(app, "--listen", "InferenceService", &options->listen);
   AddAddress(app, "--admin-listen", "RoutingAdminService", &options->admin_listen);
-  AddAddress(app, "--http-listen", "/metrics, /healthz, /readyz", &options->http_listen);
+  AddAddress(app, "--http-listen", "The live page at /, /metrics, /healthz, /readyz", &options->http_listen);
   AddInt(app, "--max-batch-sequences", "Sequences that are computed together", 1, kMaxSequences,
          &options->max_batch_sequences);
   AddInt(app, "--max-queue", "Requests that wait; more are refused", 1, kMaxQueue,

@@ -59,7 +59,7 @@ std::string_view WeightWords(routing::WeightMode mode) {
 }  // namespace
 
 std::string RuleWords(const routing::Rule& rule) {
-  return absl::StrCat(std::visit(KindWords(), rule.kind), std::string(WeightWords(rule.weight_mode)));
+  return std::visit(KindWords(), rule.kind).append(WeightWords(rule.weight_mode));
 }
 
 std::string NativeWords(int default_top_k) {

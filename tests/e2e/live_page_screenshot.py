@@ -1,9 +1,9 @@
 """Pictures of the live page: an A/B plan under traffic, and a new plan in the middle.
 
-    OLMOE_BIN_DIR=build/release/bin build/venv/bin/python tests/e2e/live_page_screenshot.py deploy/images
+    OLMOE_BIN_DIR=build/release/bin build/venv/bin/python tests/e2e/live_page_screenshot.py DIR
 
 Takes about two minutes and writes live-page.png (light), live-page-dark.png and
-live-page-narrow.png with a palette, so that they stay small. The first is the README's.
+live-page-narrow.png with a palette, so that they stay small. deploy/images/live-page.png is the first of them.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def picture(driver, path, width, theme):
     live_page.set_size(driver, width, height)
     shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})
     image = Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("RGB")
-    image.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.quantize(256, kmeans=1, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path}: {image.width} x {image.height}, {path.stat().st_size / 1024:.0f} KiB")
 
 

@@ -98,8 +98,8 @@ def _experiment(server, driver):
     page = Page(driver, server)
     page.await_generation(generation)
     with live_page.traffic(server):
-        wait_until(lambda: "No traffic" not in "".join(page.texts(".expert-arm .empty:not([hidden])"))
-                   and len(page.texts(".expert-arm .readout")) == 2, "both arms have experts")
+        wait_until(lambda: len(page.texts(".expert-arm .empty[hidden]")) == 2,
+                   "both arms have experts")
     server.wait_until_idle()
     yield page, generation
     assert not page.complaints()
@@ -198,6 +198,36 @@ def test_rates_and_latencies_are_shown_under_traffic(server, experiment):
     assert "none failed" in page.text("#tile-requests")
 
 
+def test_rates_and_quantiles_are_those_of_promql(experiment):
+    page, _ = experiment
+    results = page.driver.execute_async_script("""
+        const [done] = arguments;
+        import("/live/history.js").then(({ History, quantile }) => {
+          const history = new History();
+          const add = (time, ok, ttft, start_time = 1) => history.add({
+            time, server: { start_time }, swaps: [], plan: { arms: [{ arm: "a" }] },
+            buckets: { ttft: [0.1, 0.2] },
+            counters: [{ arm: "a", requests: { ok, failed: 0 }, ttft }] });
+          const rate = () => history.rate(10, (counter) => counter.requests.ok);
+          add(100, 7, [0, 0, 0]);
+          const first = rate();
+          add(104, 15, [3, 1, 0]);
+          const second = [rate(), history.quantile(10, 0.5, "ttft").value];
+          add(108, 5, [3, 1, 4]);                    // the arm began anew: 5 more
+          const again = rate();
+          add(200, 50, [3, 1, 4]);                   // nobody looked in between
+          const gap = rate();
+          add(202, 60, [3, 1, 4]);
+          const after = rate();
+          add(203, 1, [0, 0, 1], 2);                 // another process
+          done([first, second, again, gap, after, rate(),
+                quantile(0.5, [1, 2], [0, 0, 0]), quantile(0.25, [1, 2, 4], [0, 0, 4, 0]),
+                quantile(0.99, [1, 2], [0, 1, 9])]);
+        });""")
+    assert results == [None, [2, 0.2 / 3], (8 + 5) / 8, None, 5, None,
+                       None, {"value": 2.5, "beyond": False}, {"value": 2, "beyond": True}]
+
+
 def test_a_swap_is_a_mark_on_every_chart(server, experiment):
     page, generation = experiment
     patched = live_page.patch_experiment(server, 0.3, "the next experiment")
@@ -238,8 +268,12 @@ def test_nothing_is_asked_of_other_hosts(experiment):
     page, _ = experiment
     page.driver.refresh()
     asked = []
-    wait_until(lambda: asked.extend(page.requested()) or any("experts.json" in url for url in asked),
-               "the page asked for the experts")
+
+    def has_asked():
+        asked.extend(page.requested())
+        return any(url.endswith("experts.json") for url in asked)
+
+    wait_until(has_asked, "the page asked for the experts")
     assert all(url.startswith(page.address) for url in asked), asked
 
 

@@ -107,8 +107,8 @@ TEST_F(LivePageTest, HeadHasNoBodyAndOtherMethodsAndPathsAreRefused) {
     EXPECT_EQ(client_.Post(path, "x", "text/plain")->status, 404) << path;
     EXPECT_EQ(client_.Delete(path)->status, 404) << path;
   }
-  for (const char* path : {"/live", "/live/", "/live/nothing.js", "/live/../live.json", "/index.html",
-                           "/live/index.html", "/favicon.ico"}) {
+  for (const char* path : {"/live", "/live/", "/live/nothing.js", "/live/../live.json",
+                           "/index.html", "/live/index.html", "/favicon.ico"}) {
     EXPECT_EQ(client_.Get(path)->status, 404) << path;
   }
 }
@@ -117,7 +117,8 @@ TEST_F(LivePageTest, HeadHasNoBodyAndOtherMethodsAndPathsAreRefused) {
 TEST_F(LivePageTest, PagesThatAreLeftOpenKeepNoThread) {
   std::vector<std::unique_ptr<httplib::Client>> pages;
   for (int i = 0; i < 40; ++i) {
-    auto& page = pages.emplace_back(std::make_unique<httplib::Client>("127.0.0.1", server_->port()));
+    auto& page =
+        pages.emplace_back(std::make_unique<httplib::Client>("127.0.0.1", server_->port()));
     page->set_keep_alive(true);
     ASSERT_TRUE(page->Get("/live.json")) << i;
     EXPECT_FALSE(page->is_socket_open()) << i;

@@ -147,7 +147,8 @@ TEST_F(LiveTest, ExpertsAreThoseOfTheStatisticsSummedOverPhases) {
     std::vector<stats::LayerCounts> layers(2);
     for (const stats::ExpertCounts& part : metrics_.experts().Snapshot()) {
       const bool applied = part.kind == stats::DecisionKind::kApplied;
-      if (part.arm_id != expected[i].first || applied != (expected[i].second == "applied")) continue;
+      if (part.arm_id != expected[i].first) continue;
+      if (applied != (expected[i].second == "applied")) continue;
       for (size_t layer = 0; layer < 2; ++layer) layers[layer] += part.layers[layer];
     }
     EXPECT_EQ(shown["tokens"], layers[0].tokens);

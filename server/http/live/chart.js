@@ -4,7 +4,8 @@ import { clock, el, svg } from "./format.js";
 
 const HEIGHT = 190;
 const MARGIN = { left: 58, right: 12, top: 22, bottom: 24 };
-const MIN_LABEL_GAP = 40;   // between the labels of two swaps
+const MIN_MARK_GAP = 3;     // between two swaps: of a storm of them not all are drawn
+const MIN_LABEL_GAP = 40;   // between their labels
 const TICK_EVERY_PX = 110;  // of the time axis, at least
 
 // 1, 2 or 5 times a power of ten, at least `value`.
@@ -118,22 +119,29 @@ export class Chart {
     return texts;
   }
 
-  // Newer labels stay where there is no room for all.
+  // Newer marks and labels stay where there is no room for all.
   swapMarks(swaps) {
-    let labelFrom = Infinity;
-    return [...swaps].reverse().map((swap) => {
+    const marks = [];
+    let markFrom = Infinity, labelFrom = Infinity;
+    for (const swap of [...swaps].reverse()) {
       const x = this.x(swap.time);
-      const hasRoom = labelFrom - x >= MIN_LABEL_GAP;
-      if (hasRoom) labelFrom = x;
-      const note = swap.note ? `: ${swap.note}` : "";
-      return svg("g", { class: "swap", "data-generation": swap.generation },
-        svg("title", {},
-          `generation ${swap.generation}, ${swap.source}, ${clock(swap.time)}${note}`),
-        svg("line", { class: "hit", x1: x, x2: x, y1: MARGIN.top - 6, y2: HEIGHT - MARGIN.bottom }),
-        svg("line", { x1: x, x2: x, y1: MARGIN.top - 6, y2: HEIGHT - MARGIN.bottom }),
-        hasRoom ? svg("text", { x: Math.min(x, this.width - 22), y: 12, "text-anchor": "middle" },
-          `g${swap.generation}`) : null);
-    });
+      if (markFrom - x < MIN_MARK_GAP) continue;
+      markFrom = x;
+      const isLabelled = labelFrom - x >= MIN_LABEL_GAP;
+      if (isLabelled) labelFrom = x;
+      marks.push(this.swapMark(swap, x, isLabelled));
+    }
+    return marks;
+  }
+
+  swapMark(swap, x, isLabelled) {
+    const line = { x1: x, x2: x, y1: MARGIN.top - 6, y2: HEIGHT - MARGIN.bottom };
+    const note = swap.note ? `: ${swap.note}` : "";
+    return svg("g", { class: "swap", "data-generation": swap.generation },
+      svg("title", {}, `generation ${swap.generation}, ${swap.source}, ${clock(swap.time)}${note}`),
+      svg("line", { class: "hit", ...line }), svg("line", line),
+      isLabelled ? svg("text", { x: Math.min(x, this.width - 22), y: 12,
+                                 "text-anchor": "middle" }, `g${swap.generation}`) : null);
   }
 
   path(line) {

@@ -40,8 +40,9 @@ function showServer(state) {
     `${model.id}, ${model.layers} layers, ${model.experts} experts, top ${model.top_k}, ` +
     `${model.dtype} on ${model.device}`;
   document.getElementById("footer").textContent =
-    `olmoe-server ${server.version}, up ${duration(time - server.start_time)}, at ${clock(time)}. ` +
-    "Counts are exact, the same as /metrics; this page reads /live.json and changes nothing.";
+    `olmoe-server ${server.version}, up ${duration(time - server.start_time)}, ` +
+    `at ${clock(time)}. Counts are exact, the same as /metrics; ` +
+    "this page reads /live.json and changes nothing.";
 }
 
 function onState(state) {
