@@ -89,18 +89,26 @@ export class History {
     return i < at ? i : null;
   }
 
-  // Per second, of what `read` gives of a counter; over `arm`, or all arms (null).
+  // Calls visit(counters now, counters before or undefined) of `arm`, or all arms (null), for
+  // each sample in (from, at].
+  forEachStep(from, at, arm, visit) {
+    for (let i = from + 1; i <= at; ++i) {
+      const { counters } = this.samples[i - 1];
+      for (const [id, now] of this.samples[i].counters) {
+        if (arm === null || id === arm) visit(now, counters.get(id));
+      }
+    }
+  }
+
+  // Per second, of what `read` gives of a counter.
   rateAt(at, overS, read, arm = null) {
     const from = this.begin(at, overS);
     if (from === null) return null;
-    const [before, now] = [this.samples[from], this.samples[at]];
     let sum = 0;
-    for (const [id, counter] of now.counters) {
-      if (arm !== null && id !== arm) continue;
-      const old = before.counters.get(id);
-      sum += increase(read(counter), old ? read(old) : 0);
-    }
-    return sum / (now.time - before.time);
+    this.forEachStep(from, at, arm, (now, before) => {
+      sum += increase(read(now), before ? read(before) : 0);
+    });
+    return sum / (this.samples[at].time - this.samples[from].time);
   }
 
   // Of the values that histogram `name` got.
@@ -109,11 +117,9 @@ export class History {
     if (from === null) return null;
     const bounds = this.samples[at].state.buckets[name];
     const counts = new Array(bounds.length + 1).fill(0);
-    for (const [id, counter] of this.samples[at].counters) {
-      if (arm !== null && id !== arm) continue;
-      const old = this.samples[from].counters.get(id);
-      counter[name].forEach((n, i) => { counts[i] += increase(n, old ? old[name][i] : 0); });
-    }
+    this.forEachStep(from, at, arm, (now, before) => {
+      now[name].forEach((n, i) => { counts[i] += increase(n, before ? before[name][i] : 0); });
+    });
     return quantile(q, bounds, counts);
   }
 
