@@ -4,13 +4,14 @@
 #include <sys/socket.h>
 
 #include <chrono>
-#include <sstream>
+#include <memory>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "prometheus/collectable.h"
 #include "prometheus/metric_family.h"
-#include "prometheus/text_serializer.h"
+#include "server/http/metrics_text.h"
 
 namespace olmoe::http {
 namespace {
@@ -21,10 +22,25 @@ constexpr size_t kNumThreads = 4;
 constexpr size_t kMaxRequestBytes = 4096;
 constexpr auto kClientTimeout = std::chrono::seconds(5);
 
-std::string MetricsText(const prometheus::Collectable& metrics) {
-  std::ostringstream text;
-  prometheus::TextSerializer().Serialize(text, metrics.Collect());
-  return text.str();
+// A body of known length from a provider is left as it is. What is set as content httplib
+// compresses itself: for a browser by brotli at its best and slowest.
+void SetBody(std::string text, const char* type, httplib::Response* response) {
+  const auto body = std::make_shared<const std::string>(std::move(text));
+  response->set_content_provider(
+      body->size(), type, [body](size_t offset, size_t length, httplib::DataSink& sink) {
+        return sink.write(body->data() + offset, length);
+      });
+}
+
+void AnswerMetrics(const prometheus::Collectable& metrics, const httplib::Request& request,
+                   httplib::Response* response) {
+  std::string text = MetricsText(metrics.Collect());
+  response->set_header("Vary", "Accept-Encoding");
+  if (TakesGzip(request.get_header_value("Accept-Encoding"))) {
+    response->set_header("Content-Encoding", "gzip");
+    text = Gzip(text);
+  }
+  SetBody(std::move(text), kMetricsType, response);
 }
 
 // httplib's own choice shares a port in use with whoever has it.
@@ -58,8 +74,8 @@ void HttpServer::SetLimits() {
 }
 
 void HttpServer::AddHandlers() {
-  server_->Get("/metrics", [this](const httplib::Request&, httplib::Response& response) {
-    response.set_content(MetricsText(*options_.metrics), kMetricsType);
+  server_->Get("/metrics", [this](const httplib::Request& request, httplib::Response& response) {
+    AnswerMetrics(*options_.metrics, request, &response);
   });
   server_->Get("/healthz", [](const httplib::Request&, httplib::Response& response) {
     response.set_content("ok\n", kTextType);
