@@ -4,14 +4,14 @@
 #include <sys/socket.h>
 
 #include <chrono>
-#include <sstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "prometheus/collectable.h"
 #include "prometheus/metric_family.h"
-#include "prometheus/text_serializer.h"
 #include "server/http/live_page.h"
+#include "server/http/metrics_text.h"
+#include "server/http/packed_body.h"
 
 namespace olmoe::http {
 namespace {
@@ -21,12 +21,6 @@ constexpr char kTextType[] = "text/plain; charset=utf-8";
 constexpr size_t kNumThreads = 8;  // a browser opens several connections
 constexpr size_t kMaxRequestBytes = 4096;
 constexpr auto kClientTimeout = std::chrono::seconds(5);
-
-std::string MetricsText(const prometheus::Collectable& metrics) {
-  std::ostringstream text;
-  prometheus::TextSerializer().Serialize(text, metrics.Collect());
-  return text.str();
-}
 
 // httplib's own choice shares a port in use with whoever has it.
 void ReuseAddressOnly(socket_t socket) {
@@ -59,8 +53,8 @@ void HttpServer::SetLimits() {
 }
 
 void HttpServer::AddHandlers() {
-  server_->Get("/metrics", [this](const httplib::Request&, httplib::Response& response) {
-    response.set_content(MetricsText(*options_.metrics), kMetricsType);
+  server_->Get("/metrics", [this](const httplib::Request& request, httplib::Response& response) {
+    SetPackedBody(MetricsText(options_.metrics->Collect()), kMetricsType, request, &response);
   });
   server_->Get("/healthz", [](const httplib::Request&, httplib::Response& response) {
     response.set_content("ok\n", kTextType);

@@ -7,11 +7,12 @@
 
 #include "glog/logging.h"
 #include "server/http/live_assets.h"
+#include "server/http/packed_body.h"
 
 namespace olmoe::http {
 namespace {
 
-constexpr char kJsonType[] = "application/json";  // httplib compresses no other spelling
+constexpr char kJsonType[] = "application/json";
 constexpr std::string_view kIndex = "index.html";
 
 // The page loads nothing from elsewhere, and nothing may frame it.
@@ -39,9 +40,17 @@ void SetHeaders(const char* caching, httplib::Response* response) {
 
 void AddAsset(const LiveAsset& asset, httplib::Server* server) {
   const std::string path = asset.name == kIndex ? "/" : "/live/" + std::string(asset.name);
-  server->Get(path, [&asset](const httplib::Request&, httplib::Response& response) {
+  server->Get(path, [&asset](const httplib::Request& request, httplib::Response& response) {
     SetHeaders("no-cache", &response);
-    response.set_content(asset.body.data(), asset.body.size(), TypeOf(asset.name));
+    SetPackedBody(std::string(asset.body), TypeOf(asset.name), request, &response);
+  });
+}
+
+void AddJson(const char* path, const LiveState& state, std::string (LiveState::*make)() const,
+             httplib::Server* server) {
+  server->Get(path, [&state, make](const httplib::Request& request, httplib::Response& response) {
+    SetHeaders("no-store", &response);
+    SetPackedBody((state.*make)(), kJsonType, request, &response);
   });
 }
 
@@ -49,14 +58,8 @@ void AddAsset(const LiveAsset& asset, httplib::Server* server) {
 
 void AddLivePage(const LiveState& state, httplib::Server* server) {
   for (const LiveAsset& asset : LiveAssets()) AddAsset(asset, server);
-  server->Get("/live.json", [&state](const httplib::Request&, httplib::Response& response) {
-    SetHeaders("no-store", &response);
-    response.set_content(state.StateJson(), kJsonType);
-  });
-  server->Get("/live/experts.json", [&state](const httplib::Request&, httplib::Response& response) {
-    SetHeaders("no-store", &response);
-    response.set_content(state.ExpertsJson(), kJsonType);
-  });
+  AddJson("/live.json", state, &LiveState::StateJson, server);
+  AddJson("/live/experts.json", state, &LiveState::ExpertsJson, server);
 }
 
 }  // namespace olmoe::http

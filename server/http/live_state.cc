@@ -33,12 +33,13 @@ Json ModelJson(const model::ModelInfo& model) {
           {"dtype", model.dtype},           {"device", model.device}};
 }
 
-Json EngineJson(const engine::EngineStatus& status) {
-  return {{"running", status.running_requests},
-          {"queued", status.queued_requests},
-          {"draining", status.draining},
-          {"kv_used_bytes", status.kv_used_bytes},
-          {"kv_capacity_bytes", status.kv_capacity_bytes}};
+Json EngineJson(const engine::EngineLoad& load) {
+  int running = 0;
+  for (const auto& [arm_id, arm] : load.arms) running += arm.running;
+  return {{"running", running},
+          {"queued", load.queued_requests},
+          {"kv_used_bytes", load.kv_used_bytes},
+          {"kv_capacity_bytes", load.kv_capacity_bytes}};
 }
 
 Json PolicyJson(const routing::RoutingPolicy& policy) {
@@ -58,9 +59,7 @@ Json PolicyJson(const routing::RoutingPolicy& policy) {
           {"description", spec.description}};
 }
 
-Json ArmsJson(const routing::RoutingPlan& plan, const engine::EngineStatus& status) {
-  std::map<std::string, int> in_flight;
-  for (const auto& request : status.requests) ++in_flight[request.arm_id];
+Json ArmsJson(const routing::RoutingPlan& plan, engine::EngineLoad load) {
   const double total_weight = std::accumulate(
       plan.arms().begin(), plan.arms().end(), 0.0,
       [](double sum, const routing::Arm& arm) { return sum + arm.weight; });
@@ -69,7 +68,8 @@ Json ArmsJson(const routing::RoutingPlan& plan, const engine::EngineStatus& stat
     arms.push_back({{"arm", arm.arm_id},
                     {"weight", arm.weight},
                     {"share", total_weight > 0 ? arm.weight / total_weight : 0},
-                    {"in_flight", in_flight[arm.arm_id]},
+                    {"running", load.arms[arm.arm_id].running},
+                    {"queued", load.arms[arm.arm_id].queued},
                     {"policy", PolicyJson(*arm.policy)}});
   }
   return arms;
@@ -77,7 +77,7 @@ Json ArmsJson(const routing::RoutingPlan& plan, const engine::EngineStatus& stat
 
 // `record` may already be that of the next plan; then the end is in the next answer.
 Json PlanJson(const routing::RoutingPlan& plan, const routing::PlanRecord& record,
-              int64_t requests_on_older_plans, const engine::EngineStatus& status) {
+              int64_t requests_on_older_plans, const engine::EngineLoad& load) {
   const bool expires = record.generation == plan.generation() && record.has_ttl();
   return {{"generation", plan.generation()},
           {"digest", plan.digest()},
@@ -86,30 +86,51 @@ Json PlanJson(const routing::RoutingPlan& plan, const routing::PlanRecord& recor
           {"activate_time", Seconds(plan.activate_time())},
           {"expire_time", expires ? Json(Seconds(record.expire_time)) : Json()},
           {"requests_on_older_plans", requests_on_older_plans},
-          {"arms", ArmsJson(plan, status)}};
+          {"arms", ArmsJson(plan, load)}};
 }
 
 Json BucketsJson() {
   return {{"time_to_first_token_seconds", stats::kFirstTokenBounds},
-          {"time_per_output_token_seconds", stats::kPerTokenBounds}};
+          {"time_per_output_token_seconds", stats::kPerTokenBounds},
+          {"inter_token_latency_seconds", stats::kPerTokenBounds}};
+}
+
+Json RequestsJson(const stats::ArmRequests& arm) {
+  uint64_t ok = 0, failed = 0;
+  for (const auto& [method_and_code, count] : arm.requests) {
+    (method_and_code.second == "OK" ? ok : failed) += count;
+  }
+  return {{"ok", ok}, {"failed", failed}};
+}
+
+Json TokensJson(const stats::ArmSteps& arm) {
+  const auto tokens = [&](engine::Phase phase) { return arm.tokens[static_cast<size_t>(phase)]; };
+  return {{"prefill", tokens(engine::Phase::kPrefill)},
+          {"decode", tokens(engine::Phase::kDecode)},
+          {"score", tokens(engine::Phase::kScore)}};
 }
 
 // Requests and tokens are counted in different places: joined by arm.
 Json CountersJson(const stats::ServerMetrics& metrics) {
-  std::map<std::string, std::pair<stats::RequestStats::ArmReading, stats::StepStats::ArmTokens>>
-      arms;
-  for (auto& reading : metrics.requests().Read()) arms[reading.arm_id].first = reading;
-  for (auto& reading : metrics.steps().Read()) arms[reading.arm_id].second = reading;
+  struct Arm {
+    std::shared_ptr<const stats::ArmRequests> requests =
+        std::make_shared<const stats::ArmRequests>();
+    std::shared_ptr<const stats::ArmSteps> steps = std::make_shared<const stats::ArmSteps>();
+  };
+  std::map<std::string, Arm> arms;
+  for (const auto& [arm_id, requests] : metrics.requests().Snapshot().arms) {
+    arms[arm_id].requests = requests;
+  }
+  for (const auto& [arm_id, steps] : metrics.steps().Snapshot().arms) arms[arm_id].steps = steps;
   Json counters = Json::array();
   for (const auto& [arm_id, arm] : arms) {
-    const auto& [requests, tokens] = arm;
     counters.push_back(
         {{"arm", arm_id},
-         {"requests", {{"ok", requests.ok_requests}, {"failed", requests.failed_requests}}},
-         {"tokens",
-          {{"prefill", tokens.prefill}, {"decode", tokens.decode}, {"score", tokens.score}}},
-         {"time_to_first_token_seconds", requests.time_to_first_token.counts()},
-         {"time_per_output_token_seconds", requests.time_per_output_token.counts()}});
+         {"requests", RequestsJson(*arm.requests)},
+         {"tokens", TokensJson(*arm.steps)},
+         {"time_to_first_token_seconds", arm.requests->time_to_first_token.counts()},
+         {"time_per_output_token_seconds", arm.requests->time_per_output_token.counts()},
+         {"inter_token_latency_seconds", arm.steps->token_intervals.counts()}});
   }
   return counters;
 }
@@ -181,7 +202,7 @@ std::vector<routing::PlanRecord> LiveState::NewestPlans(uint64_t generation) con
 std::string LiveState::StateJson() const {
   const std::shared_ptr<const routing::RoutingPlan> plan = options_.controller->slot().Current();
   const std::shared_ptr<const routing::PlanRecord> record = options_.controller->CurrentRecord();
-  const engine::EngineStatus status = options_.engine->Status();
+  const engine::EngineLoad load = options_.engine->Load();
   int64_t on_older_plans = 0;
   for (const auto& old : options_.controller->slot().Draining()) on_older_plans += old.in_flight;
   return Dump({{"version", kVersion},
@@ -191,8 +212,8 @@ std::string LiveState::StateJson() const {
                  {"start_time", Seconds(options_.start_time)},
                  {"ready", options_.ready()}}},
                {"model", ModelJson(options_.model)},
-               {"engine", EngineJson(status)},
-               {"plan", PlanJson(*plan, *record, on_older_plans, status)},
+               {"engine", EngineJson(load)},
+               {"plan", PlanJson(*plan, *record, on_older_plans, load)},
                {"buckets", BucketsJson()},
                {"counters", CountersJson(*options_.metrics)},
                {"swaps", SwapsJson(NewestPlans(plan->generation()))}});

@@ -26,21 +26,23 @@ namespace olmoe::http {
 // /live.json (StateJson)
 //   version, time               of this answer, by the server's clock
 //   server                      version, start_time (another one: counts began anew), ready
+//                               (false: it drains)
 //   model                       id, layers, experts, top_k, dtype, device
-//   engine                      running, queued, draining, kv_used_bytes, kv_capacity_bytes
+//   engine                      running, queued, kv_used_bytes, kv_capacity_bytes
 //   plan                        generation, digest, source, note, activate_time, expire_time
 //                               (null: no time to live), requests_on_older_plans
-//   plan.arms[]                 arm, weight, share (of the requests that are split), in_flight
-//                               (running or queued, of any generation), policy
+//   plan.arms[]                 arm, weight, share (of the requests that are split), running
+//                               and queued (requests of any generation), policy
 //   plan.arms[].policy          id, digest, kind (as in olmoe_routing_arm_info), description;
 //                               apply and analyze (null: nothing is analyzed) in words;
 //                               layer_overrides[]: layers, apply, analyze (null: the policy's)
 //   buckets                     upper bounds of the histograms below, without the last, +Inf
 //   counters[]                  of every arm that is counted, also of older plans and "inline":
 //                               arm ("": refused before one was found), requests.ok and
-//                               .failed, tokens.prefill, .decode and .score,
-//                               time_to_first_token_seconds and time_per_output_token_seconds:
-//                               counts of values, one a bucket, not cumulative
+//                               .failed, tokens.prefill, .decode and .score; histograms
+//                               time_to_first_token_seconds, time_per_output_token_seconds and
+//                               inter_token_latency_seconds: counts of values, one a bucket,
+//                               not cumulative
 //   swaps[]                     the newest plans, newest first: generation, time, source, note
 //
 // /live/experts.json (ExpertsJson), larger, so made for a slower beat

@@ -191,7 +191,7 @@ def test_rates_and_latencies_are_shown_under_traffic(server, experiment):
     with live_page.traffic(server):
         wait_until(lambda: value("tokens") not in ("", "0.0", "\u2013")
                    and value("requests") not in ("", "0.0", "\u2013")
-                   and value("ttft").endswith("s") and value("tpot").endswith("s"),
+                   and value("ttft").endswith("s") and value("between").endswith("s"),
                    "all tiles have values")
         wait_until(lambda: len(page.js("""return [...document.querySelectorAll(
             '[data-chart^="Tokens"] polyline')]""")) >= 2, "a line for each arm")

@@ -11,6 +11,7 @@
 #include "gtest/gtest.h"
 #include "prometheus/collectable.h"
 #include "prometheus/metric_family.h"
+#include "server/http/metrics_text.h"
 
 namespace olmoe::http {
 namespace {
@@ -62,7 +63,33 @@ TEST_F(HttpServerTest, MetricsAreCompressedWhereTheClientTakesIt) {
   const auto packed = client_->Get("/metrics", {{"Accept-Encoding", "gzip"}});
   ASSERT_TRUE(plain && packed);
   EXPECT_EQ(packed->get_header_value("Content-Encoding"), "gzip");
+  EXPECT_EQ(packed->get_header_value_count("Content-Encoding"), 1u);
   EXPECT_LT(packed->body.size() * 3, plain->body.size());
+  client_->set_decompress(true);
+  const auto unpacked = client_->Get("/metrics", {{"Accept-Encoding", "gzip"}});
+  ASSERT_TRUE(unpacked);
+  EXPECT_EQ(unpacked->body, plain->body);
+}
+
+TEST_F(HttpServerTest, MetricsAreNotCompressedForAClientThatDoesNotTakeIt) {
+  client_->set_decompress(false);
+  for (const char* accept : {"identity", "gzip;q=0", "br, *;q=0", "deflate"}) {
+    const auto response = client_->Get("/metrics", {{"Accept-Encoding", accept}});
+    ASSERT_TRUE(response);
+    EXPECT_FALSE(response->has_header("Content-Encoding")) << accept;
+    EXPECT_THAT(response->body, HasSubstr("olmoe_test{i=\"499\"} 499\n"));
+  }
+}
+
+TEST(TakesGzipTest, AnEncodingIsTakenByNameOrStarUnlessItsWeightIsZero) {
+  for (const char* yes :
+       {"gzip", "deflate, gzip;q=1.0", "GZIP", "*", "*;q=0, gzip", "gzip ; q=0.5"}) {
+    EXPECT_TRUE(TakesGzip(yes)) << yes;
+  }
+  for (const char* no :
+       {"", "identity", "gzip;q=0", "*, gzip;q=0", "gzip;q=x", "xgzip", ";", ","}) {
+    EXPECT_FALSE(TakesGzip(no)) << no;
+  }
 }
 
 TEST_F(HttpServerTest, HealthIsLivenessAndReadyIsReadiness) {

@@ -51,8 +51,12 @@ TEST_F(LiveTest, CountsAreThoseOfTheEngine) {
   EXPECT_EQ(arm["arm"], "default");
   EXPECT_EQ(arm["requests"], (json{{"ok", 1}, {"failed", 1}}));
   EXPECT_EQ(arm["tokens"], (json{{"prefill", 5}, {"decode", 6}, {"score", 0}}));
-  for (const char* histogram : {"time_to_first_token_seconds", "time_per_output_token_seconds"}) {
-    EXPECT_EQ(Sum(arm[histogram]), 1) << histogram;
+  const std::vector<std::pair<std::string, int>> histograms = {
+      {"time_to_first_token_seconds", 1},
+      {"time_per_output_token_seconds", 1},
+      {"inter_token_latency_seconds", 6}};
+  for (const auto& [histogram, values] : histograms) {
+    EXPECT_EQ(Sum(arm[histogram]), values) << histogram;
     EXPECT_EQ(arm[histogram].size(), state["buckets"][histogram].size() + 1) << histogram;
   }
 }
@@ -93,7 +97,9 @@ TEST_F(LiveTest, RunningRequestsAreCountedByArmAndTellNothingOfThemselves) {
   options.actor = "secret-actor";
   Patch({Arm("default", 1)}, "", options);
   const json state = State();
-  EXPECT_EQ(state["plan"]["arms"][0]["in_flight"], 1);
+  EXPECT_EQ(state["engine"]["running"], 1);
+  EXPECT_EQ(state["plan"]["arms"][0]["running"], 1);
+  EXPECT_EQ(state["plan"]["arms"][0]["queued"], 0);
   EXPECT_EQ(state["plan"]["requests_on_older_plans"], 1);
   EXPECT_THAT(state.dump() + Experts().dump(), Not(HasSubstr("secret")));
   model_.Unhold();

@@ -7,7 +7,7 @@ import { KEEP_S, allRequests, allTokens } from "./history.js";
 const SMOOTH_S = 5;      // of a rate
 const QUANTILE_S = 15;   // of a quantile
 const TTFT = "time_to_first_token_seconds";
-const TPOT = "time_per_output_token_seconds";
+const BETWEEN = "inter_token_latency_seconds";
 
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
@@ -52,10 +52,10 @@ export class ChartsView {
     this.tokens = new Chart("Tokens per second", rate, plain);
     this.requests = new Chart("Requests per second", rate, plain);
     this.firstToken = new Chart("Time to first token", seconds, plainSeconds);
-    this.perToken = new Chart("Time per output token", seconds, plainSeconds);
+    this.between = new Chart("Inter-token latency", seconds, plainSeconds);
     this.load = new Chart("Requests in the server", orNone(count), plain);
     this.k = new Chart("Experts per token and layer", orNone((k) => k.toFixed(2)), plain);
-    this.all = [this.tokens, this.requests, this.firstToken, this.perToken, this.load, this.k];
+    this.all = [this.tokens, this.requests, this.firstToken, this.between, this.load, this.k];
     root.replaceChildren(...this.all.map((chart) => chart.element));
     new ResizeObserver(() => this.draw()).observe(root);
   }
@@ -79,7 +79,7 @@ export class ChartsView {
     this.tokens.lines = byArm(allTokens);
     this.requests.lines = byArm(allRequests);
     this.firstToken.lines = quantiles(TTFT);
-    this.perToken.lines = quantiles(TPOT);
+    this.between.lines = quantiles(BETWEEN);
     this.load.lines = [gauge("running", "all"), gauge("queued", "all dashed")];
     this.k.lines = arms.map((arm) => ({ name: arm, style: armClass(arm), joinGaps: true,
                                         points: this.expertsPerToken.points(arm) }));

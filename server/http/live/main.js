@@ -27,7 +27,7 @@ function setConnection(state, text) {
 function showConnection(state) {
   if (state.version !== VERSION) {
     setConnection("lost", "the server was updated: reload this page");
-  } else if (!state.server.ready || state.engine.draining) {
+  } else if (!state.server.ready) {
     setConnection("draining", "draining: no new requests");
   } else {
     setConnection("live", "live");

@@ -51,7 +51,8 @@ function armCard(arm, history) {
       el("span", {}, arm.share > 0 ? `${percent(arm.share)} of traffic, weight ${arm.weight}`
                                    : "by name only, weight 0")),
     el("dl", {},
-      fact("in flight", count(arm.in_flight)),
+      fact("running", arm.queued > 0 ? `${count(arm.running)} + ${count(arm.queued)} queued`
+                                     : count(arm.running)),
       fact("tokens/s", rate(history.rate(RECENT_S, allTokens, arm.arm))),
       fact("requests/s", rate(history.rate(RECENT_S, allRequests, arm.arm))),
       fact("first token p50", quantileText(

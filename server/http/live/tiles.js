@@ -6,7 +6,7 @@ import { allRequests, allTokens, failedRequests } from "./history.js";
 // Rates and quantiles "now" are those of so many seconds.
 export const RECENT_S = 15;
 const TTFT = "time_to_first_token_seconds";
-const TPOT = "time_per_output_token_seconds";
+const BETWEEN = "inter_token_latency_seconds";
 
 function tile(name, value, more, id, isBad = false) {
   return el("div", { class: isBad ? "tile bad" : "tile", id: `tile-${id}` },
@@ -31,8 +31,8 @@ export function showTiles(history) {
       failed > 0 ? `${rate(failed)} failed/s` : "none failed", "requests", failed > 0),
     tile("First token p50", quantileText(history.quantile(RECENT_S, 0.5, TTFT)), p95(TTFT),
       "ttft"),
-    tile("Output token p50", quantileText(history.quantile(RECENT_S, 0.5, TPOT)), p95(TPOT),
-      "tpot"),
+    tile("Inter-token p50", quantileText(history.quantile(RECENT_S, 0.5, BETWEEN)), p95(BETWEEN),
+      "between"),
     tile("Running", count(engine.running), `${count(engine.queued)} queued`, "running",
       engine.queued > 0),
     kvTile(engine));
