@@ -46,7 +46,6 @@ export class Distribution {
     const total = this.tokens.reduce((sum, n) => sum + n, 0);
     const max = Math.max(...this.tokens);
     const slot = (width - 2 * SIDE) / (last - first + 1);
-    const isLabelled = slot >= LABEL || this.tokens.filter((n) => n > 0).length === 1;
     const bar = Math.min(MAX_BAR, slot - Math.min(4, slot * 0.2));
     const parts = [];
     const labelEvery = Math.ceil(22 / slot);
@@ -57,8 +56,11 @@ export class Distribution {
         svg("title", {}, `k = ${k}: ${count(this.tokens[k])} (${percent(this.tokens[k] / total)})`),
         svg("rect", { class: "hit", x: middle - slot / 2, y: 0, width: slot, height: HEIGHT }),
         svg("rect", { x: middle - bar / 2, y: HEIGHT - BOTTOM - height, width: bar, height }),
-        isLabelled && this.tokens[k] > 0 ? svg("text", { x: middle, "text-anchor": "middle",
-          y: HEIGHT - BOTTOM - height - 5 }, percent(this.tokens[k] / total)) : null,
+        this.tokens[k] === max || (slot >= LABEL && this.tokens[k] > 0)
+          ? svg("text", { x: Math.min(width - LABEL / 2, Math.max(LABEL / 2, middle)),
+                          y: HEIGHT - BOTTOM - height - 5, "text-anchor": "middle" },
+                percent(this.tokens[k] / total))
+          : null,
         (k - first) % labelEvery === 0 ? svg("text", { class: "tick", x: middle, y: HEIGHT - 6,
           "text-anchor": "middle" }, k) : null));
     }
