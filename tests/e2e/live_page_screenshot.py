@@ -3,7 +3,8 @@
     OLMOE_BIN_DIR=build/release/bin build/venv/bin/python tests/e2e/live_page_screenshot.py DIR
 
 Takes about two minutes and writes live-page.png (light), live-page-dark.png and
-live-page-narrow.png with a palette, so that they stay small. deploy/images/live-page.png is the first of them.
+live-page-narrow.png with a palette, so that they stay small. The first of them is
+deploy/images/live-page.png.
 """
 
 import argparse
