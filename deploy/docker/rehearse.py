@@ -51,7 +51,11 @@ def last_stage(dockerfile):
 
 
 def in_root(root, folder, command):
-    subprocess.run(["chroot", root, "/bin/sh", "-c", f"cd {folder} && {command}"], check=True,
+    """As `docker build` does: with /proc, this machine's name servers, and /bin/sh."""
+    enter = ('mount -t proc proc "$0/proc" && touch "$0/etc/resolv.conf" && '
+             'mount --bind /etc/resolv.conf "$0/etc/resolv.conf" && exec chroot "$0" /bin/sh -c "$1"')
+    subprocess.run(["unshare", "--mount", "--pid", "--fork", "sh", "-c", enter, root,
+                    f"cd {folder} && {command}"], check=True,
                    env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"})
 
 
