@@ -16,8 +16,8 @@ from olmoe.admin import Admin, Target
 from olmoe.aio import AsyncClient, AsyncGenerationStream
 from olmoe.client import Client, GenerationStream
 from olmoe.errors import (Busy, Cancelled, Conflict, DeadlineExceeded, Internal, InvalidRequest,
-                          NotFound, OlmoeError, PatchReplaced, PermissionDenied, Unauthenticated,
-                          Unavailable, Violation)
+                          NotFound, OlmoeError, PatchReplaced, PermissionDenied, Precondition,
+                          Unauthenticated, Unavailable, Violation)
 from olmoe.experts import ArmStats, Decision, ExpertStats, LayerStats, Phase
 from olmoe.patched import Patched
 from olmoe.plans import (Calibration, LayerCdf, PatchResult, PlanRecord, Probe, ProbeResult,
@@ -34,8 +34,8 @@ __all__ = [
     "ExpertStats", "Experiment", "FinishReason", "Generation", "GenerationStream", "HC", "Internal",
     "InvalidRequest", "LayerCdf", "LayerOverride", "LayerStats", "Logprob", "MinP", "ModelInfo",
     "Native", "NotFound", "OlmoeError", "PValue", "PatchReplaced", "PatchResult", "Patched",
-    "PermissionDenied", "Phase", "PlanRecord", "Policy", "PolicyLike", "Probe", "ProbeResult",
-    "Prompt", "RequestStatus", "Routing", "RoutingEvent", "Rule", "Sampling", "Score", "ScoreBatch",
+    "PermissionDenied", "Phase", "PlanRecord", "Policy", "PolicyLike", "Precondition", "Probe",
+    "ProbeResult", "Prompt", "RequestStatus", "Routing", "RoutingEvent", "Rule", "Sampling", "Score", "ScoreBatch",
     "ScoredToken", "Scoring", "ServerStatus", "Stamp", "Started", "Target", "Timing", "Token",
     "Tokens", "TopK", "TopP", "Trace", "TraceOptions", "Unauthenticated", "Unavailable",
     "UnitAssignment", "Usage", "Violation", "Watch", "Weights",

@@ -22,14 +22,25 @@ class Violation:
     description: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Precondition:
+    """What has to be true first."""
+
+    kind: str  # "CALIBRATION_IN_USE"
+    subject: str  # what it is about: a name
+    description: str
+
+
 class OlmoeError(Exception):
     """A call that failed.
 
     code: the name of the gRPC status, "NOT_FOUND".
     message: the server's sentence.
-    reason: one word for programs, "GENERATION_MISMATCH"; "" where the server gave none.
+    reason: one word for programs, "GENERATION_MISMATCH", or the kind of the first precondition; ""
+      where the server gave none.
     metadata: what belongs to the reason, {"current_generation": "7"}.
     violations: the fields that were refused, all at once.
+    preconditions: what has to be true first.
     retry_after: seconds after which the same call may succeed; None: trying again is no use, or
       the server does not know.
     """
@@ -44,6 +55,7 @@ class OlmoeError(Exception):
         self.reason = reason
         self.metadata = metadata or {}
         self.violations = violations
+        self.preconditions: tuple[Precondition, ...] = ()
         self.retry_after = retry_after
 
     def __str__(self) -> str:
@@ -147,6 +159,7 @@ def _add_detail(error: OlmoeError, detail: any_pb2.Any) -> None:
     bad_request = error_details_pb2.BadRequest()
     info = error_details_pb2.ErrorInfo()
     retry = error_details_pb2.RetryInfo()
+    failure = error_details_pb2.PreconditionFailure()
     if detail.Unpack(bad_request):
         error.violations += tuple(Violation(each.field, each.description)
                                   for each in bad_request.field_violations)
@@ -155,3 +168,7 @@ def _add_detail(error: OlmoeError, detail: any_pb2.Any) -> None:
         error.metadata = dict(info.metadata)
     elif detail.Unpack(retry):
         error.retry_after = retry.retry_delay.ToNanoseconds() / 1e9
+    elif detail.Unpack(failure):
+        error.preconditions += tuple(Precondition(each.type, each.subject, each.description)
+                                     for each in failure.violations)
+        error.reason = error.reason or next((each.kind for each in error.preconditions), "")

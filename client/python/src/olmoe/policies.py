@@ -109,7 +109,7 @@ class BH(Rule):
     p_value: PValue = PValue.LAYER_CDF
     min_k: int | None = None  # 1
     max_k: int | None = None  # all experts
-    temperature: float | None = None  # > 0; None = 1
+    temperature: float = 1.0  # > 0; of the softmax, for weights and PValue.ONE_MINUS_PROB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +124,7 @@ class HC(Rule):
     p_value: PValue = PValue.LAYER_CDF
     min_k: int | None = None  # 1
     max_k: int | None = None  # all experts
-    temperature: float | None = None  # > 0; None = 1
+    temperature: float = 1.0  # > 0; of the softmax, for weights and PValue.ONE_MINUS_PROB
 
 
 @dataclasses.dataclass(frozen=True)
