@@ -19,15 +19,14 @@ BATCH = 64
 def measure(client: olmoe.Client, layers: int, documents: list[str],
             policy: olmoe.Policy | None) -> tuple[float, int, float]:
     """(mean loss in nats per token, tokens, experts per token and layer)."""
-    loss, tokens, activations, rows = 0.0, 0, 0, 0
+    loss, tokens, activations = 0.0, 0, 0
     for first in range(0, len(documents), BATCH):
         batch = client.score_batch([(None, text) for text in documents[first:first + BATCH]],
                                    policy=policy)
         loss -= sum(score.logprob_sum for score in batch.scores)
         tokens += sum(score.token_count for score in batch.scores)
         activations += batch.usage.expert_activations
-        rows += batch.usage.prompt_tokens
-    return loss / tokens, tokens, activations / (rows * layers)
+    return loss / tokens, tokens, activations / (tokens * layers)
 
 
 def main() -> None:
