@@ -52,17 +52,18 @@ def test_an_exception_passes_through_and_what_was_there_comes_back(admin, before
 
 
 def test_a_block_in_a_block_gives_back_the_outer_one_which_goes_on_living(admin, before):
-    with admin.patched(olmoe.TopK(2), ttl=1.5) as outer:
+    with admin.patched(olmoe.TopK(2), ttl=2) as outer:
         first = outer.generation
         with admin.patched(olmoe.TopK(3), ttl=300) as inner:
             # Longer than the outer plan's time to live, which nobody can renew meanwhile.
-            outer_end = current_time(admin) + datetime.timedelta(seconds=1.7)
+            outer_end = current_time(admin) + datetime.timedelta(seconds=2.2)
             wait_until(lambda: current_time(admin) > outer_end, "the outer time is over")
             assert applied(admin) == olmoe.TopK(3)
         assert applied(admin) == olmoe.TopK(2)
         assert outer.generation > inner.generation > first
         returned = current(admin)
         assert returned.generation == outer.generation
+        assert returned.digest == outer.result.current.digest
         # Renewed again: it outlives the time that it came back with.
         wait_until(lambda: current(admin).expire_time > returned.expire_time, "it is renewed")
         assert outer.lost is None
@@ -76,7 +77,7 @@ def current_time(admin):
 
 def test_an_outer_plan_that_came_back_gives_way_to_what_was_before_both(admin, before):
     """As if the process died between the blocks: nothing renews the outer plan."""
-    outer = admin.patched(olmoe.TopK(2), ttl=1)
+    outer = admin.patched(olmoe.TopK(2), ttl=2)
     outer.__enter__()
     outer._over.set()
     with admin.patched(olmoe.TopK(3), ttl=300):
@@ -116,7 +117,7 @@ def test_a_foreign_patch_does_not_hide_the_exception_of_the_block(server, admin)
 
 
 def test_the_block_is_renewed_beyond_its_time_to_live(admin):
-    with admin.patched(olmoe.TopK(2), ttl=0.6) as patch:
+    with admin.patched(olmoe.TopK(2), ttl=1.5) as patch:
         first = patch.result.current.expire_time
         wait_until(lambda: current_time(admin) > first, "the first time to live is over")
         assert current(admin).generation == patch.generation
