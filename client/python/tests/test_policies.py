@@ -31,6 +31,10 @@ POLICIES = [
 ]
 
 
+def text_of(policy):
+    return str(olmoe.policies.as_policy(policy))
+
+
 @pytest.fixture(scope="module", name="mine", autouse=True)
 def _mine(demo_server):
     """The calibration that some policies name."""
@@ -38,7 +42,7 @@ def _mine(demo_server):
         yield admin.build_calibration("mine", texts=["Once upon a time there was a king."])
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: str(olmoe.policies.as_policy(policy)))
+@pytest.mark.parametrize("policy", POLICIES, ids=text_of)
 def test_a_policy_comes_back_from_the_server_as_it_was(admin, policy):
     result = admin.patch(policy)
     wanted = olmoe.policies.as_policy(policy)
@@ -56,7 +60,7 @@ def read_by_olmoectl(server, text):
     return policy_from_proto(message)
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: str(olmoe.policies.as_policy(policy)))
+@pytest.mark.parametrize("policy", POLICIES, ids=text_of)
 def test_the_text_of_a_policy_is_olmoectls(server, policy):
     policy = olmoe.policies.as_policy(policy).named("")
     assert Policy.parse(str(policy)) == policy

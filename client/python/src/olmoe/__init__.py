@@ -25,18 +25,18 @@ from olmoe.plans import (Calibration, LayerCdf, PatchResult, PlanRecord, Probe, 
 from olmoe.policies import (BH, HC, Arm, Experiment, LayerOverride, MinP, Native, Policy,
                             PolicyLike, PValue, Rule, TopK, TopP, Weights)
 from olmoe.results import (Assignment, Delta, FinishReason, Generation, Logprob, ModelInfo, Score,
-                           ScoreBatch, ScoredToken, Stamp, Started, Timing, Token, Tokens, Trace,
-                           Usage)
+                           ScoreBatch, ScoredToken, Stamp, Started, Timing, Token, Tokens, Usage)
+from olmoe.trace import Trace
 
 __all__ = [
     "Admin", "Arm", "ArmStats", "Assignment", "AsyncClient", "AsyncGenerationStream", "BH", "Busy",
     "Calibration", "Cancelled", "Client", "Conflict", "DeadlineExceeded", "Decision", "Delta",
-    "ExpertStats", "Experiment", "FinishReason", "Generation", "GenerationStream", "HC", "Internal",
+    "Experiment", "ExpertStats", "FinishReason", "Generation", "GenerationStream", "HC", "Internal",
     "InvalidRequest", "LayerCdf", "LayerOverride", "LayerStats", "Logprob", "MinP", "ModelInfo",
     "Native", "NotFound", "OlmoeError", "PValue", "PatchReplaced", "PatchResult", "Patched",
     "PermissionDenied", "Phase", "PlanRecord", "Policy", "PolicyLike", "Precondition", "Probe",
-    "ProbeResult", "Prompt", "RequestStatus", "Routing", "RoutingEvent", "Rule", "Sampling", "Score", "ScoreBatch",
-    "ScoredToken", "Scoring", "ServerStatus", "Stamp", "Started", "Target", "Timing", "Token",
-    "Tokens", "TopK", "TopP", "Trace", "TraceOptions", "Unauthenticated", "Unavailable",
-    "UnitAssignment", "Usage", "Violation", "Watch", "Weights",
+    "ProbeResult", "Prompt", "RequestStatus", "Routing", "RoutingEvent", "Rule", "Sampling",
+    "Score", "ScoreBatch", "ScoredToken", "Scoring", "ServerStatus", "Stamp", "Started", "Target",
+    "Timing", "Token", "Tokens", "TopK", "TopP", "Trace", "TraceOptions", "Unauthenticated",
+    "Unavailable", "UnitAssignment", "Usage", "Violation", "Watch", "Weights",
 ]

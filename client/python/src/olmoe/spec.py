@@ -205,7 +205,7 @@ def _value(message: Any, field: _Field) -> str:
 
 
 def _shortest(value: float) -> str:
-    """As olmoectl: the fewest digits that read back as the same double, 1e-04 if that is shorter."""
+    """As olmoectl: the fewest digits that give the same double again, 1e-04 if that is shorter."""
     if not math.isfinite(value):
         return str(value)
     number = decimal.Decimal(repr(value)).normalize()
