@@ -2,7 +2,7 @@
 """Writes Grafana's dashboards from their descriptions.
 
     deploy/observability/dashboards.py           # dashboards/*.toml -> grafana/dashboards/*.json
-    deploy/observability/dashboards.py --check   # exit code 1 where a file is not what would be written
+    deploy/observability/dashboards.py --check   # exit code 1 where a file is not what it writes
 
 A description is a list of rows of panels, laid out from left to right. Of a panel:
 

@@ -103,8 +103,8 @@ def dashboard_queries():
             values = grafana_values(dashboard, **({"decision": decision} if decision else {}))
             for panel in dashboard["panels"]:
                 for target in panel.get("targets", []):
-                    name = f"{dashboard['uid']}-{panel['title']}-{target['refId']}"
-                    yield pytest.param(target, values, id=f"{name}-{decision}" if decision else name)
+                    name = [dashboard["uid"], panel["title"], target["refId"], decision]
+                    yield pytest.param(target, values, id="-".join(filter(None, name)))
 
 
 @pytest.mark.parametrize("target, values", list(dashboard_queries()))

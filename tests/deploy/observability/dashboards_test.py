@@ -63,7 +63,8 @@ class FilesTest(unittest.TestCase):
         provisioning = OBSERVABILITY / "grafana/provisioning"
         source = (provisioning / "datasources/prometheus.yaml").read_text()
         self.assertIn("type: prometheus", source)
-        scrape = re.search(r"scrape_interval: (\w+)", (OBSERVABILITY / "prometheus.yml").read_text())
+        prometheus = (OBSERVABILITY / "prometheus.yml").read_text()
+        scrape = re.search(r"scrape_interval: (\w+)", prometheus)
         self.assertIn(f"timeInterval: {scrape[1]}", source)
         self.assertIn("type: file", (provisioning / "dashboards/olmoe.yaml").read_text())
 
