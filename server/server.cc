@@ -164,7 +164,8 @@ void Server::OnRequestDone(const rpc::RequestOutcome& outcome) {
   sample.code = rpc::StatusCodeName(outcome.status.code());
   sample.assignment = outcome.assignment;
   sample.completion = outcome.completion;
-  sample.scored_logprob_sum = outcome.scored_logprob_sum;
+  sample.scored_logprob_sum = outcome.scored.logprob;
+  sample.scored_tokens = outcome.scored.tokens;
   metrics_->OnRequestDone(sample);
 }
 

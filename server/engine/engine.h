@@ -69,6 +69,18 @@ struct EngineStatus {
   std::vector<RunningRequest> requests;  // running and queued
 };
 
+// The counts of EngineStatus, and by arm, without a look at every request.
+struct EngineLoad {
+  struct Arm {
+    int running = 0;
+    int queued = 0;
+  };
+  std::map<std::string, Arm> arms;  // that have a request
+  int queued_requests = 0;
+  int64_t kv_used_bytes = 0;
+  int64_t kv_capacity_bytes = 0;
+};
+
 // Runs many requests on one model: a bounded queue, then one loop of NextStep -> Model::Step ->
 // Observe -> Deliver on a thread of its own, the only one that touches the model. Requests of
 // different policies share steps; scheduler.h says which rows a step takes. KV pages for all that a
@@ -117,6 +129,8 @@ class Engine {
   int Drain(absl::Time deadline);
 
   EngineStatus Status() const;
+  // Costs the same however many requests there are.
+  EngineLoad Load() const;
 
  private:
   // What other threads want of the engine thread.
@@ -154,6 +168,7 @@ class Engine {
   absl::Status Refusal(absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   RequestHandle Track(const LiveRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void LeaveQueue(Tracked* tracked, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Untrack(RequestHandle handle) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool HasMail() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !mail_.empty(); }
   bool AllDone() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return num_undone_ == 0; }
 
@@ -167,7 +182,7 @@ class Engine {
   absl::Time NextDue() const;
   void RunStep();
   void BeginStep(absl::Time now);
-  void Observe(absl::Duration step_time);
+  void Observe(absl::Time begin, absl::Time end);
   void Deliver(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now);
   void DeliverToken(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now);
   void DeliverScores(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now);
@@ -191,6 +206,7 @@ class Engine {
   RequestHandle next_handle_ ABSL_GUARDED_BY(mu_) = 1;
   std::map<RequestHandle, Tracked> tracked_ ABSL_GUARDED_BY(mu_);  // accepted, not ended
   int num_queued_ ABSL_GUARDED_BY(mu_) = 0;                        // of tracked_
+  std::map<std::string, EngineLoad::Arm> arms_ ABSL_GUARDED_BY(mu_);  // of tracked_
   int num_undone_ ABSL_GUARDED_BY(mu_) = 0;  // requests and taps whose OnDone has not returned
   int num_taps_ ABSL_GUARDED_BY(mu_) = 0;
   TapHandle next_tap_ ABSL_GUARDED_BY(mu_) = 1;

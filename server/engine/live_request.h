@@ -67,6 +67,8 @@ class LiveRequest {
   void AddActivations(uint64_t activations) { expert_activations_ += activations; }
   // It has produced a token or a window of scores.
   void OnOutput(absl::Time now);
+  // Since the last OnOutput, if there was one.
+  std::optional<absl::Duration> SinceOutput(absl::Time now) const;
   // The next token of a generation. The outcome's finish is kept for the completion.
   StopCondition::Outcome AddToken(TokenId token);
 
