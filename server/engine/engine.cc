@@ -33,7 +33,7 @@ Engine::Engine(EngineOptions options, model::Model* model, const text::Tokenizer
       model_(model),
       tokenizer_(tokenizer),
       observer_(std::move(observer)),
-      scheduler_(options_.max_batch_sequences, options_.max_batch_tokens, model->kv_cache()),
+      scheduler_(options_.scheduler(), model->kv_cache()),
       taps_([this] { OnTapEnded(); }) {}
 
 Engine::~Engine() {
@@ -95,6 +95,7 @@ RequestHandle Engine::Track(const LiveRequest& live) {
   const Request& request = live.request();
   if (num_queued_ == 0) queue_rate_.OnBusy(live.submitted());
   ++num_queued_;
+  ++arms_[request.assignment.arm_id].queued;
   ++num_undone_;
   const RequestHandle handle = next_handle_++;
   Tracked& tracked = tracked_[handle];
@@ -147,6 +148,17 @@ int Engine::Drain(absl::Time deadline) {
   mail_.cancel_all = true;
   mu_.Await(all_done);
   return num_cut_off_;
+}
+
+EngineLoad Engine::Load() const {
+  const model::KvCacheShape& kv = model_->kv_cache();
+  EngineLoad load;
+  load.kv_capacity_bytes = kv.num_pages * kv.page_bytes;
+  absl::MutexLock lock(&mu_);
+  load.arms = arms_;
+  load.queued_requests = num_queued_;
+  load.kv_used_bytes = num_used_pages_ * kv.page_bytes;
+  return load;
 }
 
 EngineStatus Engine::Status() const {

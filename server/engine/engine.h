@@ -31,13 +31,22 @@ namespace olmoe::engine {
 
 struct EngineOptions {
   int max_batch_sequences = 64;  // sequences that hold a slot
-  int max_batch_tokens = 512;    // rows of one step; >= max_batch_sequences
+  int max_batch_tokens = 512;    // rows of prompts and windows in one step
+  // Between two tokens of a generation, kept to by cutting prompts and windows that share its
+  // steps (prefill_budget.h). Zero: none.
+  absl::Duration itl_target = absl::ZeroDuration();
   int max_queue = 256;           // requests waiting for their first slot
   // A paused request (Flow::kPause) is cancelled after this long.
   absl::Duration slow_reader_timeout = absl::Seconds(30);
   // The clock of every deadline and duration; thread-safe. An idle engine looks at it when it is
   // called or when, by the last look, the next deadline is due.
   std::function<absl::Time()> now = absl::Now;
+
+  Scheduler::Options scheduler() const {
+    return {.max_sequences = max_batch_sequences,
+            .group_rows = max_batch_tokens,
+            .itl_target = itl_target};
+  }
 };
 
 // A consistent view of the engine's counters.
@@ -58,6 +67,18 @@ struct EngineStatus {
   bool draining = false;
   int taps = 0;  // that have not ended
   std::vector<RunningRequest> requests;  // running and queued
+};
+
+// The counts of EngineStatus, and by arm, without a look at every request.
+struct EngineLoad {
+  struct Arm {
+    int running = 0;
+    int queued = 0;
+  };
+  std::map<std::string, Arm> arms;  // that have a request
+  int queued_requests = 0;
+  int64_t kv_used_bytes = 0;
+  int64_t kv_capacity_bytes = 0;
 };
 
 // Runs many requests on one model: a bounded queue, then one loop of NextStep -> Model::Step ->
@@ -108,6 +129,8 @@ class Engine {
   int Drain(absl::Time deadline);
 
   EngineStatus Status() const;
+  // Costs the same however many requests there are.
+  EngineLoad Load() const;
 
  private:
   // What other threads want of the engine thread.
@@ -145,6 +168,7 @@ class Engine {
   absl::Status Refusal(absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   RequestHandle Track(const LiveRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void LeaveQueue(Tracked* tracked, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Untrack(RequestHandle handle) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool HasMail() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !mail_.empty(); }
   bool AllDone() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return num_undone_ == 0; }
 
@@ -158,7 +182,7 @@ class Engine {
   absl::Time NextDue() const;
   void RunStep();
   void BeginStep(absl::Time now);
-  void Observe(absl::Duration step_time);
+  void Observe(absl::Time begin, absl::Time end);
   void Deliver(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now);
   void DeliverToken(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now);
   void DeliverScores(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now);
@@ -182,6 +206,7 @@ class Engine {
   RequestHandle next_handle_ ABSL_GUARDED_BY(mu_) = 1;
   std::map<RequestHandle, Tracked> tracked_ ABSL_GUARDED_BY(mu_);  // accepted, not ended
   int num_queued_ ABSL_GUARDED_BY(mu_) = 0;                        // of tracked_
+  std::map<std::string, EngineLoad::Arm> arms_ ABSL_GUARDED_BY(mu_);  // of tracked_
   int num_undone_ ABSL_GUARDED_BY(mu_) = 0;  // requests and taps whose OnDone has not returned
   int num_taps_ ABSL_GUARDED_BY(mu_) = 0;
   TapHandle next_tap_ ABSL_GUARDED_BY(mu_) = 1;

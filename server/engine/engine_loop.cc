@@ -119,6 +119,7 @@ void Engine::RunStep() {
   taps_.Ask(&step_);
   const absl::Status status = model_->Step(step_.batch, &output_);
   const absl::Time end = options_.now();
+  scheduler_.OnStepDone(step_, end - begin);
   for (const ScheduledChunk& chunk : step_.chunks) {
     chunk.sequence->Advance(chunk.num_rows);
     if (!status.ok()) SetOutcome(chunk.request, status);
@@ -126,7 +127,7 @@ void Engine::RunStep() {
   if (status.ok()) {
     CHECK_EQ(output_.chunks.size(), step_.chunks.size());
     CHECK_EQ(output_.routing.num_rows(), step_.num_rows);
-    Observe(end - begin);
+    Observe(begin, end);
     for (size_t i = 0; i < step_.chunks.size(); ++i) {
       taps_.Deliver(step_.chunks[i], output_.chunks[i]);
       Deliver(step_.chunks[i], std::move(output_.chunks[i]), end);
@@ -149,19 +150,34 @@ void Engine::LeaveQueue(Tracked* tracked, absl::Time now) {
   CHECK(tracked->queued);
   tracked->queued = false;
   --num_queued_;
+  EngineLoad::Arm& arm = arms_.at(tracked->request.arm_id);
+  --arm.queued;
+  ++arm.running;
   queue_rate_.OnDeparture(now);
 }
 
-void Engine::Observe(absl::Duration step_time) {
+void Engine::Untrack(RequestHandle handle) {
+  const auto tracked = tracked_.find(handle);
+  if (tracked->second.queued) LeaveQueue(&tracked->second, options_.now());
+  const auto arm = arms_.find(tracked->second.request.arm_id);
+  if (--arm->second.running == 0 && arm->second.queued == 0) arms_.erase(arm);
+  tracked_.erase(tracked);
+}
+
+void Engine::Observe(absl::Time begin, absl::Time end) {
   if (observer_ == nullptr) return;
   step_rows_.clear();
-  for (const ScheduledChunk& chunk : step_.chunks) {
+  for (size_t i = 0; i < step_.chunks.size(); ++i) {
+    const ScheduledChunk& chunk = step_.chunks[i];
+    const bool next_token = chunk.phase == Phase::kDecode && output_.chunks[i].status.ok();
     step_rows_.push_back({.assignment = &chunk.request->request().assignment,
                           .phase = chunk.phase,
                           .first_row = chunk.first_row,
-                          .num_rows = chunk.num_rows});
+                          .num_rows = chunk.num_rows,
+                          .token_interval = next_token ? chunk.request->SinceOutput(end)
+                                                       : std::nullopt});
   }
-  observer_(step_rows_, output_.routing, step_time);
+  observer_(step_rows_, output_.routing, end - begin);
 }
 
 void Engine::Deliver(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now) {
@@ -253,9 +269,7 @@ void Engine::End(RequestHandle handle, absl::Status status) {
   request.reset();
   {
     absl::MutexLock lock(&mu_);
-    const auto tracked = tracked_.find(handle);
-    if (tracked->second.queued) LeaveQueue(&tracked->second, options_.now());
-    tracked_.erase(tracked);
+    Untrack(handle);
     num_used_pages_ = scheduler_.pages().used();
   }
   sink->OnDone(completion);

@@ -82,6 +82,11 @@ void LiveRequest::OnOutput(absl::Time now) {
   last_output_ = now;
 }
 
+std::optional<absl::Duration> LiveRequest::SinceOutput(absl::Time now) const {
+  if (!first_output_.has_value()) return std::nullopt;
+  return now - last_output_;
+}
+
 StopCondition::Outcome LiveRequest::AddToken(TokenId token) {
   ++completion_tokens_;
   StopCondition::Outcome outcome = stop_->Add(token);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -47,6 +48,7 @@ class LiveRequest {
   // When it became kPaused.
   absl::Time paused_since() const { return paused_since_; }
 
+  bool scores() const { return std::holds_alternative<ScoreWork>(request_.work); }
   // Its sequences share no step with others.
   bool runs_alone() const;
 
@@ -65,6 +67,8 @@ class LiveRequest {
   void AddActivations(uint64_t activations) { expert_activations_ += activations; }
   // It has produced a token or a window of scores.
   void OnOutput(absl::Time now);
+  // Since the last OnOutput, if there was one.
+  std::optional<absl::Duration> SinceOutput(absl::Time now) const;
   // The next token of a generation. The outcome's finish is kept for the completion.
   StopCondition::Outcome AddToken(TokenId token);
 

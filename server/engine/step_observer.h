@@ -3,6 +3,7 @@
 #define OLMOE_SERVER_ENGINE_STEP_OBSERVER_H_
 
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -24,6 +25,8 @@ struct StepRows {
   Phase phase;
   int first_row;
   int num_rows;
+  // kDecode: since the token before, where this row gave one. A pause of the reader is part of it.
+  std::optional<absl::Duration> token_interval = std::nullopt;
 };
 
 // Called on the engine thread after every step that did not fail as a whole; must not block. `rows`

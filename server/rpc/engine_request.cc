@@ -55,7 +55,7 @@ void EngineRequest::Resume() {
 }
 
 void EngineRequest::Report(const absl::Status& status, const engine::Completion* completion,
-                           double scored_logprob_sum) {
+                           ScoredSum scored) {
   pin_.Release();
   if (!context_->on_request_done) return;
   RequestOutcome outcome;
@@ -63,9 +63,10 @@ void EngineRequest::Report(const absl::Status& status, const engine::Completion*
   outcome.request_id = request_id_;
   outcome.status = status;
   outcome.completion = completion;
-  outcome.scored_logprob_sum = scored_logprob_sum;
+  outcome.scored = scored;
   if (assignment_.policy != nullptr) {
     outcome.arm_id = assignment_.arm_id;
+    outcome.policy_id = assignment_.policy->spec().policy_id;
     outcome.generation = stamp_.generation();
     outcome.assignment = assignment_.reason;
   }

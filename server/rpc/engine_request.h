@@ -43,9 +43,9 @@ class EngineRequest {
   void Cancel();
   void Resume();
 
-  // Tells statistics how it ended; `completion` may be null.
+  // Tells statistics and the log how it ended; `completion` may be null.
   void Report(const absl::Status& status, const engine::Completion* completion,
-              double scored_logprob_sum = 0);
+              ScoredSum scored = {});
 
   const ServiceContext& context() const { return *context_; }
   const std::string& request_id() const { return request_id_; }

@@ -38,7 +38,7 @@ void ScoreJob::OnDone(const engine::Completion& completion) {
   v1::ScoreResponse response = collector_->Response(completion);
   response.set_request_id(request_.request_id());
   *response.mutable_routing() = request_.stamp();
-  request_.Report(completion.status, &completion, collector_->logprob_sum());
+  request_.Report(completion.status, &completion, {collector_->logprob_sum(), collector_->num_scored()});
   done_(*this, std::move(response));
 }
 

@@ -88,6 +88,7 @@ v1::ScoreResponse ScoreCollector::Response(const engine::Completion& completion)
   for (const ScoreItemLayout& item : items_) {
     *out.add_results() = Result(item);
     logprob_sum_ += out.results(out.results_size() - 1).logprob_sum();
+    num_scored_ += out.results(out.results_size() - 1).token_count();
   }
   *out.mutable_usage() = UsageOf(completion);
   *out.mutable_timing() = ToProto(completion.timing);

@@ -21,6 +21,7 @@ class ScoreCollector {
   v1::ScoreResponse Response(const engine::Completion& completion);
   // Over all items, nats.
   double logprob_sum() const { return logprob_sum_; }
+  uint64_t num_scored() const { return num_scored_; }
 
  private:
   v1::ScoreResult Result(const ScoreItemLayout& item);
@@ -29,6 +30,7 @@ class ScoreCollector {
   const bool per_token_;
   std::vector<engine::WindowScores> windows_;  // [num_windows]
   double logprob_sum_ = 0;
+  uint64_t num_scored_ = 0;
 };
 
 // Takes the first `positions` positions off a trace.

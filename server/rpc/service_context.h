@@ -36,18 +36,25 @@ namespace olmoe::rpc {
 class OpenWatches;
 class WorkerPool;
 
+// What a Score summed up.
+struct ScoredSum {
+  double logprob = 0;  // nats
+  uint64_t tokens = 0;
+};
+
 // How one request ended, for statistics and logs.
 struct RequestOutcome {
   // "Generate", "GenerateStream", "Score", "ScoreStream", "BuildCalibration"
   std::string_view method;
   std::string request_id;
   std::string arm_id;       // empty: refused before an arm was found
+  std::string policy_id;    // of that arm
   uint64_t generation = 0;
   std::optional<routing::AssignmentReason> assignment;
   absl::Status status;
   // What the engine says about it; null where it was refused before.
   const engine::Completion* completion = nullptr;
-  double scored_logprob_sum = 0;  // nats, Score only
+  ScoredSum scored;
 };
 
 // How one PatchRouters or UnpatchRouters ended.

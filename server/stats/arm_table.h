@@ -53,7 +53,8 @@ class ArmTable {
   std::map<std::string, Entry, std::less<>> arms_;
 };
 
-inline constexpr size_t kMaxArmsKept = 32;
+// More than a plan can have (--max-arms) and the reserved arms together: what is in use stays.
+inline constexpr size_t kMaxArmsKept = 96;
 
 }  // namespace olmoe::stats
 

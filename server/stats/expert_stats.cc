@@ -74,7 +74,8 @@ ExpertStats::ExpertStats(int num_layers, int num_experts)
 
 ExpertStats::Layers& ExpertStats::At(DecisionKind kind, engine::Phase phase,
                                      PolicyCounts* counts) const {
-  Layers& layers = counts->layers[static_cast<size_t>(kind)][static_cast<size_t>(phase)];
+  Layers& layers =
+      counts->layers[static_cast<size_t>(kind)][static_cast<size_t>(phase)].Mutable();
   if (layers.empty()) layers.assign(static_cast<size_t>(num_layers_), LayerCounts(num_experts_));
   return layers;
 }
@@ -83,9 +84,11 @@ void ExpertStats::SumUpOldest(Arm* arm) const {
   for (const DecisionKind kind : {DecisionKind::kApplied, DecisionKind::kAnalyzed}) {
     for (const auto phase :
          {engine::Phase::kPrefill, engine::Phase::kDecode, engine::Phase::kScore}) {
-      const Layers& from =
-          arm->policies.front().layers[static_cast<size_t>(kind)][static_cast<size_t>(phase)];
-      for (size_t i = 0; i < from.size(); ++i) At(kind, phase, &arm->earlier)[i] += from[i];
+      const Layers* from =
+          arm->policies.front().layers[static_cast<size_t>(kind)][static_cast<size_t>(phase)].get();
+      if (from == nullptr) continue;
+      Layers& into = At(kind, phase, &arm->earlier);
+      for (size_t i = 0; i < from->size(); ++i) into[i] += (*from)[i];
     }
   }
   arm->policies.erase(arm->policies.begin());
@@ -93,23 +96,29 @@ void ExpertStats::SumUpOldest(Arm* arm) const {
 
 ExpertStats::PolicyCounts& ExpertStats::Find(const routing::Assignment& assignment) {
   Arm& arm = arms_.Get(assignment.arm_id);
-  if (arm.earlier.series == 0) arm.earlier.series = ++last_series_;
+  if (arm.earlier.series == 0) {
+    arm.earlier.series = ++last_series_;
+    arm.earlier.names = std::make_shared<const Names>(Names{assignment.arm_id, "", ""});
+  }
   // Policies that requests bring along have no end: they are one sum.
   if (assignment.reason == routing::AssignmentReason::kInlinePolicy) return arm.earlier;
   std::vector<PolicyCounts>& policies = arm.policies;
   const routing::PolicySpec& spec = assignment.policy->spec();
   const auto found =
       std::find_if(policies.begin(), policies.end(), [&](const PolicyCounts& counts) {
-        return counts.policy_digest == assignment.policy->digest() &&
-               counts.policy_id == spec.policy_id;
+        return counts.names->policy_digest == assignment.policy->digest() &&
+               counts.names->policy_id == spec.policy_id;
       });
   if (found != policies.end()) {
     std::rotate(found, found + 1, policies.end());
     return policies.back();
   }
   if (policies.size() >= kMaxPoliciesPerArm) SumUpOldest(&arm);
-  return policies.emplace_back(
-      PolicyCounts{++last_series_, spec.policy_id, assignment.policy->digest(), {}});
+  return policies.emplace_back(PolicyCounts{
+      ++last_series_,
+      std::make_shared<const Names>(
+          Names{assignment.arm_id, spec.policy_id, assignment.policy->digest()}),
+      {}});
 }
 
 void ExpertStats::AddRows(const engine::StepRows& rows, const routing::RoutingRecord& record,
@@ -141,24 +150,38 @@ void ExpertStats::AddStep(const std::vector<engine::StepRows>& rows,
   for (const engine::StepRows& range : rows) AddRows(range, record, &Find(*range.assignment));
 }
 
+void ExpertStats::SharePolicy(const PolicyCounts& counts, uint64_t earlier_series,
+                              std::vector<Shared>* out) {
+  for (size_t kind = 0; kind < counts.layers.size(); ++kind) {
+    for (size_t phase = 0; phase < counts.layers[kind].size(); ++phase) {
+      if (counts.layers[kind][phase].get() == nullptr) continue;
+      out->push_back({counts.names, static_cast<DecisionKind>(kind),
+                      static_cast<engine::Phase>(phase), counts.layers[kind][phase].Share(),
+                      counts.series, earlier_series});
+    }
+  }
+}
+
+std::vector<ExpertStats::Shared> ExpertStats::Share() const {
+  std::vector<Shared> out;
+  absl::MutexLock lock(&mu_);
+  arms_.ForEach([&out](const std::string&, const Arm& arm) {
+    SharePolicy(arm.earlier, arm.earlier.series, &out);
+    for (const PolicyCounts& counts : arm.policies) {
+      SharePolicy(counts, arm.earlier.series, &out);
+    }
+  });
+  return out;
+}
+
 std::vector<ExpertCounts> ExpertStats::Snapshot() const {
   std::vector<ExpertCounts> out;
-  absl::MutexLock lock(&mu_);
-  arms_.ForEach([&out](const std::string& arm_id, const Arm& arm) {
-    const auto add = [&](const PolicyCounts& counts) {
-      for (size_t kind = 0; kind < counts.layers.size(); ++kind) {
-        for (size_t phase = 0; phase < counts.layers[kind].size(); ++phase) {
-          const Layers& layers = counts.layers[kind][phase];
-          if (layers.empty() || layers[0].tokens == 0) continue;
-          out.push_back({arm_id, counts.policy_id, counts.policy_digest,
-                         static_cast<DecisionKind>(kind), static_cast<engine::Phase>(phase),
-                         layers, counts.series, arm.earlier.series});
-        }
-      }
-    };
-    add(arm.earlier);
-    for (const PolicyCounts& counts : arm.policies) add(counts);
-  });
+  for (const Shared& shared : Share()) {
+    if (shared.layers->at(0).tokens == 0) continue;  // no row could be routed
+    out.push_back({shared.names->arm_id, shared.names->policy_id, shared.names->policy_digest,
+                   shared.kind, shared.phase, *shared.layers, shared.series,
+                   shared.earlier_series});
+  }
   return out;
 }
 

@@ -12,6 +12,7 @@
 #include "server/engine/step_observer.h"
 #include "server/routing/record.h"
 #include "server/stats/arm_table.h"
+#include "server/stats/copy_on_write.h"
 
 namespace olmoe::stats {
 
@@ -63,7 +64,8 @@ struct ExpertCounts {
 // is older is summed, so that an arm's totals never go back while the arm is kept. A
 // row that could not be routed in some layer is not counted in any, so that all layers
 // have the same number of tokens.
-// Thread-safe: a step takes the mutex once, and a reader for as long as copying takes.
+// Thread-safe: a step takes the mutex once; a reader takes it to copy one pointer per arm,
+// policy, decision and phase (copy_on_write.h), which does not grow with the model.
 class ExpertStats {
  public:
   ExpertStats(int num_layers, int num_experts);
@@ -78,11 +80,21 @@ class ExpertStats {
   static constexpr size_t kMaxPoliciesPerArm = 8;
 
   using Layers = std::vector<LayerCounts>;  // [num_layers]; empty: no token yet
+  struct Names {
+    std::string arm_id, policy_id, policy_digest;
+  };
   struct PolicyCounts {
     uint64_t series = 0;
-    std::string policy_id;
-    std::string policy_digest;
-    std::array<std::array<Layers, 3>, 2> layers;  // [DecisionKind][Phase]
+    std::shared_ptr<const Names> names;
+    std::array<std::array<CopyOnWrite<Layers>, 3>, 2> layers;  // [DecisionKind][Phase]
+  };
+  // One entry of a snapshot, not copied yet.
+  struct Shared {
+    std::shared_ptr<const Names> names;
+    DecisionKind kind;
+    engine::Phase phase;
+    std::shared_ptr<const Layers> layers;
+    uint64_t series, earlier_series;
   };
   struct Arm {
     std::vector<PolicyCounts> policies;  // the one used last is at the back
@@ -96,6 +108,9 @@ class ExpertStats {
   void SumUpOldest(Arm* arm) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // The layers of one decision and phase, made where there are none.
   Layers& At(DecisionKind kind, engine::Phase phase, PolicyCounts* counts) const;
+  std::vector<Shared> Share() const;
+  static void SharePolicy(const PolicyCounts& counts, uint64_t earlier_series,
+                          std::vector<Shared>* out);
 
   const int num_layers_;
   const int num_experts_;

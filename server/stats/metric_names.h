@@ -1,7 +1,9 @@
 // Every metric of the server: its name, what it says, its buckets. Base units, prefix
 // olmoe_, counters end in _total. Labels: arm, layer ("00"), expert ("00"), decision
-// (applied, analyzed), phase (prefill, decode, score), method, code, reason. Never a
-// label: generation, digest of a request, request id, unit id, prompt.
+// (applied, analyzed), bound (min, max), phase (prefill, decode, score, and mixed for whole
+// steps), method, code, reason, outcome; names and parameters of the current plan, the model
+// and the server in the three _info metrics alone. Never a label: generation, digest of a
+// request, request id, unit id, prompt.
 #ifndef OLMOE_SERVER_STATS_METRIC_NAMES_H_
 #define OLMOE_SERVER_STATS_METRIC_NAMES_H_
 
@@ -51,6 +53,8 @@ inline constexpr MetricName kTimeToFirstToken = {"olmoe_time_to_first_token_seco
 inline constexpr MetricName kTimePerOutputToken = {
     "olmoe_time_per_output_token_seconds",
     "Decoding time of a request divided by its tokens after the first."};
+inline constexpr MetricName kInterTokenLatency = {
+    "olmoe_inter_token_latency_seconds", "From a token of a generation to the next one."};
 inline constexpr MetricName kPromptTokens = {"olmoe_request_prompt_tokens",
                                              "Prompt tokens of a generation."};
 inline constexpr MetricName kCompletionTokens = {"olmoe_request_completion_tokens",
@@ -58,6 +62,9 @@ inline constexpr MetricName kCompletionTokens = {"olmoe_request_completion_token
 inline constexpr MetricName kScoreLogprob = {
     "olmoe_score_logprob_nats_total",
     "Negative log-likelihood of the scored tokens, in nats."};
+inline constexpr MetricName kScoredTokens = {
+    "olmoe_scored_tokens_total",
+    "Tokens that olmoe_score_logprob_nats_total sums over; perplexity is exp of the ratio."};
 
 // Engine.
 inline constexpr MetricName kTokens = {"olmoe_tokens_total", "Token rows computed."};
@@ -85,7 +92,7 @@ inline constexpr MetricName kSwapSeconds = {"olmoe_routing_swap_seconds",
 inline constexpr MetricName kArmWeight = {"olmoe_routing_arm_weight",
                                           "Weights of the current plan's arms."};
 inline constexpr MetricName kArmInfo = {"olmoe_routing_arm_info",
-                                        "1; the current plan's arms and their policies."};
+                                        "1; the current plan's arms, their policies and parameters."};
 
 // Constants.
 inline constexpr MetricName kBuildInfo = {"olmoe_build_info", "1; version of the server."};

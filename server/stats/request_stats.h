@@ -4,19 +4,19 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "prometheus/metric_family.h"
 #include "server/engine/token_sink.h"
 #include "server/routing/plan.h"
 #include "server/stats/arm_table.h"
+#include "server/stats/copy_on_write.h"
 #include "server/stats/histogram.h"
 #include "server/stats/metric_names.h"
 
@@ -30,38 +30,52 @@ struct RequestSample {
   std::optional<routing::AssignmentReason> assignment;
   const engine::Completion* completion = nullptr;  // null: the engine never had it
   double scored_logprob_sum = 0;                   // nats
+  uint64_t scored_tokens = 0;                      // that it is the sum of
 };
 
-// Counts and latencies of finished requests, per arm. Thread-safe.
+// What the finished requests of one arm were.
+struct ArmRequests {
+  struct Durations {
+    Histogram total{kDurationBounds};
+    Histogram queue{kDurationBounds};
+  };
+  using MethodAndCode = std::pair<std::string, std::string>;
+
+  uint64_t num_requests = 0;
+  std::map<MethodAndCode, uint64_t> requests;
+  std::map<std::string, Durations, std::less<>> durations;  // by method
+  std::array<uint64_t, 4> finished{};                       // by FinishReason
+  std::array<uint64_t, 5> assignments{};                    // by AssignmentReason
+  Histogram time_to_first_token{kFirstTokenBounds};
+  Histogram time_per_output_token{kPerTokenBounds};
+  Histogram prompt_tokens{kTokenCountBounds};
+  Histogram completion_tokens{kTokenCountBounds};
+  double score_nats = 0;  // negative log-likelihood
+  uint64_t scored_tokens = 0;
+};
+
+struct RequestCounts {
+  std::map<std::string, std::shared_ptr<const ArmRequests>> arms;
+  std::map<std::string, uint64_t, std::less<>> swaps;  // by outcome
+  Histogram swap_seconds{kSwapSecondsBounds};
+};
+
+// Counts and latencies of finished requests, per arm. Thread-safe: a reader takes the mutex
+// to copy one pointer per arm.
 class RequestStats {
  public:
   void Add(const RequestSample& sample);
   // One PatchRouters or UnpatchRouters.
   void AddSwap(std::string_view outcome, absl::Duration swap_duration);
 
-  void AppendTo(std::vector<prometheus::MetricFamily>* families) const;
+  // Of one moment.
+  RequestCounts Snapshot() const;
 
  private:
-  using MethodAndCode = std::pair<std::string, std::string>;
-  struct Durations {
-    Histogram total{kDurationBounds};
-    Histogram queue{kDurationBounds};
-  };
-  struct Arm {
-    std::map<MethodAndCode, uint64_t> requests;
-    std::map<std::string, Durations, std::less<>> durations;  // by method
-    std::array<uint64_t, 4> finished{};    // by FinishReason
-    std::array<uint64_t, 5> assignments{};  // by AssignmentReason
-    Histogram time_to_first_token{kFirstTokenBounds};
-    Histogram time_per_output_token{kPerTokenBounds};
-    Histogram prompt_tokens{kTokenCountBounds};
-    Histogram completion_tokens{kTokenCountBounds};
-    double score_nats = 0;  // negative log-likelihood
-  };
-  static void AddGeneration(const engine::Completion& completion, Arm* arm);
+  static void AddGeneration(const engine::Completion& completion, ArmRequests* arm);
 
   mutable absl::Mutex mu_;
-  ArmTable<Arm> arms_ ABSL_GUARDED_BY(mu_){kMaxArmsKept};
+  ArmTable<CopyOnWrite<ArmRequests>> arms_ ABSL_GUARDED_BY(mu_){kMaxArmsKept};
   std::map<std::string, uint64_t, std::less<>> swaps_ ABSL_GUARDED_BY(mu_);  // by outcome
   Histogram swap_seconds_ ABSL_GUARDED_BY(mu_){kSwapSecondsBounds};
 };

@@ -1,31 +1,26 @@
 #include "server/stats/server_metrics.h"
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <utility>
-#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "server/stats/arm_info.h"
 #include "server/stats/metric_family.h"
+#include "server/stats/request_metrics.h"
+#include "server/stats/step_metrics.h"
 
 namespace olmoe::stats {
-namespace {
-
-const char* KindOf(const routing::PolicySpec& spec) {
-  if (!spec.apply) return spec.layer_overrides.empty() ? "native" : "overrides";
-  constexpr const char* kNames[] = {"none", "top_k", "top_p", "min_p", "bh", "hc"};
-  return kNames[spec.apply->kind.index()];
-}
-
-}  // namespace
 
 ServerMetrics::ServerMetrics(Options options)
     : options_(std::move(options)),
       expert_series_(stats::CountExpertSeries(options_.model.num_layers,
                                               options_.model.num_experts,
                                               options_.expert_metrics)),
-      experts_(options_.model.num_layers, options_.model.num_experts) {}
+      experts_(options_.model.num_layers, options_.model.num_experts),
+      retirement_(options_.now) {}
 
 void ServerMetrics::SetSources(const engine::Engine* engine, const routing::PlanSlot* plans) {
   CHECK(engine_ == nullptr && plans_ == nullptr);
@@ -48,31 +43,66 @@ void ServerMetrics::OnStep(const std::vector<engine::StepRows>& rows,
   steps_.AddStep(rows, step_time);
 }
 
-void ServerMetrics::AppendEngine(std::vector<prometheus::MetricFamily>* families) const {
-  const engine::EngineStatus status = engine_->Status();
-  AppendGauge(kRunning, status.running_requests, families);
-  AppendGauge(kQueued, status.queued_requests, families);
-  AppendGauge(kKvUsed, static_cast<double>(status.kv_used_bytes), families);
-  AppendGauge(kKvCapacity, static_cast<double>(status.kv_capacity_bytes), families);
+ServerMetrics::Counts ServerMetrics::Read(const engine::EngineLoad& load,
+                                          const routing::RoutingPlan* plan) const {
+  Counts counts{experts_.Snapshot(), steps_.Snapshot(), requests_.Snapshot(), {}};
+  if (plan != nullptr) {
+    for (const routing::Arm& arm : plan->arms()) {
+      counts.shown[arm.arm_id] = {.in_plan = true, .analyzes = arm.policy->analyzes()};
+    }
+  }
+  for (const auto& [arm_id, arm] : load.arms) counts.shown[arm_id].running = arm.running;
+  std::map<std::string, uint64_t> counted;
+  for (const auto& [arm_id, arm] : counts.requests.arms) {
+    if (!arm_id.empty()) counted[arm_id] += arm->num_requests;
+  }
+  for (const auto& [arm_id, arm] : counts.steps.arms) {
+    for (const uint64_t tokens : arm->tokens) counted[arm_id] += tokens;
+  }
+  retirement_.AddOthers(counted, &counts.shown);
+  return counts;
 }
 
-void ServerMetrics::AppendPlan(std::vector<prometheus::MetricFamily>* families) const {
-  const std::shared_ptr<const routing::RoutingPlan> plan = plans_->Current();
+std::vector<ExpertCounts> ServerMetrics::ShownExperts(const Counts& counts) const {
+  std::vector<ExpertCounts> out;
+  for (const ExpertCounts& some : counts.experts) {
+    if (counts.shown.contains(some.arm_id)) out.push_back(some);
+  }
+  const std::vector<LayerCounts> zeros(static_cast<size_t>(options_.model.num_layers),
+                                       LayerCounts(options_.model.num_experts));
+  const auto add_zeros = [&](const std::string& arm_id, DecisionKind kind) {
+    out.push_back({arm_id, "", "", kind, engine::Phase::kPrefill, zeros});
+  };
+  for (const auto& [arm_id, arm] : counts.shown) {
+    if (arm.in_plan) add_zeros(arm_id, DecisionKind::kApplied);
+    if (arm.analyzes) add_zeros(arm_id, DecisionKind::kAnalyzed);
+  }
+  return out;
+}
+
+void ServerMetrics::AppendEngine(const engine::EngineLoad& load, const ShownArms& shown,
+                                 std::vector<prometheus::MetricFamily>* families) const {
+  FamilyBuilder running = FamilyBuilder::Gauge(kRunning);
+  for (const auto& [arm_id, arm] : shown) running.Add({{"arm", arm_id}}, arm.running);
+  running.AppendTo(families);
+  AppendGauge(kQueued, load.queued_requests, families);
+  AppendGauge(kKvUsed, static_cast<double>(load.kv_used_bytes), families);
+  AppendGauge(kKvCapacity, static_cast<double>(load.kv_capacity_bytes), families);
+}
+
+void ServerMetrics::AppendPlan(const routing::RoutingPlan& plan,
+                               std::vector<prometheus::MetricFamily>* families) const {
   int64_t stale = 0;
   for (const routing::DrainingPlan& old : plans_->Draining()) stale += old.in_flight;
-  AppendGauge(kGeneration, static_cast<double>(plan->generation()), families);
-  AppendGauge(kLastSwap,
-              absl::ToDoubleSeconds(plan->activate_time() - absl::UnixEpoch()), families);
+  AppendGauge(kGeneration, static_cast<double>(plan.generation()), families);
+  AppendGauge(kLastSwap, absl::ToDoubleSeconds(plan.activate_time() - absl::UnixEpoch()),
+              families);
   AppendGauge(kStaleRequests, static_cast<double>(stale), families);
   FamilyBuilder weights = FamilyBuilder::Gauge(kArmWeight);
   FamilyBuilder infos = FamilyBuilder::Gauge(kArmInfo);
-  for (const routing::Arm& arm : plan->arms()) {
+  for (const routing::Arm& arm : plan.arms()) {
     weights.Add({{"arm", arm.arm_id}}, arm.weight);
-    infos.Add({{"arm", arm.arm_id},
-               {"policy", arm.policy->spec().policy_id},
-               {"kind", KindOf(arm.policy->spec())},
-               {"digest", arm.policy->digest()}},
-              1);
+    infos.Add(ArmInfo(arm), 1);
   }
   weights.AppendTo(families);
   infos.AppendTo(families);
@@ -95,15 +125,17 @@ void ServerMetrics::AppendInfo(std::vector<prometheus::MetricFamily>* families) 
 }
 
 std::vector<prometheus::MetricFamily> ServerMetrics::Collect() const {
+  const engine::EngineLoad load = engine_ == nullptr ? engine::EngineLoad() : engine_->Load();
+  const std::shared_ptr<const routing::RoutingPlan> plan =
+      plans_ == nullptr ? nullptr : plans_->Current();
+  const Counts counts = Read(load, plan.get());
   std::vector<prometheus::MetricFamily> families;
   AppendInfo(&families);
-  if (engine_ != nullptr) {
-    AppendEngine(&families);
-    AppendPlan(&families);
-  }
-  requests_.AppendTo(&families);
-  steps_.AppendTo(&families);
-  AppendExpertMetrics(experts_.Snapshot(), options_.expert_metrics, &families);
+  if (engine_ != nullptr) AppendEngine(load, counts.shown, &families);
+  if (plan != nullptr) AppendPlan(*plan, &families);
+  AppendRequestMetrics(counts.requests, counts.shown, &families);
+  AppendStepMetrics(counts.steps, counts.shown, &families);
+  AppendExpertMetrics(ShownExperts(counts), options_.expert_metrics, &families);
   return families;
 }
 

@@ -2,10 +2,12 @@
 #define OLMOE_SERVER_STATS_SERVER_METRICS_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "prometheus/collectable.h"
 #include "prometheus/metric_family.h"
@@ -16,6 +18,7 @@
 #include "server/stats/expert_metrics.h"
 #include "server/stats/expert_stats.h"
 #include "server/stats/request_stats.h"
+#include "server/stats/shown_arms.h"
 #include "server/stats/step_stats.h"
 
 namespace olmoe::stats {
@@ -28,6 +31,7 @@ class ServerMetrics : public prometheus::Collectable {
     model::ModelInfo model;
     std::string server_version;
     ExpertMetrics expert_metrics = ExpertMetrics::kExpert;
+    std::function<absl::Time()> now = absl::Now;
   };
   explicit ServerMetrics(Options options);
 
@@ -42,7 +46,7 @@ class ServerMetrics : public prometheus::Collectable {
     requests_.AddSwap(outcome, swap_duration);
   }
 
-  // Series about the routers of the plan's arms, once each has routed a token.
+  // Series about the routers of the plan's arms.
   int64_t CountExpertSeries(const routing::RoutingPlan& plan) const;
 
   const ExpertStats& experts() const { return experts_; }
@@ -50,8 +54,20 @@ class ServerMetrics : public prometheus::Collectable {
   std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
-  void AppendEngine(std::vector<prometheus::MetricFamily>* families) const;
-  void AppendPlan(std::vector<prometheus::MetricFamily>* families) const;
+  // What is counted at one moment, and what of it is shown.
+  struct Counts {
+    std::vector<ExpertCounts> experts;
+    StepCounts steps;
+    RequestCounts requests;
+    ShownArms shown;
+  };
+  Counts Read(const engine::EngineLoad& load, const routing::RoutingPlan* plan) const;
+  // Leaves out retired arms, and adds zeros for arms of the plan.
+  std::vector<ExpertCounts> ShownExperts(const Counts& counts) const;
+  void AppendEngine(const engine::EngineLoad& load, const ShownArms& shown,
+                    std::vector<prometheus::MetricFamily>* families) const;
+  void AppendPlan(const routing::RoutingPlan& plan,
+                  std::vector<prometheus::MetricFamily>* families) const;
   void AppendInfo(std::vector<prometheus::MetricFamily>* families) const;
 
   const Options options_;
@@ -61,6 +77,7 @@ class ServerMetrics : public prometheus::Collectable {
   ExpertStats experts_;
   StepStats steps_;
   RequestStats requests_;
+  mutable ArmRetirement retirement_;
 };
 
 }  // namespace olmoe::stats

@@ -1,17 +1,9 @@
 #include "server/stats/step_stats.h"
 
-#include <string>
-
-#include "server/stats/metric_family.h"
-
 namespace olmoe::stats {
-namespace {
-
-constexpr const char* kPhaseNames[] = {"prefill", "decode", "score", "mixed"};
-
-}  // namespace
 
 void StepStats::AddStep(const std::vector<engine::StepRows>& rows, absl::Duration step_time) {
+  constexpr size_t kMixed = kNumPhases;
   if (rows.empty()) return;
   size_t phase = static_cast<size_t>(rows[0].phase);
   uint64_t tokens = 0;
@@ -20,31 +12,24 @@ void StepStats::AddStep(const std::vector<engine::StepRows>& rows, absl::Duratio
     const size_t range_phase = static_cast<size_t>(range.phase);
     if (range_phase != phase) phase = kMixed;
     tokens += static_cast<uint64_t>(range.num_rows);
-    arm_tokens_.Get(range.assignment->arm_id)[range_phase] +=
-        static_cast<uint64_t>(range.num_rows);
+    ArmSteps& arm = arms_.Get(range.assignment->arm_id).Mutable();
+    arm.tokens[range_phase] += static_cast<uint64_t>(range.num_rows);
+    if (range.token_interval) {
+      arm.token_intervals.Add(absl::ToDoubleSeconds(*range.token_interval));
+    }
   }
   steps_[phase].seconds.Add(absl::ToDoubleSeconds(step_time));
   steps_[phase].tokens.Add(static_cast<double>(tokens));
 }
 
-void StepStats::AppendTo(std::vector<prometheus::MetricFamily>* families) const {
-  FamilyBuilder tokens = FamilyBuilder::Counter(kTokens);
-  FamilyBuilder step_seconds = FamilyBuilder::Histograms(kForwardSeconds);
-  FamilyBuilder step_tokens = FamilyBuilder::Histograms(kForwardTokens);
-  {
-    absl::MutexLock lock(&mu_);
-    arm_tokens_.ForEach([&](const std::string& arm, const auto& by_phase) {
-      for (size_t phase = 0; phase < kNumPhases; ++phase) {
-        tokens.Add({{"arm", arm}, {"phase", kPhaseNames[phase]}},
-                   static_cast<double>(by_phase[phase]));
-      }
-    });
-    for (size_t phase = 0; phase < steps_.size(); ++phase) {
-      step_seconds.Add({{"phase", kPhaseNames[phase]}}, steps_[phase].seconds);
-      step_tokens.Add({{"phase", kPhaseNames[phase]}}, steps_[phase].tokens);
-    }
-  }
-  for (FamilyBuilder* family : {&tokens, &step_seconds, &step_tokens}) family->AppendTo(families);
+StepCounts StepStats::Snapshot() const {
+  StepCounts out;
+  absl::MutexLock lock(&mu_);
+  arms_.ForEach([&out](const std::string& arm_id, const CopyOnWrite<ArmSteps>& arm) {
+    out.arms.emplace(arm_id, arm.Share());
+  });
+  out.steps = steps_;
+  return out;
 }
 
 }  // namespace olmoe::stats

@@ -4,6 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "tests/engine/harness.h"
 
@@ -114,6 +118,68 @@ TEST(EngineTest, StatusListsRunningAndQueuedRequests) {
   harness.model.Unhold();
   for (const Submitted& request : {a, b, c}) request.sink->AwaitDone();
   EXPECT_EQ(harness.slot.InFlight(1), 0);
+}
+
+// Step 1 is the prompt and its token; then a token every step, and one after a pause.
+TEST(EngineTest, ObserverSeesTheTimeSinceTheTokenBefore) {
+  std::vector<absl::Duration> intervals;
+  HarnessOptions options;
+  options.observer = [&](const std::vector<StepRows>& ranges, const routing::RoutingRecord&,
+                         absl::Duration) {
+    for (const StepRows& range : ranges) {
+      EXPECT_EQ(range.token_interval.has_value(), range.phase == Phase::kDecode);
+      if (range.token_interval) intervals.push_back(*range.token_interval);
+    }
+  };
+  Harness harness(options);
+  const auto sink = std::make_shared<RecordingSink>();
+  sink->flow = [](const Reply& reply) {
+    return reply.tokens.size() == 2 ? Flow::kPause : Flow::kContinue;
+  };
+  harness.model.Hold();
+  const Submitted request = harness.Submit(harness.Generate({1, 2}, 3), sink);
+  const Submitted score = harness.Submit(harness.Score({{.tokens = {1, 2}, .first_scored = 1}}));
+  for (int step = 1; step <= 2; ++step) {
+    harness.model.AwaitStepBegun(step);
+    harness.clock.Advance(absl::Seconds(2));
+    harness.model.Allow(1);
+  }
+  sink->AwaitTokens(2);
+  harness.clock.Advance(absl::Seconds(5));
+  harness.engine->Resume(request.handle);
+  harness.model.AwaitStepBegun(3);
+  harness.clock.Advance(absl::Seconds(2));
+  harness.model.Unhold();
+  EXPECT_TRUE(sink->AwaitDone().completion.status.ok());
+  EXPECT_TRUE(score.sink->AwaitDone().completion.status.ok());
+  harness.engine.reset();  // the observer is not running any more
+  EXPECT_EQ(intervals, (std::vector<absl::Duration>{absl::Seconds(2), absl::Seconds(7)}));
+}
+
+TEST(EngineTest, LoadCountsTheRequestsOfEachArmUntilTheyEnd) {
+  HarnessOptions options;
+  options.engine.max_batch_sequences = 1;
+  Harness harness(options);
+  EXPECT_TRUE(harness.engine->Load().arms.empty());
+  harness.model.Hold();
+  const Submitted first = harness.Submit(harness.Generate({1, 2}, 2, /*k=*/1));
+  harness.model.AwaitStepBegun(1);
+  const Submitted second = harness.Submit(harness.Generate({1, 2}, 2, /*k=*/1));
+  const Submitted third = harness.Submit(harness.Generate({1, 2}, 2, /*k=*/2));
+  const EngineLoad load = harness.engine->Load();
+  EXPECT_EQ(load.queued_requests, 2);
+  EXPECT_GT(load.kv_used_bytes, 0);
+  EXPECT_EQ(load.kv_capacity_bytes, harness.engine->Status().kv_capacity_bytes);
+  ASSERT_EQ(load.arms.size(), 2u);
+  EXPECT_EQ(load.arms.at("k1").running, 1);
+  EXPECT_EQ(load.arms.at("k1").queued, 1);
+  EXPECT_EQ(load.arms.at("k2").running, 0);
+  EXPECT_EQ(load.arms.at("k2").queued, 1);
+  harness.engine->Cancel(third.handle, absl::CancelledError(""));  // while it waits
+  harness.model.Unhold();
+  for (const Submitted& request : {first, second, third}) request.sink->AwaitDone();
+  EXPECT_TRUE(harness.engine->Load().arms.empty());
+  EXPECT_EQ(harness.engine->Load().kv_used_bytes, 0);
 }
 
 }  // namespace

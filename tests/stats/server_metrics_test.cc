@@ -10,6 +10,7 @@
 #include "gtest/gtest.h"
 #include "prometheus/text_serializer.h"
 #include "server/routing/controller.h"
+#include "tests/engine/manual_clock.h"
 #include "tests/engine/recording_sink.h"
 #include "tests/support/fake_model.h"
 
@@ -23,7 +24,10 @@ using ::testing::Not;
 class ServerMetricsTest : public ::testing::Test {
  protected:
   explicit ServerMetricsTest(ExpertMetrics detail = ExpertMetrics::kExpert)
-      : metrics_({.model = model_.info(), .server_version = "1.2.3", .expert_metrics = detail}) {
+      : metrics_({.model = model_.info(),
+                  .server_version = "1.2.3",
+                  .expert_metrics = detail,
+                  .now = clock_.function()}) {
     engine_ = engine::Engine::Create({}, &model_, nullptr,
                                      [this](const auto& rows, const auto& record, auto time) {
                                        metrics_.OnStep(rows, record, time);
@@ -66,6 +70,31 @@ class ServerMetricsTest : public ::testing::Test {
     return sum;
   }
 
+  // One arm for all traffic.
+  void PatchToArm(const std::string& arm_id) {
+    routing::PlanSpec plan;
+    routing::ArmSpec& arm = plan.arms.emplace_back();
+    arm.arm_id = arm_id;
+    arm.policy.policy_id = "p";
+    arm.weight = 1;
+    arm.allow_explicit = true;
+    ASSERT_TRUE(controller_.Patch(plan, {}).ok());
+  }
+
+  // Families that have a series of the arm.
+  std::set<std::string> FamiliesOf(const std::string& arm_id) const {
+    std::set<std::string> names;
+    for (const prometheus::MetricFamily& family : metrics_.Collect()) {
+      for (const prometheus::ClientMetric& metric : family.metric) {
+        for (const auto& label : metric.label) {
+          if (label.name == "arm" && label.value == arm_id) names.insert(family.name);
+        }
+      }
+    }
+    return names;
+  }
+
+  engine::ManualClock clock_;
   testing::FakeModel model_;
   routing::RoutingController controller_{{.shape = model_.info().router_shape()}};
   ServerMetrics metrics_;
@@ -90,7 +119,7 @@ TEST_F(ServerMetricsTest, ExpertCountsAddUpToWhatTheEngineRan) {
 
 TEST_F(ServerMetricsTest, GaugesSayWhatIsSoNow) {
   EXPECT_EQ(SumOf({"olmoe_routing_generation "}), 1);
-  EXPECT_EQ(SumOf({"olmoe_requests_running "}), 0);
+  EXPECT_THAT(Text(), HasSubstr("olmoe_requests_running{arm=\"default\"} 0\n"));
   EXPECT_EQ(SumOf({"olmoe_requests_queued "}), 0);
   EXPECT_EQ(SumOf({"olmoe_kv_cache_used_bytes "}), 0);
   EXPECT_EQ(SumOf({"olmoe_kv_cache_capacity_bytes "}), 256 * 4096);
@@ -129,8 +158,9 @@ TEST_F(ServerMetricsTest, RequestsAreCountedByArmMethodAndCode) {
 
 TEST_F(ServerMetricsTest, ScoresAddTheirNegativeLogLikelihood) {
   const engine::Completion completion;
-  metrics_.OnRequestDone({"default", "Score", "OK", {}, &completion, -12.5});
+  metrics_.OnRequestDone({"default", "Score", "OK", {}, &completion, -12.5, 7});
   EXPECT_EQ(SumOf({"olmoe_score_logprob_nats_total"}), 12.5);
+  EXPECT_EQ(SumOf({"olmoe_scored_tokens_total"}), 7);
   EXPECT_EQ(SumOf({"olmoe_time_to_first_token_seconds_count"}), 0);
 }
 
@@ -179,6 +209,69 @@ TEST_F(ServerMetricsTest, SeriesOfAPlanAreAnnouncedAsTheyAreExported) {
   EXPECT_GT(exported, 0);
 }
 
+TEST_F(ServerMetricsTest, AnArmOfThePlanHasAllItsSeriesBeforeItsFirstToken) {
+  const auto before = metrics_.Collect();
+  const engine::Completion completion = Generate(3, 3);
+  metrics_.OnRequestDone({"default", "Generate", "OK", {}, &completion, 0, 0});
+  const auto after = metrics_.Collect();
+  ASSERT_EQ(before.size(), after.size());
+  for (size_t i = 0; i < before.size(); ++i) {
+    EXPECT_EQ(before[i].name, after[i].name);
+    EXPECT_EQ(before[i].metric.size(), after[i].metric.size()) << before[i].name;
+  }
+}
+
+TEST_F(ServerMetricsTest, GapsBetweenTokensAreCountedByArm) {
+  Generate(5, 7);
+  EXPECT_EQ(SumOf({"olmoe_inter_token_latency_seconds_count", "arm=\"default\""}), 6);
+}
+
+TEST_F(ServerMetricsTest, RunningRequestsAreCountedByArm) {
+  PatchToArm("a");
+  model_.Hold();
+  engine::Request request;
+  request.request_id = "r";
+  engine::GenerateWork work;
+  work.prompt = {1};
+  work.max_new_tokens = 1;
+  request.work = std::move(work);
+  request.pin = controller_.slot().Pin();
+  request.assignment = request.pin->Assign("", "r");
+  auto sink = std::make_shared<engine::RecordingSink>();
+  ASSERT_TRUE(engine_->Submit(std::move(request), sink).ok());
+  model_.AwaitStepBegun(1);
+  PatchToArm("b");
+  EXPECT_THAT(Text(), HasSubstr("olmoe_requests_running{arm=\"a\"} 1\n"));
+  EXPECT_THAT(Text(), HasSubstr("olmoe_requests_running{arm=\"b\"} 0\n"));
+  EXPECT_EQ(SumOf({"olmoe_routing_stale_requests "}), 1);
+  clock_.Advance(absl::Hours(1));
+  EXPECT_THAT(Text(), HasSubstr("olmoe_requests_running{arm=\"a\"} 1\n")) << "still held";
+  model_.Unhold();
+  sink->AwaitDone();
+}
+
+TEST_F(ServerMetricsTest, ARetiredArmLosesItsSeriesInEveryFamilyAfterItsLastCountsWereServed) {
+  PatchToArm("old");
+  const std::set<std::string> families = FamiliesOf("old");
+  const engine::Completion completion = Generate(5, 7, "old");
+  metrics_.OnRequestDone({"old", "Generate", "OK", {}, &completion, 0, 0});
+  metrics_.OnRequestDone({"", "Score", "INVALID_ARGUMENT", {}, nullptr, 0, 0});
+  PatchToArm("new");
+  clock_.Advance(absl::Hours(1));  // nobody scraped
+  EXPECT_EQ(SumOf({"olmoe_moe_routed_tokens_total", "arm=\"old\"", "layer=\"00\""}), 11);
+  std::set<std::string> of_plan_and_counts = FamiliesOf("old");
+  of_plan_and_counts.insert("olmoe_routing_arm_info");
+  of_plan_and_counts.insert("olmoe_routing_arm_weight");
+  EXPECT_EQ(of_plan_and_counts, families);
+  clock_.Advance(ArmRetirement::kGrace);
+  EXPECT_EQ(FamiliesOf("old"), std::set<std::string>());
+  EXPECT_EQ(FamiliesOf(""), std::set<std::string>{"olmoe_requests_total"});
+  EXPECT_EQ(FamiliesOf("new"), families) << "zeros of the current arm";
+  EXPECT_EQ(metrics_.experts().Snapshot().size(), 2u) << "what cursors read stays";
+  PatchToArm("old");
+  EXPECT_EQ(SumOf({"olmoe_moe_routed_tokens_total", "arm=\"old\"", "layer=\"00\""}), 11);
+}
+
 class LayerMetricsTest : public ServerMetricsTest {
  protected:
   LayerMetricsTest() : ServerMetricsTest(ExpertMetrics::kLayer) {}
@@ -188,6 +281,28 @@ TEST_F(LayerMetricsTest, ExpertsCanBeLeftOut) {
   Generate(1, 1);
   EXPECT_THAT(Text(), Not(HasSubstr("olmoe_moe_expert_tokens_total")));
   EXPECT_THAT(Text(), HasSubstr("olmoe_moe_routed_tokens_total"));
+}
+
+class NoExpertMetricsTest : public ServerMetricsTest {
+ protected:
+  NoExpertMetricsTest() : ServerMetricsTest(ExpertMetrics::kOff) {}
+};
+
+TEST_F(NoExpertMetricsTest, RoutersCanBeLeftOut) {
+  Generate(1, 1);
+  EXPECT_THAT(Text(), Not(HasSubstr("olmoe_moe_")));
+  EXPECT_EQ(metrics_.CountExpertSeries(*controller_.slot().Current()), 0);
+}
+
+// 16 layers of 64 experts. The numbers are those of the documentation.
+TEST(ExpertSeriesTest, SeriesOfAnArmOfTheModel) {
+  const auto series = [](ExpertMetrics detail) { return CountExpertSeries(16, 64, detail); };
+  EXPECT_EQ(series(ExpertMetrics::kExpert).applied, 1376);
+  EXPECT_EQ(series(ExpertMetrics::kExpert).analyzed, 1408);
+  EXPECT_EQ(series(ExpertMetrics::kLayer).applied, 352);
+  EXPECT_EQ(series(ExpertMetrics::kLayer).analyzed, 384);
+  EXPECT_EQ(series(ExpertMetrics::kOff).applied, 0);
+  EXPECT_EQ(series(ExpertMetrics::kOff).analyzed, 0);
 }
 
 }  // namespace
