@@ -9,6 +9,8 @@
 #include "server/access/access.h"
 #include "server/engine/engine.h"
 #include "server/http/http_server.h"
+#include "server/log/line_writer.h"
+#include "server/log/request_log.h"
 #include "server/model/load_model.h"
 #include "server/model/model.h"
 #include "server/options.h"
@@ -29,8 +31,9 @@ namespace olmoe {
 // Create loads, Start opens the ports, Drain closes them. One thread calls these; once.
 class Server {
  public:
-  // Loads the model; no port is open yet. Errors are one line for the operator.
-  static absl::StatusOr<std::unique_ptr<Server>> Create(Options options,
+  // Loads the model; no port is open yet. `log` takes the lines about requests and outlives
+  // the server. Errors are one line for the operator.
+  static absl::StatusOr<std::unique_ptr<Server>> Create(Options options, log::LineWriter* log,
                                                         const model::LoadProgress& progress = {});
   ~Server();
 
@@ -50,7 +53,7 @@ class Server {
   int http_port() const { return http_server_->port(); }
 
  private:
-  explicit Server(Options options);
+  Server(Options options, log::LineWriter* log);
 
   // Create, step by step.
   absl::Status OpenAccess();
@@ -73,11 +76,13 @@ class Server {
   void ClosePorts();
 
   void OnRequestDone(const rpc::RequestOutcome& outcome);
+  void LogRequest(const rpc::RequestOutcome& outcome);
 
   const Options options_;
   std::atomic<bool> ready_ = false;
 
   // In order of creation: each uses only those above it.
+  std::unique_ptr<log::RequestLog> request_log_;  // null: --request-log=off
   access::Access access_;
   std::unique_ptr<text::Tokenizer> tokenizer_;  // null: token ids only
   std::unique_ptr<model::Model> model_;
