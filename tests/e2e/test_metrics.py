@@ -1,4 +1,4 @@
-"""/metrics of a server in use: the whole table, every series, as promtool and Prometheus take it."""
+"""/metrics of a server in use: the whole table, every series, as promtool takes it."""
 
 import collections
 import contextlib

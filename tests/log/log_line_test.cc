@@ -36,7 +36,8 @@ TEST(LogLineTest, ALineStaysALineWhateverAClientSends) {
   EXPECT_EQ(nlohmann::json::parse(json)["tokens"], 7);
   const std::string text = FormatLine(Line(hostile), LogFormat::kText);
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
-  EXPECT_TRUE(std::all_of(text.begin(), text.end() - 1, [](char c) { return c >= ' ' && c < 127; }));
+  const auto is_printable = [](char c) { return c >= ' ' && c < 127; };
+  EXPECT_TRUE(std::all_of(text.begin(), text.end() - 1, is_printable));
   EXPECT_THAT(text, EndsWith("\" tokens=7 seconds=0.25\n"));
 }
 

@@ -46,7 +46,8 @@ TEST(OptionsTest, EveryFlagReachesItsOption) {
        "--dtype", "float32", "--device", "cuda:1", "--threads", "3", "--max-context", "512",
        "--max-batch-tokens", "128", "--max-batch-sequences", "32", "--max-queue", "9",
        "--max-arms", "4", "--kv-cache-bytes", "3MiB", "--allow-inline-policy", "--expert-metrics",
-       "layer", "--log-format", "json", "--request-log", "off", "--ports-file", "p", "--state-dir", "s", "--routing", "r",
+       "layer", "--log-format", "json", "--request-log", "off",
+       "--ports-file", "p", "--state-dir", "s", "--routing", "r",
        "--lame-duck", "1500ms", "--drain-grace", "1m30s",
        "--tls-cert", "cert", "--tls-key", "key", "--tls-client-ca", "ca", "--admin-tls-client-ca",
        "admin-ca", "--token-file", "users", "--admin-token-file", "admins"});
