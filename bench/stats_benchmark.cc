@@ -121,7 +121,7 @@ void ScrapeText(benchmark::State& state) {
   state.counters["bytes"] = static_cast<double>(text.size());
   size_t series = 0;
   for (size_t at = 0; (at = text.find('\n', at)) != std::string::npos; ++at) {
-    if (text.compare(at + 1, 1, "#") != 0) ++series;
+    if (at + 1 < text.size() && text[at + 1] != '#') ++series;
   }
   state.counters["series"] = static_cast<double>(series);
 }

@@ -15,8 +15,12 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "glog/logging.h"
 #include "server/library_logs.h"
+#include "server/log/line_writer.h"
+#include "server/log/log_line.h"
+#include "server/log/queued_log.h"
 #include "server/options.h"
 #include "server/server.h"
 
@@ -85,6 +89,9 @@ class Signals {
 // A line that rewrites itself on a terminal, a few lines in a log.
 class LoadingProgress {
  public:
+  explicit LoadingProgress(bool may_rewrite)
+      : on_terminal_(may_rewrite && isatty(STDERR_FILENO) == 1) {}
+
   void operator()(size_t bytes_done, size_t bytes_total) {
     if (bytes_total == 0) return;
     const int percent = static_cast<int>(100.0 * static_cast<double>(bytes_done) /
@@ -100,22 +107,33 @@ class LoadingProgress {
   }
 
  private:
-  const bool on_terminal_ = isatty(STDERR_FILENO) == 1;
+  const bool on_terminal_;
   int last_ = 0;
 };
 
-int Fail(const absl::Status& status) {
+int Fail(const absl::Status& status, olmoe::log::LineWriter* log) {
+  log->Flush();
   std::fprintf(stderr, "olmoe-server: %s\n", std::string(status.message()).c_str());
   return 1;
 }
 
 int Serve(olmoe::Options options, Signals* signals) {
-  auto server = olmoe::Server::Create(std::move(options), LoadingProgress());
-  if (!server.ok()) return Fail(server.status());
+  const olmoe::log::LogFormat format = options.log_format;
+  olmoe::log::LineWriter log({.dropped_line = [format](uint64_t dropped) {
+    return olmoe::log::FormatLine({.time = absl::Now(),
+                                   .severity = "WARNING",
+                                   .message = "log lines dropped: stderr is slow",
+                                   .fields = {{"lines", dropped}}},
+                                  format);
+  }});
+  const olmoe::log::QueuedLog queued(format, &log);
+  auto server = olmoe::Server::Create(std::move(options), &log,
+                                      LoadingProgress(format == olmoe::log::LogFormat::kText));
+  if (!server.ok()) return Fail(server.status(), &log);
   signals->StartServing([&server] { (*server)->ReloadRouting(); });
   if (absl::Status status = (*server)->Start(); !status.ok()) {
     signals->StopReloading();
-    return Fail(status);
+    return Fail(status, &log);
   }
   signals->WaitForSignal();
   signals->StopReloading();

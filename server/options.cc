@@ -120,6 +120,11 @@ void AddServingFlags(CLI::App* app, Options* options) {
                                    {"layer", stats::ExpertMetrics::kLayer},
                                    {"expert", stats::ExpertMetrics::kExpert}},
                                   "expert", &options->expert_metrics);
+  AddChoice<log::LogFormat>(app, "--log-format", "Lines of the log: text or json",
+                            {{"text", log::LogFormat::kText}, {"json", log::LogFormat::kJson}},
+                            "text", &options->log_format);
+  AddChoice<bool>(app, "--request-log", "A line for each finished request: on or off",
+                  {{"on", true}, {"off", false}}, "on", &options->request_log);
   app->add_option("--state-dir", options->state_dir,
                   "Plans, their history and calibrations are kept here across restarts")
       ->type_name("DIR");

@@ -7,6 +7,7 @@
 
 #include "absl/time/time.h"
 #include "server/access/access_files.h"
+#include "server/log/log_line.h"
 #include "server/model/load_model.h"
 #include "server/stats/expert_metrics.h"
 
@@ -33,6 +34,8 @@ struct Options {
   int max_arms = 8;     // of a routing plan
   bool allow_inline_policy = false;
   stats::ExpertMetrics expert_metrics = stats::ExpertMetrics::kExpert;
+  log::LogFormat log_format = log::LogFormat::kText;
+  bool request_log = true;   // a line for each finished request
   std::string state_dir;     // empty: nothing survives the process
   std::string routing_file;  // empty: none
   std::string ports_file;    // empty: none

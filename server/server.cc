@@ -37,15 +37,19 @@ engine::EngineOptions EngineOptionsOf(const Options& options) {
 
 }  // namespace
 
-Server::Server(Options options) : options_(std::move(options)) {}
+Server::Server(Options options, log::LineWriter* log) : options_(std::move(options)) {
+  if (!options_.request_log) return;
+  request_log_ = std::make_unique<log::RequestLog>(
+      log::RequestLog::Options{.format = options_.log_format}, log);
+}
 
 Server::~Server() {
   if (inference_server_ != nullptr || admin_server_ != nullptr) ClosePorts();
 }
 
-absl::StatusOr<std::unique_ptr<Server>> Server::Create(Options options,
+absl::StatusOr<std::unique_ptr<Server>> Server::Create(Options options, log::LineWriter* log,
                                                        const model::LoadProgress& progress) {
-  std::unique_ptr<Server> server(new Server(std::move(options)));
+  std::unique_ptr<Server> server(new Server(std::move(options), log));
   if (absl::Status status = server->OpenAccess(); !status.ok()) return status;
   if (absl::Status status = server->OpenState(); !status.ok()) return status;
   if (absl::Status status = server->LoadTokenizer(); !status.ok()) return status;
@@ -156,8 +160,6 @@ void Server::MakeContext() {
 }
 
 void Server::OnRequestDone(const rpc::RequestOutcome& outcome) {
-  VLOG(1) << outcome.method << " " << outcome.request_id << " arm " << outcome.arm_id
-          << " generation " << outcome.generation << ": " << outcome.status;
   stats::RequestSample sample;
   sample.arm_id = outcome.arm_id;
   sample.method = outcome.method;
@@ -167,6 +169,28 @@ void Server::OnRequestDone(const rpc::RequestOutcome& outcome) {
   sample.scored_logprob_sum = outcome.scored.logprob;
   sample.scored_tokens = outcome.scored.tokens;
   metrics_->OnRequestDone(sample);
+  if (request_log_ != nullptr) LogRequest(outcome);
+}
+
+// On the engine's thread, or on gRPC's for a request that was refused.
+void Server::LogRequest(const rpc::RequestOutcome& outcome) {
+  log::FinishedRequest request;
+  request.method = outcome.method;
+  request.request_id = outcome.request_id;
+  request.arm_id = outcome.arm_id;
+  request.policy_id = outcome.policy_id;
+  request.generation = outcome.generation;
+  request.code = rpc::StatusCodeName(outcome.status.code());
+  if (const engine::Completion* completion = outcome.completion; completion != nullptr) {
+    const engine::RequestTiming& timing = completion->timing;
+    request.work = {completion->prompt_tokens, completion->completion_tokens, timing.queue,
+                    timing.time_to_first_token, timing.total};
+    if (outcome.status.ok() && completion->completion_tokens > 0) {
+      request.finish_reason =
+          engine::kFinishReasonNames[static_cast<size_t>(completion->finish_reason)];
+    }
+  }
+  request_log_->Add(request);
 }
 
 absl::Status Server::Start() {

@@ -10,6 +10,8 @@
 #include "server/engine/engine.h"
 #include "server/http/http_server.h"
 #include "server/http/live_state.h"
+#include "server/log/line_writer.h"
+#include "server/log/request_log.h"
 #include "server/model/load_model.h"
 #include "server/model/model.h"
 #include "server/options.h"
@@ -30,8 +32,9 @@ namespace olmoe {
 // Create loads, Start opens the ports, Drain closes them. One thread calls these; once.
 class Server {
  public:
-  // Loads the model; no port is open yet. Errors are one line for the operator.
-  static absl::StatusOr<std::unique_ptr<Server>> Create(Options options,
+  // Loads the model; no port is open yet. `log` takes the lines about requests and outlives
+  // the server. Errors are one line for the operator.
+  static absl::StatusOr<std::unique_ptr<Server>> Create(Options options, log::LineWriter* log,
                                                         const model::LoadProgress& progress = {});
   ~Server();
 
@@ -51,7 +54,7 @@ class Server {
   int http_port() const { return http_server_->port(); }
 
  private:
-  explicit Server(Options options);
+  Server(Options options, log::LineWriter* log);
 
   // Create, step by step.
   absl::Status OpenAccess();
@@ -74,11 +77,13 @@ class Server {
   void ClosePorts();
 
   void OnRequestDone(const rpc::RequestOutcome& outcome);
+  void LogRequest(const rpc::RequestOutcome& outcome);
 
   const Options options_;
   std::atomic<bool> ready_ = false;
 
   // In order of creation: each uses only those above it.
+  std::unique_ptr<log::RequestLog> request_log_;  // null: --request-log=off
   access::Access access_;
   std::unique_ptr<text::Tokenizer> tokenizer_;  // null: token ids only
   std::unique_ptr<model::Model> model_;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -15,6 +16,8 @@
 namespace olmoe::engine {
 
 enum class FinishReason { kLength, kEos, kStopString, kStopToken };
+// In the order of FinishReason.
+inline constexpr const char* kFinishReasonNames[] = {"length", "eos", "stop_string", "stop_token"};
 
 // Routing of consecutive positions of one sequence, position-major (the layout of
 // olmoe.v1.RoutingTrace). Fields that were not asked for are empty.

@@ -8,6 +8,7 @@
 
 #include "nlohmann/json.hpp"
 #include "server/http/policy_words.h"
+#include "server/stats/arm_info.h"
 
 namespace olmoe::http {
 namespace {
@@ -52,7 +53,7 @@ Json PolicyJson(const routing::RoutingPolicy& policy) {
   }
   return {{"id", spec.policy_id},
           {"digest", policy.digest()},
-          {"kind", std::string(KindWord(spec))},
+          {"kind", std::string(stats::PolicyKind(spec))},
           {"apply", spec.apply ? RuleWords(*spec.apply) : NativeWords(policy.shape().default_k)},
           {"analyze", WordsOrNull(spec.analyze)},
           {"layer_overrides", std::move(overrides)},

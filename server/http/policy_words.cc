@@ -66,12 +66,6 @@ std::string NativeWords(int default_top_k) {
   return absl::StrCat("the model's own top ", default_top_k);
 }
 
-std::string_view KindWord(const routing::PolicySpec& spec) {
-  if (!spec.apply) return spec.layer_overrides.empty() ? "native" : "overrides";
-  constexpr std::string_view kNames[] = {"none", "top_k", "top_p", "min_p", "bh", "hc"};
-  return kNames[spec.apply->kind.index()];
-}
-
 std::string LayerWords(const std::vector<uint32_t>& layers) {
   std::string words;
   for (size_t begin = 0, end = 0; begin < layers.size(); begin = end) {

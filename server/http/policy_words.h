@@ -3,10 +3,8 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "server/routing/policy.h"
 #include "server/routing/rule.h"
 
 namespace olmoe::http {
@@ -17,10 +15,6 @@ std::string RuleWords(const routing::Rule& rule);
 
 // Of a policy without a rule of its own: "the model's own top 8".
 std::string NativeWords(int default_top_k);
-
-// The rule that runs, in the words of olmoe_routing_arm_info: "native", "top_k", "top_p",
-// "min_p", "bh", "hc", or "overrides" where only some layers have one.
-std::string_view KindWord(const routing::PolicySpec& spec);
 
 // "0-3, 7" for ascending layers.
 std::string LayerWords(const std::vector<uint32_t>& layers);

@@ -8,7 +8,6 @@ namespace olmoe::stats {
 namespace {
 
 constexpr const char* kMethods[] = {"Generate", "GenerateStream", "Score", "ScoreStream"};
-constexpr const char* kFinishNames[] = {"length", "eos", "stop_string", "stop_token"};
 constexpr const char* kAssignmentNames[] = {"default", "split", "random_unit", "explicit_arm",
                                             "inline_policy"};
 constexpr const char* kOutcomeNames[] = {"applied", "unchanged", "conflict", "rejected"};
@@ -62,7 +61,7 @@ void Families::AddMethods(const std::string& arm, const ArmRequests& counts) {
 void Families::AddArm(const std::string& arm, const ArmRequests& counts) {
   AddMethods(arm, counts);
   for (size_t i = 0; i < counts.finished.size(); ++i) {
-    finished.Add({{"arm", arm}, {"reason", kFinishNames[i]}},
+    finished.Add({{"arm", arm}, {"reason", engine::kFinishReasonNames[i]}},
                  static_cast<double>(counts.finished[i]));
   }
   for (size_t i = 0; i < counts.assignments.size(); ++i) {

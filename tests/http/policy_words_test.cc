@@ -24,17 +24,6 @@ TEST(PolicyWordsTest, EveryKindOfRuleHasWords) {
   EXPECT_EQ(NativeWords(8), "the model's own top 8");
 }
 
-TEST(PolicyWordsTest, EveryKindHasTheWordOfTheMetric) {
-  const auto kind = [](Rule rule) { return KindWord({"p", std::move(rule), {}, {}, ""}); };
-  EXPECT_EQ(kind({routing::TopK{4}, {}}), "top_k");
-  EXPECT_EQ(kind({routing::TopP{0.5, {}, {}}, {}}), "top_p");
-  EXPECT_EQ(kind({routing::MinP{0.5, {}, {}}, {}}), "min_p");
-  EXPECT_EQ(kind({routing::BenjaminiHochberg{}, {}}), "bh");
-  EXPECT_EQ(kind({routing::HigherCriticism{}, {}}), "hc");
-  EXPECT_EQ(KindWord({}), "native");
-  EXPECT_EQ(KindWord({"p", {}, {}, {{{0}, Rule{routing::TopK{4}, {}}, {}}}, ""}), "overrides");
-}
-
 TEST(PolicyWordsTest, LayersInARowAreARange) {
   EXPECT_EQ(LayerWords({0, 1, 2, 3, 7, 9, 10}), "0-3, 7, 9-10");
   EXPECT_EQ(LayerWords({5}), "5");

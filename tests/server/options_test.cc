@@ -35,6 +35,8 @@ TEST(OptionsTest, DefaultsAreLoopbackAndTheDocumentedPorts) {
   EXPECT_EQ(options.http_listen.ToString(), "127.0.0.1:9464");
   EXPECT_EQ(options.model.dtype, model::DType::kBFloat16);
   EXPECT_FALSE(options.allow_inline_policy);
+  EXPECT_EQ(options.log_format, log::LogFormat::kText);
+  EXPECT_TRUE(options.request_log);
   EXPECT_EQ(options.drain_grace, absl::Seconds(30));
 }
 
@@ -44,7 +46,8 @@ TEST(OptionsTest, EveryFlagReachesItsOption) {
        "--dtype", "float32", "--device", "cuda:1", "--threads", "3", "--max-context", "512",
        "--max-batch-tokens", "128", "--max-batch-sequences", "32", "--max-queue", "9",
        "--max-arms", "4", "--kv-cache-bytes", "3MiB", "--allow-inline-policy", "--expert-metrics",
-       "layer", "--ports-file", "p", "--state-dir", "s", "--routing", "r",
+       "layer", "--log-format", "json", "--request-log", "off",
+       "--ports-file", "p", "--state-dir", "s", "--routing", "r",
        "--itl-target", "80ms", "--lame-duck", "1500ms", "--drain-grace", "1m30s",
        "--tls-cert", "cert", "--tls-key", "key", "--tls-client-ca", "ca", "--admin-tls-client-ca",
        "admin-ca", "--token-file", "users", "--admin-token-file", "admins"});
@@ -62,6 +65,8 @@ TEST(OptionsTest, EveryFlagReachesItsOption) {
   EXPECT_EQ(options.model.kv_cache_bytes, 3 << 20);
   EXPECT_TRUE(options.allow_inline_policy);
   EXPECT_EQ(options.expert_metrics, stats::ExpertMetrics::kLayer);
+  EXPECT_EQ(options.log_format, log::LogFormat::kJson);
+  EXPECT_FALSE(options.request_log);
   EXPECT_EQ(options.ports_file, "p");
   EXPECT_EQ(options.state_dir, "s");
   EXPECT_EQ(options.routing_file, "r");
@@ -106,6 +111,8 @@ TEST(OptionsTest, BadUsageIsOneLineNamingTheFlagAndExitCode2) {
       {{"--model", "m", "--drain-grace", "soon"}, "--drain-grace"},
       {{"--model", "m", "--drain-grace", "-1s"}, "--drain-grace"},
       {{"--model", "m", "--expert-metrics", "all"}, "--expert-metrics"},
+      {{"--model", "m", "--log-format", "xml"}, "--log-format"},
+      {{"--model", "m", "--request-log", "yes"}, "--request-log"},
       {{"--model", "m", "--tls-cert", "c"}, "--tls-key"},
       {{"--model", "m", "--tls-key", "k"}, "--tls-cert"},
       {{"--model", "m", "--tls-client-ca", "ca"}, "--tls-cert"},

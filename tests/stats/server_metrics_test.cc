@@ -294,7 +294,29 @@ TEST_F(NoExpertMetricsTest, RoutersCanBeLeftOut) {
   EXPECT_EQ(metrics_.CountExpertSeries(*controller_.slot().Current()), 0);
 }
 
-// 16 layers of 64 experts. The numbers are those of the documentation.
+// All series of a server of 16 layers and 64 experts that serves one arm.
+int64_t CountSeries(ExpertMetrics detail) {
+  testing::FakeModel model({.num_layers = 16, .num_experts = 64});
+  routing::RoutingController controller({.shape = model.info().router_shape()});
+  const auto engine = engine::Engine::Create({}, &model, nullptr);
+  ServerMetrics metrics(
+      {.model = model.info(), .server_version = "1.2.3", .expert_metrics = detail});
+  metrics.SetSources(engine.get(), &controller.slot());
+  std::ostringstream out;
+  prometheus::TextSerializer().Serialize(out, metrics.Collect());
+  std::istringstream lines(out.str());
+  int64_t series = 0;
+  for (std::string line; std::getline(lines, line);) series += line.starts_with("#") ? 0 : 1;
+  return series;
+}
+
+// The numbers here and below are those of the documentation.
+TEST(ServerSeriesTest, SeriesOfOneArmByDetail) {
+  EXPECT_EQ(CountSeries(ExpertMetrics::kExpert), 1752);
+  EXPECT_EQ(CountSeries(ExpertMetrics::kLayer), 728);
+  EXPECT_EQ(CountSeries(ExpertMetrics::kOff), 376);
+}
+
 TEST(ExpertSeriesTest, SeriesOfAnArmOfTheModel) {
   const auto series = [](ExpertMetrics detail) { return CountExpertSeries(16, 64, detail); };
   EXPECT_EQ(series(ExpertMetrics::kExpert).applied, 1376);
