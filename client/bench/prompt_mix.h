@@ -13,14 +13,14 @@ namespace olmoe::client {
 
 // What a request asks for: text or ids.
 struct Prompt {
-  std::string text;
-  std::vector<uint32_t> ids;  // in place of `text`
+  std::string text = {};
+  std::vector<uint32_t> ids = {};  // in place of `text`
   uint32_t max_new_tokens = 0;  // 0: what the command line says
   double weight = 1;            // > 0, relative to the others
   bool is_score = false;
   // Scored after the prompt. Both empty: the prompt itself is scored, from the prefix token on.
-  std::string continuation;
-  std::vector<uint32_t> continuation_ids;
+  std::string continuation = {};
+  std::vector<uint32_t> continuation_ids = {};
 };
 
 // Prompts with weights. Immutable.

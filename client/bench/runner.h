@@ -29,9 +29,9 @@ class Runner {
  public:
   struct Options {
     int concurrency = 1;
-    std::optional<Arrivals::Options> arrivals;  // set: open loop
-    int max_in_flight = 1024;                   // of an open loop
-    absl::Duration warmup;                      // before what is measured
+    std::optional<Arrivals::Options> arrivals = std::nullopt;  // set: open loop
+    int max_in_flight = 1024;  // of an open loop
+    absl::Duration warmup = absl::ZeroDuration();  // before what is measured
     absl::Duration duration = absl::InfiniteDuration();  // of what is measured
     uint64_t requests = 0;  // measured ones that are due; 0 = any number
   };

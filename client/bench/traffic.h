@@ -37,9 +37,9 @@ class Traffic {
     uint32_t random_tokens = 0;
     uint32_t vocab_size = 0;
     uint32_t max_new_tokens = 32;  // of prompts that say nothing
-    std::optional<double> temperature;
+    std::optional<double> temperature = std::nullopt;
     bool ignore_eos = false;
-    std::string arm;
+    std::string arm = {};
     uint32_t units = 0;  // 0 = none; unit ids are u0, u1, ...
     bool zipf = false;
   };

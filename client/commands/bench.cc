@@ -147,7 +147,6 @@ absl::Duration ReadDuration(const std::string& text) {
 
 Runner::Options RunOptions(const BenchOptions& options) {
   Runner::Options run{.concurrency = options.concurrency,
-                      .arrivals = std::nullopt,
                       .max_in_flight = options.max_in_flight,
                       .warmup = ReadDuration(options.warmup),
                       .requests = options.requests};

@@ -179,6 +179,12 @@ TEST_F(BenchCommandTest, ARefusedPolicyIsToldBeforeThereIsTraffic) {
   EXPECT_TRUE(asked_.empty());
 }
 
+TEST_F(BenchCommandTest, AServerThatIsNotReadyIsTold) {
+  server_.failure = absl::UnavailableError("loading");
+  EXPECT_EQ(Bench({"--requests", "1"}), ExitCode::kUnreachable);
+  EXPECT_EQ(out_.str(), "");
+}
+
 TEST_F(BenchCommandTest, AModelWithoutTokenizerGetsRandomTokens) {
   server_.model_info.set_has_tokenizer(false);
   ASSERT_EQ(Bench({"--requests", "1"}), ExitCode::kOk) << err_.str();
