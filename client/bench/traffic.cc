@@ -10,7 +10,9 @@ namespace olmoe::client {
 namespace {
 
 // Numbers that belong to request `index` of a run with `seed` alone.
-Random RandomOf(uint64_t seed, uint64_t index) { return Random(Random(seed ^ Random(index).Next()).Next()); }
+Random RandomOf(uint64_t seed, uint64_t index) {
+  return Random(Random(seed ^ Random(index).Next()).Next());
+}
 
 v1::TokenIds ToProto(const std::vector<uint32_t>& ids) {
   v1::TokenIds proto;

@@ -171,7 +171,7 @@ def test_a_client_that_is_killed_leaves_a_plan_that_ends_by_itself(demo):
 
 
 def test_pairs_compare_the_same_traffic(demo):
-    result = bench(demo, "--requests", 6, "-c", 2, "-n", 8, "--temperature", 0, "--swap-every",
+    result = bench(demo, "--requests", 6, "-c", 2, "-n", 8, "--ignore-eos", "--swap-every",
                    "20ms", "--paired", 2)
     assert [pair["with_first"] for pair in result["pairs"]] == [False, True]
     for pair in result["pairs"]:
