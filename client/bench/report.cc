@@ -115,8 +115,10 @@ std::string RenderRun(const RunResult& run, const Style& style) {
   return text;
 }
 
+// "-": no request that was due in the window had two tokens; the run was too short.
 std::string P99(const RunResult& run) {
-  return Time(run.recording.all.inter_token.Quantile(0.99));
+  const Histogram& gaps = run.recording.all.inter_token;
+  return gaps.count() == 0 ? "-" : Time(gaps.Quantile(0.99));
 }
 
 std::string RenderPairs(const BenchReport& report, const Style& style) {

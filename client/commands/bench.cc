@@ -65,6 +65,10 @@ ExitCode Judge(const BenchOptions& options, const BenchReport& report) {
   for (const RunPair& pair : report.pairs) {
     failed = failed || IsFailure(pair.without, most) || IsFailure(pair.with, most);
   }
+  if (options.max_p99_ratio) {
+    const auto median = MedianP99Ratio(report.pairs, report.seed);
+    failed = failed || !median || median->value > *options.max_p99_ratio;
+  }
   return failed ? ExitCode::kFailed : ExitCode::kOk;
 }
 

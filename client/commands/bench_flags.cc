@@ -100,10 +100,16 @@ void BenchFlags(CLI::App& command, BenchOptions& options) {
       ->check(IsUtf8())
       ->needs(swap_every)
       ->type_name("SPEC");
-  command.add_option("--paired", options.paired, "Pairs of runs, without swaps and with")
-      ->check(CLI::Range(1, 1000))
-      ->needs(swap_every)
-      ->type_name("N");
+  auto* paired =
+      command.add_option("--paired", options.paired, "Pairs of runs, without swaps and with")
+          ->check(CLI::Range(1, 1000))
+          ->needs(swap_every)
+          ->type_name("N");
+  command
+      .add_option("--max-p99-ratio", options.max_p99_ratio,
+                  "Exit with 1 where the median of the pairs' ratios is higher")
+      ->check(CLI::PositiveNumber)
+      ->needs(paired);
   command
       .add_option("--max-error-ratio", options.max_error_ratio,
                   "Exit with 1 where more of the requests fail or are dropped")

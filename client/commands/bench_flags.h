@@ -38,6 +38,7 @@ struct BenchOptions {
   std::string swap_every;
   std::vector<std::string> swap_policies;
   int paired = 0;
+  std::optional<double> max_p99_ratio;
   double max_error_ratio = 0;
   std::string json_out;
 };

@@ -172,6 +172,15 @@ TEST_F(BenchCommandTest, PairsTakeTurnsInTheirOrder) {
   EXPECT_EQ(seeds.count(asked_[0].sampling().seed()), 4u);
 }
 
+TEST_F(BenchCommandTest, ARatioThatIsTooHighIsAnExitCode) {
+  const std::vector<std::string> pair = {"--requests", "2", "--swap-every", "1ms", "--paired", "1"};
+  auto strict = pair, lenient = pair;
+  strict.insert(strict.end(), {"--max-p99-ratio", "1e-9"});
+  lenient.insert(lenient.end(), {"--max-p99-ratio", "1e9"});
+  EXPECT_EQ(Bench(strict), ExitCode::kFailed);
+  EXPECT_EQ(Bench(lenient), ExitCode::kOk);
+}
+
 TEST_F(BenchCommandTest, ARefusedPolicyIsToldBeforeThereIsTraffic) {
   patch_failure_ = absl::InvalidArgumentError("top_k.k");
   EXPECT_EQ(Bench({"--requests", "1", "--swap-every", "1ms"}), ExitCode::kRefused);
@@ -209,6 +218,7 @@ TEST_F(BenchCommandTest, BadUsage) {
       {{"--duration", "soon"}, "is not a time"},
       {{"--swap-policy", "top-k=1"}, "--swap-every"},
       {{"--paired", "2"}, "--swap-every"},
+      {{"--max-p99-ratio", "1.02"}, "--paired"},
       {{"--swap-every", "1us"}, "at least 1ms"},
       {{"--swap-every", "1s", "--swap-policy", "top-k=1"}, "two policies at least"},
       {{"--swap-every", "1s", "--swap-policy", "top-q=1", "top-k=1"}, "top-q"},

@@ -275,6 +275,15 @@ TEST(P99Ratio, IsThatOfThePairAndAbsentWithoutTokens) {
   pair.without.recording.all.inter_token.Add(absl::Milliseconds(10), 100);
   pair.with.recording.all.inter_token.Add(absl::Milliseconds(11), 100);
   EXPECT_DOUBLE_EQ(*P99Ratio(pair), 1.1);
+  EXPECT_DOUBLE_EQ(MedianP99Ratio({RunPair(), pair}, 1)->value, 1.1);
+}
+
+TEST(RenderBench, APairWithoutTokensHasNoRatio) {
+  BenchReport report;
+  report.pairs.resize(1);
+  report.pairs[0].without.recording.all.inter_token.Add(absl::Milliseconds(10));
+  EXPECT_THAT(RenderBench(report, Style()),
+              HasSubstr("without          10.0 ms             -      -"));
 }
 
 }  // namespace
