@@ -15,17 +15,24 @@
 namespace olmoe::client {
 namespace {
 
-// The calls under way. Thread-safe.
+// The calls under way. A call is added before it begins, removed when it has ended, and
+// counted down when nothing of it is left: a channel must not end, nor the process, while
+// another thread still frees a call. Thread-safe.
 class OpenCalls {
  public:
   void Add(grpc::ClientContext* call) {
     absl::MutexLock lock(&mu_);
+    ++count_;
     calls_.insert(call);
     if (cancelled_) call->TryCancel();
   }
   void Remove(grpc::ClientContext* call) {
     absl::MutexLock lock(&mu_);
     calls_.erase(call);
+  }
+  void CountDown() {
+    absl::MutexLock lock(&mu_);
+    --count_;
   }
   void CancelAll() {
     absl::MutexLock lock(&mu_);
@@ -34,13 +41,13 @@ class OpenCalls {
   }
   void WaitUntilNone() {
     absl::MutexLock lock(&mu_);
-    mu_.Await(absl::Condition(+[](std::set<grpc::ClientContext*>* calls) { return calls->empty(); },
-                              &calls_));
+    mu_.Await(absl::Condition(+[](int* count) { return *count == 0; }, &count_));
   }
 
  private:
   absl::Mutex mu_;
   std::set<grpc::ClientContext*> calls_ ABSL_GUARDED_BY(mu_);
+  int count_ ABSL_GUARDED_BY(mu_) = 0;
   bool cancelled_ ABSL_GUARDED_BY(mu_) = false;
 };
 
@@ -60,12 +67,16 @@ struct AsyncCalls::Connection {
     calls.Add(context);
   }
 
+  // What a call does last, with itself.
+  template <typename Call>
+  void Free(Call* call) {
+    calls.Remove(call->context());
+    delete call;
+    calls.CountDown();
+  }
+
   class StreamCall;
-  struct ScoreCall {
-    grpc::ClientContext context;
-    v1::ScoreRequest request;
-    v1::ScoreResponse response;
-  };
+  class ScoreCall;
 
   const std::string address;
   const absl::Duration timeout;
@@ -99,9 +110,10 @@ class AsyncCalls::Connection::StreamCall final
 
   void OnDone(const grpc::Status& status) override {
     on_done_(FromGrpc(status, connection_->address));
-    connection_->calls.Remove(&context_);
-    delete this;
+    connection_->Free(this);
   }
+
+  grpc::ClientContext* context() { return &context_; }
 
  private:
   Connection* const connection_;
@@ -110,6 +122,38 @@ class AsyncCalls::Connection::StreamCall final
   const Target::OnEvent on_event_;
   const Target::OnDone on_done_;
   v1::GenerateStreamResponse event_;
+};
+
+// One call, by a reactor as well: the form with a function runs it before gRPC has let go of
+// the call. Destroys itself at its end.
+class AsyncCalls::Connection::ScoreCall final : public grpc::ClientUnaryReactor {
+ public:
+  ScoreCall(Connection* connection, const v1::ScoreRequest& request, Target::OnScored on_scored)
+      : connection_(connection), request_(request), on_scored_(std::move(on_scored)) {}
+
+  void Start() {
+    connection_->Prepare(&context_);
+    connection_->stub.async()->Score(&context_, &request_, &response_, this);
+    StartCall();
+  }
+
+  void OnDone(const grpc::Status& status) override {
+    if (status.ok()) {
+      on_scored_(std::move(response_));
+    } else {
+      on_scored_(FromGrpc(status, connection_->address));
+    }
+    connection_->Free(this);
+  }
+
+  grpc::ClientContext* context() { return &context_; }
+
+ private:
+  Connection* const connection_;
+  grpc::ClientContext context_;
+  const v1::ScoreRequest request_;
+  const Target::OnScored on_scored_;
+  v1::ScoreResponse response_;
 };
 
 AsyncCalls::AsyncCalls(const RpcClient::Options& options)
@@ -127,19 +171,7 @@ void AsyncCalls::Generate(const v1::GenerateRequest& request, OnEvent on_event, 
 }
 
 void AsyncCalls::Score(const v1::ScoreRequest& request, OnScored on_scored) {
-  auto call = std::make_shared<Connection::ScoreCall>();
-  call->request = request;
-  connection_->Prepare(&call->context);
-  connection_->stub.async()->Score(
-      &call->context, &call->request, &call->response,
-      [this, call, on_scored = std::move(on_scored)](const grpc::Status& status) {
-        if (status.ok()) {
-          on_scored(std::move(call->response));
-        } else {
-          on_scored(FromGrpc(status, connection_->address));
-        }
-        connection_->calls.Remove(&call->context);
-      });
+  (new Connection::ScoreCall(connection_.get(), request, std::move(on_scored)))->Start();
 }
 
 void AsyncCalls::CancelAll() { connection_->calls.CancelAll(); }
