@@ -73,6 +73,7 @@ void AddCommands(CLI::App& app, ChosenCommand& chosen) {
   AddDrain(app, chosen);
   AddEval(app, chosen);
   AddRoute(app, chosen);
+  AddBench(app, chosen);
   AddCompletion(app, chosen);
 }
 

@@ -2,15 +2,16 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "client/channel.h"
+#include "client/grpc_status.h"
 #include "client/interrupt.h"
 #include "google/protobuf/wrappers.pb.h"
 #include "google/rpc/status.pb.h"
@@ -24,11 +25,12 @@ namespace {
 using v1::InferenceService;
 using v1::RoutingAdminService;
 
-// A context that has the deadline of the options and is cancelled by Ctrl-C.
-// Thread-compatible.
+// A context that has the deadline of the options and is cancelled by Ctrl-C, where they say
+// so. Thread-compatible.
 class Call {
  public:
-  explicit Call(absl::Duration timeout) : interrupt_([this] { context.TryCancel(); }) {
+  Call(absl::Duration timeout, bool interruptible) {
+    if (interruptible) interrupt_.emplace([this] { context.TryCancel(); });
     if (timeout < absl::InfiniteDuration()) {
       context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoNanoseconds(timeout));
     }
@@ -36,29 +38,8 @@ class Call {
   grpc::ClientContext context;
 
  private:
-  InterruptScope interrupt_;
+  std::optional<InterruptScope> interrupt_;
 };
-
-// With `code` and `message`, and the details that came with them.
-absl::Status WithDetails(int code, const std::string& message, const google::rpc::Status& from) {
-  absl::Status status(static_cast<absl::StatusCode>(code), message);
-  for (const auto& detail : from.details()) {
-    status.SetPayload(detail.type_url(), absl::Cord(detail.value()));
-  }
-  return status;
-}
-
-// `peer` says which address could not be reached, which gRPC does not always do.
-absl::Status FromGrpc(const grpc::Status& status, const std::string& peer) {
-  if (status.ok()) return absl::OkStatus();
-  std::string message = status.error_message();
-  if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
-    message = absl::StrCat(peer, ": ", message);
-  }
-  google::rpc::Status details;
-  if (!details.ParseFromString(status.error_details())) details.Clear();
-  return WithDetails(status.error_code(), message, details);
-}
 
 absl::StatusOr<v1::ScoreResponse> FromAnswer(v1::ScoreStreamResponse answer) {
   if (!answer.has_error()) return std::move(*answer.mutable_response());
@@ -75,6 +56,7 @@ struct RpcClient::Connection {
   Connection(std::string address_in, const Options& options)
       : address(std::move(address_in)),
         timeout(options.timeout),
+        interruptible(options.interruptible),
         channel(Connect(address, options.credentials)),
         inference(channel),
         admin(channel) {}
@@ -83,7 +65,7 @@ struct RpcClient::Connection {
   absl::StatusOr<Response> Unary(
       Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
       const Request& request) {
-    Call call(timeout);
+    Call call(timeout, interruptible);
     Response response;
     absl::Status status = FromGrpc((stub.*method)(&call.context, request, &response), address);
     if (!status.ok()) return status;
@@ -97,7 +79,7 @@ struct RpcClient::Connection {
       std::unique_ptr<grpc::ClientReader<Response>> (Stub::*method)(grpc::ClientContext*,
                                                                     const Request&),
       const Request& request, const std::function<bool(const Response&)>& on_event) {
-    Call call(timeout);
+    Call call(timeout, interruptible);
     auto reader = (stub.*method)(&call.context, request);
     Response event;
     while (reader->Read(&event)) {
@@ -108,6 +90,7 @@ struct RpcClient::Connection {
 
   const std::string address;
   const absl::Duration timeout;
+  const bool interruptible;
   const std::shared_ptr<grpc::Channel> channel;
   InferenceService::Stub inference;
   RoutingAdminService::Stub admin;
@@ -147,7 +130,7 @@ absl::Status RpcClient::ScoreStream(
     int in_flight, const std::function<bool(v1::ScoreRequest*)>& next,
     const std::function<bool(const std::string& request_id,
                              const absl::StatusOr<v1::ScoreResponse>&)>& on_answer) {
-  Call call(options_.timeout);
+  Call call(options_.timeout, options_.interruptible);
   auto stream = server().inference.ScoreStream(&call.context);
   v1::ScoreStreamRequest message;
   v1::ScoreStreamResponse answer;
@@ -238,7 +221,7 @@ absl::Status RpcClient::WatchExpertStats(
 
 absl::StatusOr<v1::PutCalibrationResponse> RpcClient::PutCalibration(
     const std::string& calibration_id, const std::vector<v1::LayerCdf>& layers) {
-  Call call(options_.timeout);
+  Call call(options_.timeout, options_.interruptible);
   v1::PutCalibrationResponse response;
   auto writer = admin().admin.PutCalibration(&call.context, &response);
   v1::PutCalibrationRequest message;
@@ -300,7 +283,7 @@ absl::StatusOr<std::string> RpcClient::CheckHealth(const std::string& service) {
   static constexpr std::string_view kNames[] = {"UNKNOWN", "SERVING", "NOT_SERVING",
                                                 "SERVICE_UNKNOWN"};
   Connection& connection = absl::EndsWith(service, ".RoutingAdminService") ? admin() : server();
-  Call call(options_.timeout);
+  Call call(options_.timeout, options_.interruptible);
   google::protobuf::StringValue request;
   request.set_value(service);
   google::protobuf::Int32Value response;

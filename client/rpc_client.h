@@ -57,8 +57,9 @@ class WatchRoutingResponse;
 
 namespace olmoe::client {
 
-// The calls of a server, one method an RPC, and the only part of olmoectl that
-// knows gRPC: its generated headers are slow to compile and stay in rpc_client.cc.
+// The calls of a server, one method an RPC, and with bench/async_calls.h the only
+// part of olmoectl that knows gRPC: its generated headers are slow to compile and stay in
+// the .cc files.
 // Connects at the first call. A failed call is an absl::Status with the server's
 // google.rpc details as payloads under their type URLs. Ctrl-C cancels a call.
 // Thread-compatible.
@@ -69,9 +70,12 @@ class RpcClient {
     std::string admin;   // host:port of RoutingAdminService
     Credentials credentials;  // for both
     absl::Duration timeout = absl::InfiniteDuration();  // of one call
+    bool interruptible = true;  // false: Ctrl-C does not cancel its calls
   };
   explicit RpcClient(Options options);
   ~RpcClient();
+
+  const Options& options() const { return options_; }
 
   absl::StatusOr<v1::GenerateResponse> Generate(const v1::GenerateRequest& request);
   // Calls `on_event` for each message; where it returns false the call is

@@ -5,26 +5,10 @@
 #include <cstddef>
 #include <vector>
 
+#include "client/random.h"
+
 namespace olmoe::client {
 namespace {
-
-// SplitMix64: the standard library's distributions differ between implementations.
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-
-  // 0..count-1
-  size_t Below(size_t count) {
-    uint64_t z = state_ += 0x9E3779B97F4A7C15;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
-    z ^= z >> 31;
-    return static_cast<size_t>((static_cast<unsigned __int128>(z) * count) >> 64);
-  }
-
- private:
-  uint64_t state_;
-};
 
 double ResampledMean(std::span<const PairedUnit> units, Random* random) {
   double sum = 0, weight = 0;
@@ -44,6 +28,12 @@ double Quantile(const std::vector<double>& sorted, double share) {
   return sorted[below] + (position - std::floor(position)) * (sorted[above] - sorted[below]);
 }
 
+// `values` is not empty.
+double MedianOf(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return Quantile(values, 0.5);
+}
+
 }  // namespace
 
 Difference BootstrapDifference(std::span<const PairedUnit> units, uint64_t seed) {
@@ -61,6 +51,22 @@ Difference BootstrapDifference(std::span<const PairedUnit> units, uint64_t seed)
   std::sort(means.begin(), means.end());
   result.low = Quantile(means, (1 - kConfidence) / 2);
   result.high = Quantile(means, (1 + kConfidence) / 2);
+  return result;
+}
+
+Median BootstrapMedian(std::span<const double> values, uint64_t seed) {
+  Median result;
+  result.value = MedianOf({values.begin(), values.end()});
+  if (values.size() < 2) return result;
+  Random random(seed);
+  std::vector<double> medians(kResamples), sample(values.size());
+  for (double& median : medians) {
+    for (double& value : sample) value = values[random.Below(values.size())];
+    median = MedianOf(sample);
+  }
+  std::sort(medians.begin(), medians.end());
+  result.low = Quantile(medians, (1 - kConfidence) / 2);
+  result.high = Quantile(medians, (1 + kConfidence) / 2);
   return result;
 }
 

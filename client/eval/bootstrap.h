@@ -30,6 +30,14 @@ struct Difference {
 // other models. Same units and seed, same interval, on every machine.
 Difference BootstrapDifference(std::span<const PairedUnit> units, uint64_t seed);
 
+struct Median {
+  double value = 0;
+  std::optional<double> low, high;  // as in Difference
+};
+
+// The median of `values`, one at least, and its percentile bootstrap interval.
+Median BootstrapMedian(std::span<const double> values, uint64_t seed);
+
 }  // namespace olmoe::client
 
 #endif  // OLMOE_CLIENT_EVAL_BOOTSTRAP_H_

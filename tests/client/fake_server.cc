@@ -54,6 +54,12 @@ struct FakeServer::Services final : v1::InferenceService::Service,
 
   grpc::Status GenerateStream(grpc::ServerContext* context, const v1::GenerateRequest* request,
                               grpc::ServerWriter<v1::GenerateStreamResponse>* writer) override {
+    if (fake->on_generate_stream) {
+      return ToGrpc(fake->on_generate_stream(
+          *request, [&](const v1::GenerateStreamResponse& event) {
+            return writer->Write(event) && !context->IsCancelled();
+          }));
+    }
     fake->generate_request = *request;
     for (const auto& event : fake->events) writer->Write(event);
     v1::GenerateStreamResponse more;
@@ -105,6 +111,11 @@ struct FakeServer::Services final : v1::InferenceService::Service,
 
   grpc::Status PatchRouters(grpc::ServerContext*, const v1::PatchRoutersRequest* request,
                             v1::PatchRoutersResponse* response) override {
+    if (fake->on_patch) {
+      auto answer = fake->on_patch(*request);
+      if (answer.ok()) *response = *std::move(answer);
+      return ToGrpc(answer.status());
+    }
     return Answer(*request, &fake->patch_request, fake->patch_response, response);
   }
 

@@ -32,6 +32,12 @@ class FakeServer {
   bool endless = false;
   absl::Notification cancelled;  // an endless stream has been cancelled
 
+  // Set: answers GenerateStream in place of all of the above, on a thread of the server for
+  // each stream; `write` is false where the client has gone.
+  std::function<absl::Status(const v1::GenerateRequest&,
+                             const std::function<bool(const v1::GenerateStreamResponse&)>& write)>
+      on_generate_stream;
+
   v1::GenerateRequest generate_request;
   v1::GenerateResponse generate_response;
   absl::Status score_failure;  // not OK: Score fails with it
@@ -47,6 +53,8 @@ class FakeServer {
   v1::PatchRoutersRequest patch_request;
   v1::UnpatchRoutersRequest unpatch_request;
   v1::PatchRoutersResponse patch_response;
+  // Set: answers PatchRouters, on a thread of the server.
+  std::function<absl::StatusOr<v1::PatchRoutersResponse>(const v1::PatchRoutersRequest&)> on_patch;
   v1::GetRoutingResponse routing_response;
   v1::RollbackRoutingRequest rollback_request;
   v1::RenewRoutingRequest renew_request;

@@ -1,0 +1,65 @@
+#ifndef OLMOE_CLIENT_BENCH_TRAFFIC_H_
+#define OLMOE_CLIENT_BENCH_TRAFFIC_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "client/bench/prompt_mix.h"
+#include "client/random.h"
+#include "olmoe/v1/inference.pb.h"
+
+namespace olmoe::client {
+
+using BenchRequest = std::variant<v1::GenerateRequest, v1::ScoreRequest>;
+
+// Draws 0..count-1: all alike, or Zipf's law with exponent 1, where number n is drawn
+// 1 / (n + 1) as often as number 0. Immutable.
+class UnitDraw {
+ public:
+  UnitDraw(uint32_t count, bool zipf);  // count > 0
+  uint32_t Draw(Random* random) const;
+
+ private:
+  const uint32_t count_;
+  std::vector<double> ends_;  // sums of weights; empty: all alike
+};
+
+// The requests of a run: number i is the same for the same options, whatever the order and
+// the speed. Immutable.
+class Traffic {
+ public:
+  struct Options {
+    uint64_t seed = 0;
+    // Ids of random prompts, in place of the mix; 0 = the mix.
+    uint32_t random_tokens = 0;
+    uint32_t vocab_size = 0;
+    uint32_t max_new_tokens = 32;  // of prompts that say nothing
+    std::optional<double> temperature = std::nullopt;
+    bool ignore_eos = false;
+    std::string arm = {};
+    uint32_t units = 0;  // 0 = none; unit ids are u0, u1, ...
+    bool zipf = false;
+  };
+  Traffic(Options options, PromptMix mix);
+
+  BenchRequest Make(uint64_t index) const;
+
+ private:
+  Prompt RandomPrompt(Random* random) const;
+  v1::GenerateRequest MakeGenerate(const Prompt& prompt, Random* random) const;
+  v1::ScoreRequest MakeScore(const Prompt& prompt) const;
+  // Arm and unit.
+  template <typename Request>
+  void Address(Random* random, Request* request) const;
+
+  const Options options_;
+  const PromptMix mix_;
+  const std::optional<UnitDraw> units_;
+};
+
+}  // namespace olmoe::client
+
+#endif  // OLMOE_CLIENT_BENCH_TRAFFIC_H_

@@ -1,0 +1,138 @@
+#include <fstream>
+#include <optional>
+#include <ostream>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "client/bench/async_calls.h"
+#include "client/bench/benchmark.h"
+#include "client/bench/report.h"
+#include "client/commands/bench_flags.h"
+#include "client/commands/command.h"
+#include "client/interrupt.h"
+#include "client/render/format.h"
+#include "client/render/progress.h"
+
+namespace olmoe::client {
+namespace {
+
+std::string ProgressLine(const std::string& what, const Runner::Progress& progress) {
+  const double seconds = absl::ToDoubleSeconds(progress.elapsed);
+  const double rate = seconds > 0 ? static_cast<double>(progress.tokens) / seconds : 0;
+  return absl::StrCat(what, FormatFixed(seconds, 1), " s  ", progress.requests, " requests, ",
+                      progress.in_flight, " under way, ", FormatFixed(rate, 0), " tok/s, ",
+                      progress.errors, " errors");
+}
+
+// One run, or pairs of runs in turns of order. An error: no run could be made.
+absl::Status Measure(const BenchOptions& options, Benchmark& benchmark, Session& session,
+                     BenchReport* report) {
+  Progress progress(session.err(), session.err_is_terminal());
+  const auto run = [&](bool with_swaps, const std::string& what) {
+    return benchmark.Run(with_swaps, [&progress, &what](const Runner::Progress& now) {
+      progress.Show(ProgressLine(what, now));
+    });
+  };
+  if (options.paired == 0) {
+    auto result = run(!options.swap_every.empty(), "");
+    if (result.ok()) report->run = *std::move(result);
+    return result.status();
+  }
+  for (int i = 0; i < options.paired; ++i) {
+    RunPair pair{.with_first = i % 2 == 1, .without = {}, .with = {}};
+    for (const bool with_swaps : {pair.with_first, !pair.with_first}) {
+      auto result = run(with_swaps, absl::StrCat("pair ", i + 1, " of ", options.paired,
+                                                 with_swaps ? ", with swaps  " : "  "));
+      if (!result.ok()) return result.status();
+      (with_swaps ? pair.with : pair.without) = *std::move(result);
+      if (benchmark.stopped()) return absl::OkStatus();  // half a pair compares nothing
+    }
+    report->pairs.push_back(std::move(pair));
+  }
+  return absl::OkStatus();
+}
+
+bool IsFailure(const RunResult& run, double max_error_ratio) {
+  if (run.recording.ErrorRatio() > max_error_ratio) return true;
+  return run.swaps && (run.swaps->failures > 0 || !run.swaps->not_restored.empty());
+}
+
+ExitCode Judge(const BenchOptions& options, const BenchReport& report) {
+  if (report.interrupted) return ExitCode::kInterrupted;
+  const double most = options.max_error_ratio;
+  bool failed = report.run && IsFailure(*report.run, most);
+  for (const RunPair& pair : report.pairs) {
+    failed = failed || IsFailure(pair.without, most) || IsFailure(pair.with, most);
+  }
+  if (options.max_p99_ratio) {
+    const auto median = MedianP99Ratio(report.pairs, report.seed);
+    failed = failed || !median || median->value > *options.max_p99_ratio;
+  }
+  return failed ? ExitCode::kFailed : ExitCode::kOk;
+}
+
+ExitCode Print(const BenchOptions& options, const BenchReport& report, std::ofstream* json_file,
+               Session& session) {
+  if (session.options().json) {
+    session.out() << RenderBenchJson(report, session.out_is_terminal());
+  } else {
+    session.out() << RenderBench(report, session.out_style());
+  }
+  if (report.interrupted) session.err() << "olmoectl: interrupted\n";
+  const ExitCode code = Judge(options, report);
+  if (options.json_out.empty()) return code;
+  *json_file << RenderBenchJson(report, /*indent=*/true) << std::flush;
+  if (*json_file) return code;
+  session.err() << "olmoectl: " << options.json_out << ": cannot be written\n";
+  return ExitCode::kFailed;
+}
+
+ExitCode RunBenchmark(const BenchOptions& options, const Benchmark::Options& runs,
+                      const Traffic& traffic, BenchReport* report, Session& session) {
+  SteadyClock clock;
+  AsyncCalls calls(session.rpc().options());
+  RpcClient::Options admin_options = session.rpc().options();
+  admin_options.interruptible = false;
+  RpcClient admin(std::move(admin_options));
+  Benchmark benchmark(runs, &traffic, &calls, &admin, &clock);
+  InterruptScope interrupt([&benchmark] { benchmark.Stop(); });
+  const absl::Status status = Measure(options, benchmark, session, report);
+  report->interrupted = benchmark.stopped();
+  return status.ok() ? ExitCode::kOk : session.Fail(status);
+}
+
+ExitCode Run(const BenchOptions& options, Session& session) {
+  auto mix = ReadMix(options, session);
+  if (!mix.ok()) return session.UsageError(mix.status());
+  // All that is wrong with the policies' form is told before there is a server.
+  if (auto swaps = SwapOptions(options, 1); !swaps.ok()) return session.UsageError(swaps.status());
+  std::ofstream json_file;
+  if (!options.json_out.empty()) json_file.open(options.json_out);
+  if (!json_file) {
+    return session.UsageError(
+        absl::InvalidArgumentError(absl::StrCat(options.json_out, ": cannot be written")));
+  }
+  auto model = session.rpc().GetModelInfo({});
+  if (!model.ok()) return session.Fail(model.status());
+  const auto traffic = MakeTraffic(options, *std::move(mix), *model);
+  if (!traffic.ok()) return session.UsageError(traffic.status());
+  const Benchmark::Options runs{.run = RunOptions(options),
+                                .swaps = *SwapOptions(options, model->default_top_k())};
+  BenchReport report{.model = *std::move(model), .load = runs.run, .seed = options.seed,
+                     .interrupted = false, .run = std::nullopt, .pairs = {}};
+  if (auto code = RunBenchmark(options, runs, *traffic, &report, session);
+      code != ExitCode::kOk) {
+    return code;
+  }
+  return Print(options, report, &json_file, session);
+}
+
+}  // namespace
+
+void AddBench(CLI::App& app, ChosenCommand& chosen) {
+  AddCommand<BenchOptions>(app, chosen, "bench", "Traffic, measured, while the routing is swapped",
+                           BenchFlags, Run);
+}
+
+}  // namespace olmoe::client

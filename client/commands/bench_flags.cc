@@ -1,0 +1,198 @@
+#include "client/commands/bench_flags.h"
+
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "client/commands/command.h"
+#include "client/duration.h"
+#include "client/policy_spec.h"
+
+namespace olmoe::client {
+namespace {
+
+constexpr char kHelp[] =
+    "Closed loop (--concurrency): the next request is due when one ends. Open loop (--rate):\n"
+    "requests are due at random times of this rate, whatever the server does. Latencies count\n"
+    "from the time at which a request was due. A message of n tokens counts as n inter-token\n"
+    "latencies of an n-th of its gap each. Requests due during --warmup are not counted.\n"
+    "A .jsonl file of prompts has an object a line: {\"prompt\": \"...\" or \"token_ids\": [...],\n"
+    "\"max_new_tokens\", \"weight\", \"method\": \"generate\" or \"score\", \"continuation\" or\n"
+    "\"continuation_token_ids\"}; a score without a continuation scores its prompt. Any other\n"
+    "file has a prompt a line.\n"
+    "--swap-every patches all traffic to one --swap-policy after the other, and brings back at\n"
+    "the end, and at Ctrl-C, the plan that was there. Without --swap-policy these are two names\n"
+    "of the model's own routing. --paired measures pairs of runs, without swaps and with, and\n"
+    "compares the p99 of inter-token latency.\n";
+
+void LoadFlags(CLI::App& command, BenchOptions& options) {
+  auto* concurrency =
+      command.add_option("-c,--concurrency", options.concurrency, "Requests at a time")
+          ->check(CLI::Range(1, 65536))
+          ->capture_default_str();
+  auto* rate = command.add_option("--rate", options.rate, "Requests a second, in place of that")
+                   ->check(CLI::Range(1e-3, 1e6))
+                   ->excludes(concurrency);
+  command.add_option("--arrival", options.arrival, "poisson (default) or constant")
+      ->check(CLI::IsMember({"poisson", "constant"}))
+      ->needs(rate);
+  command
+      .add_option("--max-in-flight", options.max_in_flight,
+                  "What is due while so many are under way is dropped")
+      ->check(CLI::Range(1, 65536))
+      ->needs(rate)
+      ->capture_default_str();
+  command.add_option("--duration", options.duration, "How long; default 10s without --requests")
+      ->check(CheckDuration)
+      ->type_name("TIME");
+  command.add_option("--requests", options.requests, "How many")->check(CLI::PositiveNumber);
+  command.add_option("--warmup", options.warmup, "Before anything is counted")
+      ->check(CheckDuration)
+      ->type_name("TIME");
+}
+
+void TrafficFlags(CLI::App& command, BenchOptions& options) {
+  auto* prompts = command.add_option("--prompts", options.prompts,
+                                     "Prompts; default: beginnings of stories; - = stdin, text")
+                      ->type_name("FILE");
+  command
+      .add_option("--random-tokens", options.random_tokens,
+                  "Prompts of so many random tokens; default 16 without a tokenizer")
+      ->check(CLI::PositiveNumber)
+      ->excludes(prompts);
+  command.add_option("-n,--max-new-tokens", options.max_new_tokens, "At most, where a prompt says "
+                                                                    "nothing")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command.add_option("--temperature", options.temperature, "0 = greedy; server's default 1");
+  command.add_flag("--ignore-eos", options.ignore_eos, "Do not end at the end-of-text token");
+  command.add_option("--seed", options.seed, "Of arrivals, prompts, units and sampling")
+      ->capture_default_str();
+  command.add_option("--units", options.units, "Unit ids u0..uN-1, which the plan's split assigns")
+      ->check(CLI::Range(1u, 10'000'000u))
+      ->type_name("N");
+  command
+      .add_option("--unit-distribution", options.unit_distribution,
+                  "uniform (default), or zipf: few units with many requests")
+      ->check(CLI::IsMember({"uniform", "zipf"}));
+  command.add_option("--arm", options.arm, "Ask for this arm of the routing plan")
+      ->check(IsUtf8());
+}
+
+absl::Duration ReadDuration(const std::string& text) {
+  const auto duration = ParseDuration(text);  // checked by the flag
+  return absl::Seconds(duration->seconds()) + absl::Nanoseconds(duration->nanos());
+}
+
+}  // namespace
+
+void BenchFlags(CLI::App& command, BenchOptions& options) {
+  command.footer(kHelp);
+  LoadFlags(command, options);
+  TrafficFlags(command, options);
+  auto* swap_every = command.add_option("--swap-every", options.swap_every,
+                                        "Patch the routing at this interval: 100ms")
+                         ->check(CheckDuration)
+                         ->type_name("TIME");
+  command
+      .add_option("--swap-policy", options.swap_policies,
+                  "What to patch with; two at least (see olmoectl patch --help)")
+      ->check(IsUtf8())
+      ->needs(swap_every)
+      ->type_name("SPEC");
+  auto* paired =
+      command.add_option("--paired", options.paired, "Pairs of runs, without swaps and with")
+          ->check(CLI::Range(1, 1000))
+          ->needs(swap_every)
+          ->type_name("N");
+  command
+      .add_option("--max-p99-ratio", options.max_p99_ratio,
+                  "Exit with 1 where the median of the pairs' ratios is higher")
+      ->check(CLI::PositiveNumber)
+      ->needs(paired);
+  command
+      .add_option("--max-error-ratio", options.max_error_ratio,
+                  "Exit with 1 where more of the requests fail or are dropped")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command.add_option("--json-out", options.json_out, "Write the JSON object to this file too")
+      ->type_name("FILE");
+}
+
+Runner::Options RunOptions(const BenchOptions& options) {
+  Runner::Options run{.concurrency = options.concurrency,
+                      .max_in_flight = options.max_in_flight,
+                      .warmup = ReadDuration(options.warmup),
+                      .requests = options.requests};
+  if (options.rate) {
+    run.arrivals = {.per_second = *options.rate,
+                    .constant = options.arrival == "constant",
+                    .seed = options.seed};
+  }
+  if (!options.duration.empty()) {
+    run.duration = ReadDuration(options.duration);
+  } else if (options.requests == 0) {
+    run.duration = absl::Seconds(10);
+  }
+  return run;
+}
+
+absl::StatusOr<PromptMix> ReadMix(const BenchOptions& options, Session& session) {
+  if (options.prompts.empty()) return PromptMix::BuiltIn();
+  const auto text = session.FileOrInput(options.prompts);
+  if (!text.ok()) return text.status();
+  auto mix = PromptMix::Parse(*text, absl::EndsWith(options.prompts, ".jsonl"));
+  if (mix.ok()) return mix;
+  return absl::InvalidArgumentError(
+      absl::StrCat(options.prompts, ": ", mix.status().message()));
+}
+
+absl::StatusOr<std::optional<Swapper::Options>> SwapOptions(const BenchOptions& options,
+                                                            uint32_t default_top_k) {
+  if (options.swap_every.empty()) return std::nullopt;
+  Swapper::Options swaps{.policies = {}, .every = ReadDuration(options.swap_every)};
+  if (swaps.every < absl::Milliseconds(1)) {
+    return absl::InvalidArgumentError("bench: --swap-every must be at least 1ms");
+  }
+  if (!options.arm.empty()) {
+    return absl::InvalidArgumentError(
+        "bench: --arm and --swap-every: the swapped plans have one arm");
+  }
+  std::vector<std::string> specs = options.swap_policies;
+  if (specs.empty()) {
+    for (const char* name : {"bench-a", "bench-b"}) {
+      specs.push_back(absl::StrCat(name, "@top-k=", default_top_k));
+    }
+  }
+  if (specs.size() < 2) {
+    return absl::InvalidArgumentError("bench: --swap-policy: two policies at least");
+  }
+  for (const std::string& spec : specs) {
+    auto policy = ParsePolicySpec(spec);
+    if (!policy.ok()) return policy.status();
+    swaps.policies.push_back(*std::move(policy));
+  }
+  return swaps;
+}
+
+absl::StatusOr<Traffic> MakeTraffic(const BenchOptions& options, PromptMix mix,
+                                    const v1::GetModelInfoResponse& model) {
+  uint32_t random_tokens = options.random_tokens;
+  if (random_tokens == 0 && !model.has_tokenizer() && options.prompts.empty()) random_tokens = 16;
+  if (random_tokens == 0 && !model.has_tokenizer() && mix.HasText()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(options.prompts, ": has text, and the model has no tokenizer: use token ids"));
+  }
+  return Traffic({.seed = options.seed,
+                  .random_tokens = random_tokens,
+                  .vocab_size = model.vocab_size(),
+                  .max_new_tokens = options.max_new_tokens,
+                  .temperature = options.temperature,
+                  .ignore_eos = options.ignore_eos,
+                  .arm = options.arm,
+                  .units = options.units,
+                  .zipf = options.unit_distribution == "zipf"},
+                 std::move(mix));
+}
+
+}  // namespace olmoe::client

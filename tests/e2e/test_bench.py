@@ -1,0 +1,220 @@
+"""olmoectl bench against the real server: its numbers are the server's own, swaps are real and
+leave the plan as it was, and the load is what was asked for."""
+
+import json
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+import api
+from server_process import DEADLINE_S, ServerProcess, wait_until
+
+
+def bench(server, *arguments, code=0):
+    done = server.ctl("--json", "bench", *arguments)
+    assert done.returncode == code, done.stderr + done.stdout
+    return json.loads(done.stdout)
+
+
+def series(server, name):
+    """labels (a dict as a frozenset) -> value, of a metric; nothing where it has no series."""
+    text = server.http("/metrics")[1]
+    found = {}
+    for labels, value in re.findall(rf"^{name}\{{(.*)\}} (\S+)$", text, re.MULTILINE):
+        found[frozenset(re.findall(r'(\w+)="([^"]*)"', labels))] = float(value)
+    return found
+
+
+def by_arm(server, name, **labels):
+    """arm -> sum over the series with these labels."""
+    sums = {}
+    for key, value in series(server, name).items():
+        if set(labels.items()) <= key:
+            arm = dict(key)["arm"]
+            sums[arm] = sums.get(arm, 0) + value
+    return sums
+
+
+def added(after, before):
+    """What was added to each arm, without those that got nothing."""
+    difference = {arm: value - before.get(arm, 0) for arm, value in after.items()}
+    return {arm: value for arm, value in difference.items() if value}
+
+
+def current(server):
+    return server.admin.GetRouting(api.admin.GetRoutingRequest(), timeout=DEADLINE_S).current
+
+
+def top_k(k):
+    return api.routing.Rule(top_k=api.routing.TopK(k=k))
+
+
+def patch_two_arms(server):
+    plan = api.admin.RoutingPlan(arms=[
+        api.admin.Arm(arm_id="control", weight=1,
+                      policy=api.routing.RoutingPolicy(policy_id="native")),
+        api.admin.Arm(arm_id="thin", weight=1,
+                      policy=api.routing.RoutingPolicy(policy_id="k2", apply=top_k(2))),
+    ])
+    return server.admin.PatchRouters(api.admin.PatchRoutersRequest(plan=plan), timeout=DEADLINE_S)
+
+
+def test_its_numbers_by_arm_are_those_of_the_server(demo, tmp_path):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "Once upon a time", "max_new_tokens": 5, "weight": 2}\n'
+                       '{"prompt": "The old hen sat by the door.", "method": "score"}\n')
+    patch_two_arms(demo)
+    before = {"requests": by_arm(demo, "olmoe_requests_total"),
+              "tokens": by_arm(demo, "olmoe_tokens_total", phase="decode")}
+    result = bench(demo, "--requests", 40, "-c", 4, "--units", 20, "--prompts", prompts,
+                   "--ignore-eos")
+    demo.wait_until_idle()
+    run = result["run"]
+    assert run["all"]["requests"] == 40 and run["error_ratio"] == 0
+    arms = run["arms"]
+    assert set(arms) == {"control", "thin"}
+    requests = added(by_arm(demo, "olmoe_requests_total"), before["requests"])
+    assert {arm: row["requests"] for arm, row in arms.items()} == requests
+    for arm, row in arms.items():
+        generated = row["generate_seconds"]["count"]
+        assert row["completion_tokens"] == 5 * generated
+        assert row["inter_token_seconds"]["count"] == 4 * generated
+        assert row["first_token_seconds"]["count"] == generated
+        assert generated + row["score_seconds"]["count"] == row["requests"]
+        assert row["perplexity"] > 1
+    # The last token drawn is never run: 4 of 5 are decoded.
+    assert added(by_arm(demo, "olmoe_tokens_total", phase="decode"), before["tokens"]) == {
+        arm: 4 * row["generate_seconds"]["count"] for arm, row in arms.items()}
+    assert arms["thin"]["policies"] == ["k2"]
+    assert run["generations"]["count"] == 1
+
+
+def test_units_get_the_arms_of_the_split(demo):
+    patch_two_arms(demo)
+    units = [f"u{i}" for i in range(6)]
+    explained = demo.admin.ExplainAssignment(
+        api.admin.ExplainAssignmentRequest(unit_ids=units), timeout=DEADLINE_S).assignments
+    arms = {assignment.arm_id for assignment in explained}
+    run = bench(demo, "--requests", 60, "-n", 1, "--units", 6)["run"]
+    assert set(run["arms"]) == arms
+
+
+def test_swaps_are_real_and_the_plan_comes_back(demo):
+    demo.patch(api.routing.RoutingPolicy(policy_id="mine", apply=top_k(3)))
+    original = current(demo)
+    run = bench(demo, "--duration", "2s", "-c", 2, "-n", 4, "--swap-every", "100ms",
+                "--swap-policy", "one@top-k=1", "two@top-k=2")["run"]
+    swaps = run["swaps"]
+    assert swaps["swaps"] >= 5 and swaps["conflicts"] == 0 and swaps["failures"] == 0
+    assert swaps["last_generation"] - swaps["first_generation"] + 1 == swaps["swaps"]
+    assert swaps["blocked_seconds"]["count"] == swaps["swaps"]
+    assert run["generations"]["count"] > 1
+    assert swaps["first_generation"] <= run["generations"]["first"]
+    assert run["generations"]["last"] <= swaps["last_generation"]
+    assert set(run["all"]["policies"]) == {"one", "two"}
+    assert run["error_ratio"] == 0
+    restored = current(demo)
+    assert restored.generation == swaps["restored_generation"]
+    assert restored.digest == original.digest and restored.plan == original.plan
+    assert not restored.HasField("expire_time")
+
+
+def test_a_plan_with_a_time_to_live_is_left_alone(demo):
+    ttl = api.admin.PatchRoutersRequest().ttl
+    ttl.FromSeconds(600)
+    generation = demo.patch(api.routing.RoutingPolicy(policy_id="short", apply=top_k(3)),
+                            ttl=ttl).current.generation
+    done = demo.ctl("bench", "--requests", 1, "--swap-every", "100ms")
+    assert done.returncode == 4
+    assert "time to live" in done.stderr
+    assert current(demo).generation == generation
+
+
+@pytest.mark.parametrize("paired", [(), ("--paired", 3)])
+def test_ctrl_c_brings_the_plan_back_and_prints_what_was_measured(demo, paired):
+    demo.patch(api.routing.RoutingPolicy(policy_id="mine", apply=top_k(3)))
+    original = current(demo)
+    swap = ("--swap-every", "50ms", "--swap-policy", "one@top-k=1", "two@top-k=2")
+    command = demo.ctl_command("--json", "bench", "--duration", "10m", "-c", 2, "-n", 4, *swap,
+                               *paired)
+    requests_before = demo.metric("olmoe_requests_total")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as client:
+        wait_until(lambda: demo.metric("olmoe_requests_total") > requests_before + 3,
+                   "some requests have ended")
+        client.send_signal(signal.SIGINT)
+        out, errors = client.communicate(timeout=DEADLINE_S)
+    assert client.returncode == 130, errors
+    result = json.loads(out)
+    assert result["interrupted"]
+    if not paired:
+        run = result["run"]
+        assert run["all"]["requests"] >= 3 and run["error_ratio"] == 0
+        assert run["swaps"]["restored_generation"] == current(demo).generation
+    restored = current(demo)
+    assert restored.digest == original.digest and restored.plan == original.plan
+
+
+def test_a_client_that_is_killed_leaves_a_plan_that_ends_by_itself(demo):
+    command = demo.ctl_command("bench", "--duration", "10m", "-c", 1, "-n", 4, "--swap-every",
+                               "50ms")
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as client:
+        wait_until(lambda: current(demo).plan.arms[0].policy.policy_id.startswith("bench-"),
+                   "a swap")
+        client.kill()
+    left = current(demo)
+    assert left.plan.arms[0].policy.policy_id.startswith("bench-")
+    assert 0 < left.expire_time.ToSeconds() - time.time() < 70
+
+
+def test_pairs_compare_the_same_traffic(demo):
+    result = bench(demo, "--requests", 6, "-c", 2, "-n", 8, "--ignore-eos", "--swap-every",
+                   "20ms", "--paired", 2)
+    assert [pair["with_first"] for pair in result["pairs"]] == [False, True]
+    for pair in result["pairs"]:
+        assert pair["without"]["swaps"] is None and pair["with"]["swaps"]["swaps"] > 0
+        # The swapped plans are the model's own routing by another name.
+        for key in ("prompt_tokens", "completion_tokens"):
+            assert pair["without"]["all"][key] == pair["with"]["all"][key]
+        p99 = [pair[name]["all"]["inter_token_seconds"]["p99"] for name in ("with", "without")]
+        assert pair["inter_token_p99_ratio"] == pytest.approx(p99[0] / p99[1])
+    ratio = result["inter_token_p99_ratio"]
+    assert ratio["low"] <= ratio["median"] <= ratio["high"]
+
+
+def test_errors_are_counted_by_code(demo, tmp_path):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"token_ids": [1], "max_new_tokens": 2}\n'
+                       '{"token_ids": [1], "max_new_tokens": 1000000}\n')
+    result = bench(demo, "--requests", 20, "-c", 2, "--prompts", prompts, code=1)
+    errors = result["run"]["all"]["errors"]
+    assert set(errors) == {"OUT_OF_RANGE"}
+    assert 0 < errors["OUT_OF_RANGE"]["count"] < 20
+    assert result["run"]["error_ratio"] == errors["OUT_OF_RANGE"]["count"] / 20
+    bench(demo, "--requests", 20, "-c", 2, "--prompts", prompts, "--max-error-ratio", 1)
+
+
+def test_a_full_server_shows_as_errors_and_not_as_a_slower_load(demo_folder):
+    with ServerProcess(demo_folder, "--max-queue", 1, "--max-batch-sequences", 1) as server:
+        result = bench(server, "--rate", 200, "--arrival", "constant", "--duration", "1s", "-n",
+                       64, "--ignore-eos", code=1)
+        assert result["run"]["all"]["requests"] == 200
+        assert result["run"]["all"]["errors"]["RESOURCE_EXHAUSTED"]["count"] > 100
+
+
+@pytest.mark.parametrize("arrival,most", [("constant", 1), ("poisson", 25)])
+def test_an_open_loop_holds_its_rate(demo, arrival, most):
+    result = bench(demo, "--rate", 20, "--arrival", arrival, "--duration", "3s", "-n", 1)
+    run = result["run"]
+    assert abs(run["all"]["requests"] - 60) <= most  # a Poisson count: 3 standard deviations
+    assert run["dropped"] == 0 and run["error_ratio"] == 0
+    assert result["load"]["rate"] == 20 and result["load"]["arrival"] == arrival
+
+
+def test_a_model_without_tokenizer_gets_random_tokens(golden):
+    run = bench(golden, "--requests", 4, "-n", 3, "--ignore-eos", "--random-tokens", 5)["run"]
+    assert run["all"]["prompt_tokens"] == 20
+    assert run["all"]["completion_tokens"] == 12
