@@ -75,5 +75,5 @@ print("\n".join(line for line in metrics.splitlines() if line.startswith(wanted)
 PYTHON
 
 $once && exit 0
-step "The server goes on: gRPC $OLMOE_SERVER, admin $OLMOE_ADMIN, http 127.0.0.1:$http_port. Ctrl-C ends it."
+step "The server goes on: gRPC $OLMOE_SERVER, admin $OLMOE_ADMIN, live page http://127.0.0.1:$http_port/. Ctrl-C ends it."
 wait "$server"
