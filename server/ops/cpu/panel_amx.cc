@@ -147,5 +147,6 @@ void MultiplyPanels(const PanelTask& task) {
 
 void LinearBf16Amx(const PanelTask& task) { MultiplyPanels<StoreSums>(task); }
 void SwiGluBf16Amx(const PanelTask& task) { MultiplyPanels<StoreSwiGluBf16>(task); }
+void ReleaseTilesAmx() { Release(); }
 
 }  // namespace olmoe::ops

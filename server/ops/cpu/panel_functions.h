@@ -32,6 +32,7 @@ void AddWeightedAvx512(const float* x, float weight, int64_t n, float* sum);
 
 void LinearBf16Amx(const PanelTask& task);
 void SwiGluBf16Amx(const PanelTask& task);
+void ReleaseTilesAmx();
 
 }  // namespace olmoe::ops
 

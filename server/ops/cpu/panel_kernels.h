@@ -51,6 +51,8 @@ struct PanelKernels {
   void (*to_bf16)(const float* from, int64_t n, uint16_t* to) = nullptr;
   // sum[i] += weight * x[i]
   void (*add_weighted)(const float* x, float weight, int64_t n, float* sum) = nullptr;
+  // Gives up the thread's tiles, if other kernels have left any; null: there are none.
+  void (*release_tiles)() = nullptr;
 };
 
 // `isa` must be supported.
