@@ -48,7 +48,8 @@ absl::StatusOr<std::unique_ptr<CpuOps>> CpuOps::Create(const OpsOptions& options
 CpuOps::CpuOps(const OpsOptions& options, CpuIsa isa)
     : options_(options),
       isa_(isa),
-      kernels_(PanelKernelsOf(isa)),
+      panel_kernels_(PanelKernelsOf(isa)),
+      row_kernels_(RowKernelsFor(isa)),
       attention_(isa, options),
       pool_(options.threads),
       attention_memory_(RoundUpToLine(attention_.scratch_bytes()) *
@@ -111,14 +112,7 @@ CpuOps::Tensor CpuOps::RmsNorm(const Tensor& x, const Vector& weight) {
   const Tensor normed = NewTensor(x.rows(), x.columns());
   const float epsilon = static_cast<float>(options_.rms_norm_eps);
   ForRows(&pool_, x.rows(), x.columns(), [&](int64_t row) {
-    const float* from = x.row(row);
-    double squares = 0;
-    for (int64_t i = 0; i < x.columns(); ++i) squares += double{from[i]} * double{from[i]};
-    const float mean = static_cast<float>(squares / static_cast<double>(x.columns()));
-    const float scale = 1.0f / std::sqrt(mean + epsilon);
-    for (int64_t i = 0; i < x.columns(); ++i) {
-      normed.row(row)[i] = from[i] * scale * weight.data()[i];
-    }
+    row_kernels_.rms_norm(x.row(row), weight.data(), x.columns(), epsilon, normed.row(row));
   });
   return normed;
 }
@@ -131,28 +125,19 @@ CpuOps::Tensor CpuOps::Columns(const Tensor& x, int64_t first, int64_t number) {
 }
 
 void CpuOps::Clamp(double limit, Tensor* x) {
-  const float bound = static_cast<float>(limit);
   ForRows(&pool_, x->rows(), x->columns(), [&](int64_t row) {
-    float* values = x->row(row);
-    for (int64_t i = 0; i < x->columns(); ++i) {  // a NaN stays one
-      values[i] = values[i] < -bound ? -bound : values[i] > bound ? bound : values[i];
-    }
+    row_kernels_.clamp(x->row(row), x->columns(), static_cast<float>(limit));
   });
 }
 
 void CpuOps::Rope(const Batch& batch, Tensor* x) {
-  const int64_t half = options_.head_size / 2;
+  const size_t half = static_cast<size_t>(options_.head_size / 2);
+  const int num_heads = static_cast<int>(x->columns() / options_.head_size);
   ForRows(&pool_, x->rows(), x->columns(), [&](int64_t row) {
-    const int64_t position = batch.rows->positions[static_cast<size_t>(row)];
-    const float* cos = rope_cos_.data() + position * half;
-    const float* sin = rope_sin_.data() + position * half;
-    for (float* head = x->row(row); head < x->row(row) + x->columns(); head += 2 * half) {
-      for (int64_t i = 0; i < half; ++i) {
-        const float a = head[i], b = head[half + i];
-        head[i] = a * cos[i] - b * sin[i];
-        head[half + i] = b * cos[i] + a * sin[i];
-      }
-    }
+    const size_t offset =
+        static_cast<size_t>(batch.rows->positions[static_cast<size_t>(row)]) * half;
+    row_kernels_.rope(x->row(row), num_heads, options_.head_size, rope_cos_.data() + offset,
+                      rope_sin_.data() + offset);
   });
 }
 
@@ -174,14 +159,14 @@ CpuOps::Tensor CpuOps::Attend(const Tensor& queries, const Batch& batch, const K
     attention_.Attend(attention_tasks_[static_cast<size_t>(task)], queries.row(0),
                       queries.stride(), pages.memory->data(), result.row(0), result.stride(),
                       attention_memory_.data() + static_cast<size_t>(worker) * scratch_bytes);
-    if (kernels_.release_tiles != nullptr) kernels_.release_tiles();
+    if (panel_kernels_.release_tiles != nullptr) panel_kernels_.release_tiles();
   });
   return result;
 }
 
 void CpuOps::Add(const Tensor& x, Tensor* sum) {
   ForRows(&pool_, x.rows(), x.columns(), [&](int64_t row) {
-    for (int64_t i = 0; i < x.columns(); ++i) sum->row(row)[i] += x.row(row)[i];
+    row_kernels_.add(x.row(row), x.columns(), sum->row(row));
   });
 }
 

@@ -17,6 +17,7 @@
 #include "server/ops/cpu/isa.h"
 #include "server/ops/cpu/packed_matrix.h"
 #include "server/ops/cpu/panel_kernels.h"
+#include "server/ops/cpu/row_kernels.h"
 #include "server/ops/cpu/step_memory.h"
 #include "server/ops/expert_selection.h"
 #include "server/ops/ops.h"
@@ -167,7 +168,8 @@ class CpuOps {
   // Constant after construction.
   const OpsOptions options_;
   const CpuIsa isa_;
-  const PanelKernels& kernels_;
+  const PanelKernels& panel_kernels_;
+  const RowKernels& row_kernels_;
   const CpuAttention attention_;
   std::vector<float> rope_cos_, rope_sin_;  // [max_positions, D / 2]
 
@@ -177,6 +179,7 @@ class CpuOps {
   HugeBuffer attention_memory_;  // scratch of every thread
   std::vector<AttentionTask> attention_tasks_;  // of the batch that was prepared last
   std::vector<ExpertTask> expert_tasks_;
+  std::vector<const float*> result_of_rank_;  // [rows][max ranks]
 };
 
 static_assert(Operations<CpuOps>);

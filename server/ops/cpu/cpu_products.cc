@@ -65,7 +65,7 @@ CpuOps::Operand CpuOps::MakeOperand(const Tensor& x, const PackedMatrix& weight,
       return;
     }
     uint16_t* to = operand.memory.as<uint16_t>() + i * operand.stride;
-    kernels_.to_bf16(row_of(i), weight.in(), to);
+    row_kernels_.narrow(row_of(i), weight.in(), to);
     std::fill(to + weight.in(), to + weight.depth(), uint16_t{0});
   });
   return operand;
@@ -82,7 +82,7 @@ CpuOps::Tensor CpuOps::Linear(const Tensor& x, const Matrix& matrix) {
       std::clamp<int64_t>(Divide(pool_.threads() * kTasksPerThread, panel_tasks), 1,
                           std::max<int64_t>(1, x.rows() / kRowsUnit));
   const auto product =
-      precision == Precision::kFloat32 ? kernels_.linear_f32 : kernels_.linear_bf16;
+      precision == Precision::kFloat32 ? panel_kernels_.linear_f32 : panel_kernels_.linear_bf16;
   pool_.Run(static_cast<int>(panel_tasks * row_tasks), [&](int task) {
     const int64_t first_panel = task / row_tasks * panels;
     const int64_t first_column = first_panel * kPanelColumns;
@@ -127,7 +127,7 @@ CpuOps::Operand CpuOps::GateAndUp(const Operand& x, const Experts& experts,
   result.data = result.memory.as<void>();
   PlanExperts(selection, experts.gate_up_panels(), weight.panel_bytes());
   const auto product =
-      precision == Precision::kFloat32 ? kernels_.swiglu_f32 : kernels_.swiglu_bf16;
+      precision == Precision::kFloat32 ? panel_kernels_.swiglu_f32 : panel_kernels_.swiglu_bf16;
   pool_.Run(static_cast<int>(expert_tasks_.size()), [&](int i) {
     const ExpertTask& task = expert_tasks_[static_cast<size_t>(i)];
     const int64_t first = selection.slot_begin()[static_cast<size_t>(task.expert)];
@@ -152,7 +152,7 @@ CpuOps::Tensor CpuOps::DownProject(const Operand& x, const Experts& experts,
   const Tensor result = NewTensor(selection.num_slots(), hidden);
   PlanExperts(selection, experts.down_panels(), weight.panel_bytes());
   const auto product =
-      precision == Precision::kFloat32 ? kernels_.linear_f32 : kernels_.linear_bf16;
+      precision == Precision::kFloat32 ? panel_kernels_.linear_f32 : panel_kernels_.linear_bf16;
   pool_.Run(static_cast<int>(expert_tasks_.size()), [&](int i) {
     const ExpertTask& task = expert_tasks_[static_cast<size_t>(i)];
     const int64_t first = selection.slot_begin()[static_cast<size_t>(task.expert)];
@@ -176,13 +176,14 @@ void CpuOps::AddExperts(const Tensor& x, const Experts& experts, const ExpertSel
   const Operand inputs = MakeOperand(x, *experts.gate_up, selection.row_of_slot());
   const Tensor results =
       DownProject(GateAndUp(inputs, experts, selection), experts, selection);
+  const size_t ranks = static_cast<size_t>(selection.max_ranks());
+  result_of_rank_.resize(static_cast<size_t>(sum->rows()) * ranks);
   ForRows(&pool_, sum->rows(), results.columns() * selection.max_ranks(), [&](int64_t row) {
     const std::span<const int32_t> slots = selection.slots_of_row(static_cast<int>(row));
-    const std::span<const float> weights = selection.weights_of_row(static_cast<int>(row));
-    for (size_t rank = 0; rank < slots.size(); ++rank) {
-      kernels_.add_weighted(results.row(slots[rank]), weights[rank], results.columns(),
-                            sum->row(row));
-    }
+    const float** of_row = result_of_rank_.data() + static_cast<size_t>(row) * ranks;
+    for (size_t rank = 0; rank < slots.size(); ++rank) of_row[rank] = results.row(slots[rank]);
+    row_kernels_.add_weighted(of_row, selection.weights_of_row(static_cast<int>(row)).data(),
+                              static_cast<int>(slots.size()), results.columns(), sum->row(row));
   });
 }
 

@@ -188,24 +188,4 @@ void LinearF32Avx2(const PanelTask& task) { Multiply<F32Step, StoreSums>(task); 
 void SwiGluBf16Avx2(const PanelTask& task) { Multiply<Bf16Step, StoreSwiGluBf16>(task); }
 void SwiGluF32Avx2(const PanelTask& task) { Multiply<F32Step, StoreSwiGluF32>(task); }
 
-void ToBf16Avx2(const float* from, int64_t n, uint16_t* to) {
-  int64_t i = 0;
-  for (; i + 8 <= n; i += 8) StoreNarrow(_mm256_loadu_ps(from + i), to + i);
-  for (; i < n; ++i) {
-    uint16_t narrow[8];
-    StoreNarrow(_mm256_set1_ps(from[i]), narrow);
-    to[i] = narrow[0];
-  }
-}
-
-void AddWeightedAvx2(const float* x, float weight, int64_t n, float* sum) {
-  const __m256 wide = _mm256_set1_ps(weight);
-  int64_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    const __m256 old = _mm256_loadu_ps(sum + i);
-    _mm256_storeu_ps(sum + i, _mm256_fmadd_ps(wide, _mm256_loadu_ps(x + i), old));
-  }
-  for (; i < n; ++i) sum[i] = __builtin_fmaf(weight, x[i], sum[i]);
-}
-
 }  // namespace olmoe::ops

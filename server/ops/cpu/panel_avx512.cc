@@ -101,22 +101,4 @@ void LinearF32Avx512(const PanelTask& task) { Multiply<F32Step, StoreSums>(task)
 void SwiGluBf16Avx512(const PanelTask& task) { Multiply<Bf16Step, StoreSwiGluBf16>(task); }
 void SwiGluF32Avx512(const PanelTask& task) { Multiply<F32Step, StoreSwiGluF32>(task); }
 
-void ToBf16Avx512(const float* from, int64_t n, uint16_t* to) {
-  for (int64_t i = 0; i < n; i += 16) {
-    const __mmask16 mask = n - i >= 16 ? 0xffff : static_cast<__mmask16>((1u << (n - i)) - 1);
-    const __m256bh narrow = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, from + i));
-    _mm256_mask_storeu_epi16(to + i, mask, reinterpret_cast<__m256i>(narrow));
-  }
-}
-
-void AddWeightedAvx512(const float* x, float weight, int64_t n, float* sum) {
-  const __m512 wide = _mm512_set1_ps(weight);
-  for (int64_t i = 0; i < n; i += 16) {
-    const __mmask16 mask = n - i >= 16 ? 0xffff : static_cast<__mmask16>((1u << (n - i)) - 1);
-    const __m512 old = _mm512_maskz_loadu_ps(mask, sum + i);
-    _mm512_mask_storeu_ps(sum + i, mask,
-                          _mm512_fmadd_ps(wide, _mm512_maskz_loadu_ps(mask, x + i), old));
-  }
-}
-
 }  // namespace olmoe::ops

@@ -13,22 +13,16 @@ void LinearBf16Portable(const PanelTask& task);
 void LinearF32Portable(const PanelTask& task);
 void SwiGluBf16Portable(const PanelTask& task);
 void SwiGluF32Portable(const PanelTask& task);
-void ToBf16Portable(const float* from, int64_t n, uint16_t* to);
-void AddWeightedPortable(const float* x, float weight, int64_t n, float* sum);
 
 void LinearBf16Avx2(const PanelTask& task);
 void LinearF32Avx2(const PanelTask& task);
 void SwiGluBf16Avx2(const PanelTask& task);
 void SwiGluF32Avx2(const PanelTask& task);
-void ToBf16Avx2(const float* from, int64_t n, uint16_t* to);
-void AddWeightedAvx2(const float* x, float weight, int64_t n, float* sum);
 
 void LinearBf16Avx512(const PanelTask& task);
 void LinearF32Avx512(const PanelTask& task);
 void SwiGluBf16Avx512(const PanelTask& task);
 void SwiGluF32Avx512(const PanelTask& task);
-void ToBf16Avx512(const float* from, int64_t n, uint16_t* to);
-void AddWeightedAvx512(const float* x, float weight, int64_t n, float* sum);
 
 void LinearBf16Amx(const PanelTask& task);
 void SwiGluBf16Amx(const PanelTask& task);

@@ -7,18 +7,14 @@ namespace olmoe::ops {
 namespace {
 
 constexpr PanelKernels kPortable = {LinearBf16Portable, LinearF32Portable, SwiGluBf16Portable,
-                                    SwiGluF32Portable,  ToBf16Portable,    AddWeightedPortable,
-                                    nullptr};
+                                    SwiGluF32Portable, nullptr};
 #if defined(OLMOE_X86_KERNELS)
-constexpr PanelKernels kAvx2 = {LinearBf16Avx2, LinearF32Avx2, SwiGluBf16Avx2,
-                                SwiGluF32Avx2,  ToBf16Avx2,    AddWeightedAvx2,
+constexpr PanelKernels kAvx2 = {LinearBf16Avx2, LinearF32Avx2, SwiGluBf16Avx2, SwiGluF32Avx2,
                                 nullptr};
 constexpr PanelKernels kAvx512 = {LinearBf16Avx512, LinearF32Avx512, SwiGluBf16Avx512,
-                                  SwiGluF32Avx512,  ToBf16Avx512,    AddWeightedAvx512,
-                                  nullptr};
+                                  SwiGluF32Avx512, nullptr};
 // Tiles have no float32 product.
-constexpr PanelKernels kAmx = {LinearBf16Amx,   LinearF32Avx512, SwiGluBf16Amx,
-                               SwiGluF32Avx512, ToBf16Avx512,    AddWeightedAvx512,
+constexpr PanelKernels kAmx = {LinearBf16Amx, LinearF32Avx512, SwiGluBf16Amx, SwiGluF32Avx512,
                                ReleaseTilesAmx};
 #endif
 

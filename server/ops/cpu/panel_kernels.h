@@ -47,10 +47,6 @@ struct PanelKernels {
   // silu(x G^T) * (x U^T), in the precision of x. No bias; `columns` is not looked at.
   Product swiglu_bf16 = nullptr;
   Product swiglu_f32 = nullptr;
-  // Rounds n values to the nearest bfloat16, ties to even; a NaN stays one.
-  void (*to_bf16)(const float* from, int64_t n, uint16_t* to) = nullptr;
-  // sum[i] += weight * x[i]
-  void (*add_weighted)(const float* x, float weight, int64_t n, float* sum) = nullptr;
   // Gives up the thread's tiles, if other kernels have left any; null: there are none.
   void (*release_tiles)() = nullptr;
 };

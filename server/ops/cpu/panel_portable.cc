@@ -104,12 +104,4 @@ void LinearF32Portable(const PanelTask& task) { Linear<float>(task); }
 void SwiGluBf16Portable(const PanelTask& task) { SwiGlu<uint16_t>(task); }
 void SwiGluF32Portable(const PanelTask& task) { SwiGlu<float>(task); }
 
-void ToBf16Portable(const float* from, int64_t n, uint16_t* to) {
-  for (int64_t i = 0; i < n; ++i) to[i] = Narrow(from[i]);
-}
-
-void AddWeightedPortable(const float* x, float weight, int64_t n, float* sum) {
-  for (int64_t i = 0; i < n; ++i) sum[i] += weight * x[i];
-}
-
 }  // namespace olmoe::ops

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -15,7 +16,7 @@
 #include <string>
 #include <utility>
 
-#include "tests/ops/cpu/guarded_memory.h"
+#include "tests/ops/cpu/guarded.h"
 
 namespace olmoe::ops {
 namespace {
@@ -128,8 +129,8 @@ class Runner {
   Runner(CpuIsa isa, Precision precision, const Shape& shape, int num_pages)
       : shape_(shape),
         attention_(isa, Options(shape, precision)),
-        pages_(attention_.page_bytes() * static_cast<size_t>(num_pages), 64),
-        scratch_(attention_.scratch_bytes(), 64) {
+        pages_(attention_.page_bytes() * static_cast<size_t>(num_pages), Against::kPageAfter, 64),
+        scratch_(attention_.scratch_bytes(), Against::kPageAfter, 64) {
     free_.resize(static_cast<size_t>(num_pages));
     std::iota(free_.begin(), free_.end(), 0);
   }
@@ -152,20 +153,20 @@ class Runner {
     attention_.StoreKv(s.keys.data() + kv, s.values.data() + kv, s.kv_width(), number, page_ids,
                        first, pages_.data());
     const size_t width = static_cast<size_t>(s.query_width());
-    const size_t bytes = width * static_cast<size_t>(number) * sizeof(float);
-    GuardedMemory queries(bytes), output(bytes);
-    std::memcpy(queries.data(), s.queries.data() + width * static_cast<size_t>(first), bytes);
+    Guarded<float> queries(width * static_cast<size_t>(number)), output(queries.size());
+    std::memcpy(queries.data(), s.queries.data() + width * static_cast<size_t>(first),
+                queries.size() * sizeof(float));
     RowBatch batch;
     batch.sequences = {{.first_row = 0, .num_rows = number, .first_position = first,
                         .pages = page_ids}};
     std::vector<AttentionTask> tasks;
     attention_.Plan(batch, &tasks);
     for (const AttentionTask& task : tasks) {
-      scratch_.Poison();
-      attention_.Attend(task, queries.floats(), s.query_width(), pages_.data(), output.floats(),
+      std::memset(scratch_.data(), 0xff, scratch_.size());
+      attention_.Attend(task, queries.data(), s.query_width(), pages_.data(), output.data(),
                         s.query_width(), scratch_.data());
     }
-    return {output.floats(), output.floats() + bytes / sizeof(float)};
+    return {output.span().begin(), output.span().end()};
   }
 
   // The whole sequence in chunks of these sizes.
@@ -185,8 +186,8 @@ class Runner {
  private:
   Shape shape_;
   CpuAttention attention_;
-  GuardedMemory pages_;
-  GuardedMemory scratch_;
+  Guarded<std::byte> pages_;
+  Guarded<std::byte> scratch_;
   std::vector<int32_t> free_;
 };
 

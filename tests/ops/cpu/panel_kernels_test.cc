@@ -352,51 +352,6 @@ TEST_P(PanelKernelsTest, SwiGluGivesARowTheSameBitsAmongAnyRows) {
   }
 }
 
-TEST_P(PanelKernelsTest, ToBf16RoundsToTheNearestAndTiesToEven) {
-  const float infinity = std::numeric_limits<float>::infinity();
-  std::vector<float> values = {1.0f,
-                               std::bit_cast<float>(0x3f808000u),   // a tie, down to even
-                               std::bit_cast<float>(0x3f818000u),   // a tie, up to even
-                               std::bit_cast<float>(0x3f808001u),
-                               std::bit_cast<float>(0x7f7fffffu),   // up to infinity
-                               infinity, -infinity, 0.0f, -0.0f, -2.7f, 3.14159f};
-  const std::vector<uint16_t> expected = {0x3f80, 0x3f80, 0x3f82, 0x3f81, 0x7f80, 0x7f80,
-                                          0xff80, 0x0000, 0x8000, 0xc02d, 0x4049};
-  for (size_t n = 0; n <= values.size(); ++n) {
-    Guarded<float> from(n);
-    Guarded<uint16_t> to(n);
-    std::copy_n(values.begin(), n, from.data());
-    kernels().to_bf16(from.data(), static_cast<int64_t>(n), to.data());
-    for (size_t i = 0; i < n; ++i) EXPECT_EQ(to[i], expected[i]) << values[i];
-  }
-  std::vector<float> many = Random(1, 77, 14);
-  for (size_t i = 0; i < many.size(); ++i) many[i] *= 1.0f + 0.001f * static_cast<float>(i);
-  many[70] = std::bit_cast<float>(0x7f800001u);  // a NaN whose high bits say infinity
-  std::vector<uint16_t> narrow(many.size());
-  kernels().to_bf16(many.data(), 77, narrow.data());
-  for (size_t i = 0; i < many.size(); ++i) {
-    if (i == 70) {
-      EXPECT_TRUE(std::isnan(Widen(narrow[i])));
-    } else {
-      EXPECT_EQ(narrow[i], Narrow(many[i]));
-    }
-  }
-}
-
-TEST_P(PanelKernelsTest, AddWeightedAddsProductsAndNothingBeyondThem) {
-  for (const int64_t n : {1, 7, 8, 16, 17, 100}) {
-    const std::vector<float> x = Random(1, n, 15), old = Random(1, n, 16);
-    Guarded<float> from(static_cast<size_t>(n)), sum(static_cast<size_t>(n));
-    std::copy(x.begin(), x.end(), from.data());
-    std::copy(old.begin(), old.end(), sum.data());
-    kernels().add_weighted(from.data(), 0.3f, n, sum.data());
-    for (size_t i = 0; i < x.size(); ++i) {
-      const double product = 0.3f * static_cast<double>(x[i]);
-      ASSERT_NEAR(sum[i], old[i] + product, std::ldexp(std::abs(old[i]) + 2 * std::abs(product), -24));
-    }
-  }
-}
-
 INSTANTIATE_TEST_SUITE_P(
     , PanelKernelsTest,
     ::testing::Combine(::testing::ValuesIn(SupportedIsas()),
