@@ -9,11 +9,17 @@
 
 namespace olmoe::model {
 
-// All that LoadOptions::cpu_isa can be on this machine: the reference, and the kernels of
-// every instruction set.
-inline std::vector<std::string> KernelNames() {
-  std::vector<std::string> names = {"aten"};
+// The kernels of every instruction set of this machine, the best last.
+inline std::vector<std::string> CpuKernelNames() {
+  std::vector<std::string> names;
   for (const ops::CpuIsa isa : ops::SupportedIsas()) names.emplace_back(ops::IsaName(isa));
+  return names;
+}
+
+// All that LoadOptions::cpu_isa can name: the reference before those.
+inline std::vector<std::string> KernelNames() {
+  std::vector<std::string> names = CpuKernelNames();
+  names.insert(names.begin(), "aten");
   return names;
 }
 
