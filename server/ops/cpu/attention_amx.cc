@@ -56,6 +56,13 @@ void ConfigureTiles(int rows) {
   __asm__ volatile("ldtilecfg %0" ::"m"(config) : "memory");
 }
 
+// The rows of a tile.
+[[gnu::always_inline]] inline void PrefetchTile(const uint16_t* from, int64_t row_bytes) {
+  const char* row = reinterpret_cast<const char*>(from);
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) __builtin_prefetch(row + i * row_bytes);
+}
+
 // Two vectors in as many of bfloat16: what the 16 leading bits hold, and the rest.
 [[gnu::always_inline]] inline void Split(Vec::F first, Vec::F second, uint16_t* high,
                                          uint16_t* low) {
@@ -97,7 +104,7 @@ class AmxProducts {
   }
 
   // A product takes the values of 32 positions, one after the other in memory and finite.
-  void StartBlock(KeyBlock<Element>* block, Element* values) {
+  void StartMix(KeyBlock<Element>* block, Element* values) {
     const int64_t strip_size = int64_t{kStrip} * dims_;
     for (int strip = 0; strip * kStrip < block->num_positions; strip += 2) {
       const int n = Smaller(kTileDims, block->num_positions - strip * kStrip);
@@ -182,11 +189,22 @@ class AmxProducts {
       OLMOE_TILE_PRODUCT(3, 4, 7);
       OLMOE_TILE_PRODUCT(2, 5, 6);
       OLMOE_TILE_PRODUCT(3, 5, 7);
+      if (!block.prefetch) continue;
+      for (const Element* values : block.values) PrefetchTile(values + d * kStrip, kTileBytes);
     }
     OLMOE_TILE_STORE(0, logits_, kKeyBlock * 4);
     OLMOE_TILE_STORE(1, logits_ + kStrip, kKeyBlock * 4);
     OLMOE_TILE_STORE(2, logits_ + 2 * kStrip, kKeyBlock * 4);
     OLMOE_TILE_STORE(3, logits_ + 3 * kStrip, kKeyBlock * 4);
+  }
+
+  // As many as the values that a product has read.
+  template <int kDims>
+  void PrefetchKeys(const KeyBlock<Element>& block, int position, int d) const {
+    for (int strip = position / kStrip; strip < position / kStrip + 2; ++strip) {
+      PrefetchTile(block.next_keys[strip] + d * kStrip, kTileBytes);
+      if (kDims == 64) PrefetchTile(block.next_keys[strip] + (d + 32) * kStrip, kTileBytes);
+    }
   }
 
   void LoadWeights(int position) const {
@@ -216,6 +234,7 @@ class AmxProducts {
       OLMOE_TILE_PRODUCT(3, 4, 7);
       OLMOE_TILE_PRODUCT(2, 5, 6);
       OLMOE_TILE_PRODUCT(3, 5, 7);
+      if (block.prefetch) PrefetchKeys<64>(block, position, d);
     }
     OLMOE_TILE_STORE(0, output, output_bytes);
     OLMOE_TILE_STORE(1, output + 16, output_bytes);
@@ -236,6 +255,7 @@ class AmxProducts {
       OLMOE_TILE_PRODUCT(1, 4, 7);
       OLMOE_TILE_PRODUCT(0, 5, 6);
       OLMOE_TILE_PRODUCT(1, 5, 7);
+      if (block.prefetch) PrefetchKeys<32>(block, position, d);
     }
     OLMOE_TILE_STORE(0, output, output_bytes);
     OLMOE_TILE_STORE(1, output + 16, output_bytes);

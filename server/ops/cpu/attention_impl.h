@@ -52,9 +52,14 @@ inline int Smaller(int a, int b) { return a < b ? a : b; }
 // Keys and values of kKeyBlock positions, or of those that the context has: blocked strips.
 template <typename Element>
 struct KeyBlock {
+  // Strips that the context does not reach are the first one again.
   const Element* keys[kStripsPerBlock];
   const Element* values[kStripsPerBlock];
   int num_positions = 0;
+  // Memory is read in the order in which it is used, half a block ahead: the values while
+  // logits are computed, and while values are mixed the keys of the next block.
+  const Element* next_keys[kStripsPerBlock];
+  bool prefetch = false;
 };
 
 // One strip from plain pages into blocked form; dimensions and positions that do not
@@ -87,9 +92,12 @@ KeyBlock<Element> FindBlock(const KvLayout& layout, const AttentionRows& rows, i
   block.num_positions = Smaller(kKeyBlock, context - first);
   const int64_t strip_size = int64_t{kStrip} * layout.padded_size();
   const Element* pages = static_cast<const Element*>(rows.pages);
-  for (int strip = 0; strip * kStrip < block.num_positions; ++strip) {
+  for (int strip = 0; strip < kStripsPerBlock; ++strip) {
     const int position = first + strip * kStrip;
-    if (layout.blocked()) {
+    if (position >= context) {
+      block.keys[strip] = block.keys[0];
+      block.values[strip] = block.values[0];
+    } else if (layout.blocked()) {
       const int page = rows.page_ids[position / layout.page_tokens];
       const int64_t inside = int64_t{position % layout.page_tokens} * layout.head_size;
       block.keys[strip] = pages + layout.keys_begin(page, rows.kv_head) + inside;
@@ -103,17 +111,6 @@ KeyBlock<Element> FindBlock(const KvLayout& layout, const AttentionRows& rows, i
     }
   }
   return block;
-}
-
-template <typename Element>
-void Prefetch(const KeyBlock<Element>& block, int64_t strip_size) {
-  for (int strip = 0; strip * kStrip < block.num_positions; ++strip) {
-    const char* keys = reinterpret_cast<const char*>(block.keys[strip]);
-    const char* values = reinterpret_cast<const char*>(block.values[strip]);
-    const int64_t bytes = strip_size * static_cast<int64_t>(sizeof(Element));
-    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(keys + at);
-    for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(values + at);
-  }
 }
 
 // What a query keeps of the blocks so far.
@@ -164,7 +161,7 @@ inline void ScaleBy(float factor, int dims, float* output) {
 //   Logits(tile, rows, block, n)           of the first n positions, to logits()
 //   logits()                               [kTileQueries][kKeyBlock]
 //   StoreWeights(row, lane, two vectors)
-//   StartBlock(block, values)              may move the block's values into `values`
+//   StartMix(block, values)                may move the block's values into `values`
 //   Mix(rows, block, n, output)            output [rows][dims] += weights * values
 template <typename Products>
 class AttentionPass {
@@ -187,17 +184,18 @@ class AttentionPass {
     ReadQueries();
     const int context = PastOf(num_queries_ - 1);
     Element* gathered = reinterpret_cast<Element*>(strips_);
-    KeyBlock<Element> next = FindBlock(layout_, rows_, 0, context, gathered);
+    KeyBlock<Element> block = FindBlock(layout_, rows_, 0, context, gathered);
     for (int first = 0; first < context; first += kKeyBlock) {
-      KeyBlock<Element> block = next;
       const int following = first + kKeyBlock;
+      KeyBlock<Element> next = block;
       if (following < context && layout_.blocked()) {
         next = FindBlock(layout_, rows_, following, context, gathered);
-        if (num_queries_ <= kTileQueries) Prefetch(next, int64_t{kStrip} * dims_);
-      } else if (!layout_.blocked()) {
-        block = FindBlock(layout_, rows_, first, context, gathered);
       }
+      for (int strip = 0; strip < kStripsPerBlock; ++strip) block.next_keys[strip] = next.keys[strip];
+      block.prefetch = layout_.blocked();
       AddBlock(first, &block, gathered + kKeyBlock * dims_);
+      if (following >= context) break;
+      block = layout_.blocked() ? next : FindBlock(layout_, rows_, following, context, gathered);
     }
     WriteOutput();
   }
@@ -228,7 +226,7 @@ class AttentionPass {
   }
 
   void AddBlock(int first, KeyBlock<Element>* block, Element* values) {
-    products_.StartBlock(block, values);
+    bool first_tile = true;
     for (int tile = 0; tile < num_queries_; tile += kTileQueries) {
       const int rows = Smaller(kTileQueries, num_queries_ - tile);
       const int n = Smaller(block->num_positions, PastOf(tile + rows - 1) - first);
@@ -241,7 +239,10 @@ class AttentionPass {
             [&](int lane, Vec::F a, Vec::F b) { products_.StoreWeights(row, lane, a, b); });
         ScaleBy(factor, dims_, output_ + (tile + row) * dims_);
       }
+      if (first_tile) products_.StartMix(block, values);
       products_.Mix(rows, *block, n, output_ + tile * dims_);
+      block->prefetch = false;  // it is in the cache
+      first_tile = false;
     }
   }
 
