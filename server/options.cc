@@ -85,6 +85,13 @@ void AddModelFlags(CLI::App* app, Options* options) {
                           "bfloat16", &options->model.dtype);
   app->add_option("--device", options->model.device, "Where the model runs")
       ->capture_default_str();
+  app->add_option("--cpu-isa", options->model.cpu_isa,
+                  "Kernels on the CPU: auto (the best it has), amx, avx512-bf16, avx2, portable; "
+                  "aten: LibTorch, the reference")
+      ->check(CLI::IsMember({"auto", "amx", "avx512-bf16", "avx2", "portable", "aten"})
+                  .description(""))
+      ->type_name("NAME")
+      ->capture_default_str();
   AddInt(app, "--threads", "Compute threads; 0: one per core", 0, kMaxThreads,
          &options->model.threads);
   AddInt(app, "--max-context", "Tokens of one sequence; 0: what config.json allows", 0,

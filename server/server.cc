@@ -260,7 +260,7 @@ void Server::LogWhatIsServed() const {
   const model::ModelInfo& model = model_->info();
   LOG(INFO) << "serving " << model.model_id << " (" << model.num_layers << " layers, "
             << model.num_experts << " experts, top-" << model.default_top_k << ", " << model.dtype
-            << " on " << model.device << ", context " << model.max_context << ") on "
+            << " on " << model.device << " by " << model.kernels << ", context " << model.max_context << ") on "
             << options_.listen.host << ":" << port() << ", admin on "
             << options_.admin_listen.host << ":" << admin_port() << ", HTTP on "
             << options_.http_listen.host << ":" << http_port();

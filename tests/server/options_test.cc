@@ -43,7 +43,7 @@ TEST(OptionsTest, DefaultsAreLoopbackAndTheDocumentedPorts) {
 TEST(OptionsTest, EveryFlagReachesItsOption) {
   const Options options = Good(
       {"--listen", "0.0.0.0:0", "--admin-listen", "[::1]:7", "--http-listen", "localhost:65535",
-       "--dtype", "float32", "--device", "cuda:1", "--threads", "3", "--max-context", "512",
+       "--dtype", "float32", "--device", "cuda:1", "--cpu-isa", "avx2", "--threads", "3", "--max-context", "512",
        "--max-batch-tokens", "128", "--max-batch-sequences", "32", "--max-queue", "9",
        "--max-arms", "4", "--kv-cache-bytes", "3MiB", "--allow-inline-policy", "--expert-metrics",
        "layer", "--log-format", "json", "--request-log", "off",
@@ -56,6 +56,7 @@ TEST(OptionsTest, EveryFlagReachesItsOption) {
   EXPECT_EQ(options.http_listen.port, 65535);
   EXPECT_EQ(options.model.dtype, model::DType::kFloat32);
   EXPECT_EQ(options.model.device, "cuda:1");
+  EXPECT_EQ(options.model.cpu_isa, "avx2");
   EXPECT_EQ(options.model.threads, 3);
   EXPECT_EQ(options.model.max_context, 512);
   EXPECT_EQ(options.max_batch_tokens, 128);

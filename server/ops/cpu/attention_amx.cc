@@ -1,0 +1,276 @@
+// The products of attention by AMX, for bfloat16 keys and values.
+//
+// A tile product is C [M][16] += A [M][32] B [32][16] of bfloat16 with float32 sums, where B
+// lies as pairs of its rows: [16][16][2]. A strip of keys is such a B for each 32 dimensions
+// (A: queries), and two strips of values are one for each 16 dimensions (A: weights).
+//
+// Queries and weights are float32, and rounding them to bfloat16 would cost what the
+// attention of float32 logits is there for. Each is the sum of two bfloat16 numbers, cut at
+// the 16th bit (exactly) and the rest rounded, so 16 bits count; every B meets both. That
+// halves the peak, but the exponentials take longer than the products.
+//
+// The product of one query has the same bits as that of 16 (measured, and a test), so
+// decoding uses tiles of as many rows as there are queries, which is what tiles of fewer
+// rows are for: the time of a product is that of reading B.
+//
+// A product with weight 0 leaves a sum as it is: sums are never subnormal, which
+// tdpbf16ps would take for 0, because it also flushes its results, and scaling by less
+// than one is followed by a product in every batch alike.
+#include "server/ops/cpu/vec_avx512.h"
+
+#include "server/ops/cpu/attention_impl.h"
+
+// GCC 12 drops stores to the operand of its own _tile_loadconfig and moves stores across
+// _tile_loadd. Tiles are no operands that the compiler knows.
+#define OLMOE_TILE_LOAD(tile, from, stride)                                                 \
+  __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile ::"r"(from),                          \
+                   "r"(static_cast<int64_t>(stride))                                        \
+                   : "memory")
+#define OLMOE_TILE_STORE(tile, to, stride)                                                  \
+  __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" ::"r"(to),                        \
+                   "r"(static_cast<int64_t>(stride))                                        \
+                   : "memory")
+#define OLMOE_TILE_ZERO(tile) __asm__ volatile("tilezero %%tmm" #tile ::: "memory")
+#define OLMOE_TILE_PRODUCT(c, a, b) \
+  __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::: "memory")
+
+namespace olmoe::ops {
+namespace {
+
+constexpr int kTileBytes = 64;  // of a row: 32 bfloat16 or 16 float32
+constexpr int kTileDims = 32;   // of A in a product of queries and keys; positions, of weights
+
+// Tiles 0 ... 3 are C, 4 and 5 the two parts of A, 6 and 7 are B.
+void ConfigureTiles(int rows) {
+  struct alignas(64) {
+    uint8_t palette = 1;
+    uint8_t start_row = 0;
+    uint8_t reserved[14] = {};
+    uint16_t row_bytes[16] = {};
+    uint8_t rows[16] = {};
+  } config;
+  for (int tile = 0; tile < 8; ++tile) {
+    config.row_bytes[tile] = kTileBytes;
+    config.rows[tile] = static_cast<uint8_t>(tile < 6 ? rows : 16);
+  }
+  __asm__ volatile("ldtilecfg %0" ::"m"(config) : "memory");
+}
+
+// The rows of a tile.
+[[gnu::always_inline]] inline void PrefetchTile(const uint16_t* from, int64_t row_bytes) {
+  const char* row = reinterpret_cast<const char*>(from);
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; ++i) __builtin_prefetch(row + i * row_bytes);
+}
+
+// Two vectors in as many of bfloat16: what the 16 leading bits hold, and the rest.
+[[gnu::always_inline]] inline void Split(Vec::F first, Vec::F second, uint16_t* high,
+                                         uint16_t* low) {
+  const __m512i leading = _mm512_set1_epi32(int{-65536});
+  const auto cut = [&](Vec::F x) {
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x), leading));
+  };
+  const Vec::F first_high = cut(first), second_high = cut(second);
+  const __m512bh highs = _mm512_cvtne2ps_pbh(second_high, first_high);
+  const __m512bh lows = _mm512_cvtne2ps_pbh(_mm512_sub_ps(second, second_high),
+                                            _mm512_sub_ps(first, first_high));
+  __builtin_memcpy(high, &highs, sizeof(highs));
+  __builtin_memcpy(low, &lows, sizeof(lows));
+}
+
+class AmxProducts {
+ public:
+  using Element = uint16_t;
+
+  AmxProducts(const KvLayout& layout, int num_queries, float* queries, float* memory)
+      : dims_(layout.padded_size()),
+        queries_(reinterpret_cast<uint16_t*>(queries)),
+        logits_(memory),
+        weights_(reinterpret_cast<uint16_t*>(memory + kTileQueries * kKeyBlock)) {
+    // Rows that a last tile does not have are computed from whatever is in scratch, and stay
+    // in scratch.
+    ConfigureTiles(Smaller(kTileQueries, num_queries));
+  }
+
+  // Tiles of A: [tile][dims / 32][2][kTileQueries][32].
+  void SetQuery(int query, const float* scaled) {
+    uint16_t* row = queries_ + query / kTileQueries * kTileQueries * 2 * dims_ +
+                    query % kTileQueries * kTileDims;
+    for (int d = 0; d < dims_; d += kTileDims) {
+      uint16_t* high = row + 2 * d * kTileQueries;
+      Split(Vec::Load(scaled + d), Vec::Load(scaled + d + 16), high,
+            high + kTileQueries * kTileDims);
+    }
+  }
+
+  // A product takes the values of 32 positions, one after the other in memory and finite.
+  void StartMix(KeyBlock<Element>* block, Element* values) {
+    const int64_t strip_size = int64_t{kStrip} * dims_;
+    for (int strip = 0; strip * kStrip < block->num_positions; strip += 2) {
+      const int n = Smaller(kTileDims, block->num_positions - strip * kStrip);
+      const Element* first = block->values[strip];
+      if (n == kTileDims && block->values[strip + 1] == first + strip_size) continue;
+      Element* copy = values + strip * strip_size;
+      CopyValues(first, Smaller(kStrip, n), copy);
+      CopyValues(n > kStrip ? block->values[strip + 1] : nullptr, n > kStrip ? n - kStrip : 0,
+                 copy + strip_size);
+      block->values[strip] = copy;
+    }
+  }
+
+  const float* logits() const { return logits_; }
+
+  void StoreWeights(int row, int lane, Vec::F first, Vec::F second) {
+    uint16_t* high = weights_ + row * kKeyBlock + lane;
+    Split(first, second, high, high + kTileQueries * kKeyBlock);
+  }
+
+  // Whole strips; what lies beyond n is not read.
+  void Logits(int tile, int /*rows*/, const KeyBlock<Element>& block, int n) {
+    const uint16_t* queries = queries_ + tile * 2 * dims_;
+    const int strips = (n + kStrip - 1) / kStrip;
+    if (strips == kStripsPerBlock) return LogitsOfBlock(queries, block);
+    for (int strip = 0; strip < strips; ++strip) {
+      OLMOE_TILE_ZERO(0);
+      for (int d = 0; d < dims_; d += kTileDims) {
+        const uint16_t* query = queries + 2 * d * kTileQueries;
+        OLMOE_TILE_LOAD(4, query, kTileBytes);
+        OLMOE_TILE_LOAD(5, query + kTileQueries * kTileDims, kTileBytes);
+        OLMOE_TILE_LOAD(6, block.keys[strip] + d * kStrip, kTileBytes);
+        OLMOE_TILE_PRODUCT(0, 4, 6);
+        OLMOE_TILE_PRODUCT(0, 5, 6);
+      }
+      OLMOE_TILE_STORE(0, logits_ + strip * kStrip, kKeyBlock * 4);
+    }
+  }
+
+  void Mix(int /*rows*/, const KeyBlock<Element>& block, int n, float* output) {
+    int d = 0;
+    for (; d + 64 <= dims_; d += 64) MixOf64(block, n, d, output + d);
+    for (; d < dims_; d += 32) MixOf32(block, n, d, output + d);
+  }
+
+ private:
+  // The values of n positions of a strip, and zeros up to a strip.
+  void CopyValues(const Element* from, int n, Element* to) const {
+    const int64_t pair_size = 2 * int64_t{dims_};
+    const int pairs = n / 2;
+    const int64_t whole = pairs * pair_size;
+    for (int64_t i = 0; i < whole; i += 32) {
+      _mm512_storeu_si512(to + i, _mm512_loadu_si512(from + i));
+    }
+    for (int64_t i = whole; i < kStrip / 2 * pair_size; i += 32) {
+      __m512i pair = _mm512_setzero_si512();
+      if (n % 2 == 1 && i < whole + pair_size) {
+        pair = _mm512_maskz_loadu_epi16(__mmask32{0x55555555}, from + i);
+      }
+      _mm512_storeu_si512(to + i, pair);
+    }
+  }
+
+  void LogitsOfBlock(const uint16_t* queries, const KeyBlock<Element>& block) {
+    OLMOE_TILE_ZERO(0);
+    OLMOE_TILE_ZERO(1);
+    OLMOE_TILE_ZERO(2);
+    OLMOE_TILE_ZERO(3);
+    for (int d = 0; d < dims_; d += kTileDims) {
+      const uint16_t* query = queries + 2 * d * kTileQueries;
+      OLMOE_TILE_LOAD(4, query, kTileBytes);
+      OLMOE_TILE_LOAD(5, query + kTileQueries * kTileDims, kTileBytes);
+      OLMOE_TILE_LOAD(6, block.keys[0] + d * kStrip, kTileBytes);
+      OLMOE_TILE_LOAD(7, block.keys[1] + d * kStrip, kTileBytes);
+      OLMOE_TILE_PRODUCT(0, 4, 6);
+      OLMOE_TILE_PRODUCT(1, 4, 7);
+      OLMOE_TILE_PRODUCT(0, 5, 6);
+      OLMOE_TILE_PRODUCT(1, 5, 7);
+      OLMOE_TILE_LOAD(6, block.keys[2] + d * kStrip, kTileBytes);
+      OLMOE_TILE_LOAD(7, block.keys[3] + d * kStrip, kTileBytes);
+      OLMOE_TILE_PRODUCT(2, 4, 6);
+      OLMOE_TILE_PRODUCT(3, 4, 7);
+      OLMOE_TILE_PRODUCT(2, 5, 6);
+      OLMOE_TILE_PRODUCT(3, 5, 7);
+      if (!block.prefetch) continue;
+      for (const Element* values : block.values) PrefetchTile(values + d * kStrip, kTileBytes);
+    }
+    OLMOE_TILE_STORE(0, logits_, kKeyBlock * 4);
+    OLMOE_TILE_STORE(1, logits_ + kStrip, kKeyBlock * 4);
+    OLMOE_TILE_STORE(2, logits_ + 2 * kStrip, kKeyBlock * 4);
+    OLMOE_TILE_STORE(3, logits_ + 3 * kStrip, kKeyBlock * 4);
+  }
+
+  // As many as the values that a product has read.
+  template <int kDims>
+  void PrefetchKeys(const KeyBlock<Element>& block, int position, int d) const {
+    for (int strip = position / kStrip; strip < position / kStrip + 2; ++strip) {
+      PrefetchTile(block.next_keys[strip] + d * kStrip, kTileBytes);
+      if (kDims == 64) PrefetchTile(block.next_keys[strip] + (d + 32) * kStrip, kTileBytes);
+    }
+  }
+
+  void LoadWeights(int position) const {
+    const uint16_t* high = weights_ + position;
+    OLMOE_TILE_LOAD(4, high, kKeyBlock * 2);
+    OLMOE_TILE_LOAD(5, high + kTileQueries * kKeyBlock, kKeyBlock * 2);
+  }
+
+  void MixOf64(const KeyBlock<Element>& block, int n, int d, float* output) const {
+    const int64_t output_bytes = int64_t{dims_} * 4;
+    OLMOE_TILE_LOAD(0, output, output_bytes);
+    OLMOE_TILE_LOAD(1, output + 16, output_bytes);
+    OLMOE_TILE_LOAD(2, output + 32, output_bytes);
+    OLMOE_TILE_LOAD(3, output + 48, output_bytes);
+    for (int position = 0; position < n; position += kTileDims) {
+      const Element* values = block.values[position / kStrip] + 2 * d;
+      LoadWeights(position);
+      OLMOE_TILE_LOAD(6, values, output_bytes);
+      OLMOE_TILE_LOAD(7, values + 32, output_bytes);
+      OLMOE_TILE_PRODUCT(0, 4, 6);
+      OLMOE_TILE_PRODUCT(1, 4, 7);
+      OLMOE_TILE_PRODUCT(0, 5, 6);
+      OLMOE_TILE_PRODUCT(1, 5, 7);
+      OLMOE_TILE_LOAD(6, values + 64, output_bytes);
+      OLMOE_TILE_LOAD(7, values + 96, output_bytes);
+      OLMOE_TILE_PRODUCT(2, 4, 6);
+      OLMOE_TILE_PRODUCT(3, 4, 7);
+      OLMOE_TILE_PRODUCT(2, 5, 6);
+      OLMOE_TILE_PRODUCT(3, 5, 7);
+      if (block.prefetch) PrefetchKeys<64>(block, position, d);
+    }
+    OLMOE_TILE_STORE(0, output, output_bytes);
+    OLMOE_TILE_STORE(1, output + 16, output_bytes);
+    OLMOE_TILE_STORE(2, output + 32, output_bytes);
+    OLMOE_TILE_STORE(3, output + 48, output_bytes);
+  }
+
+  void MixOf32(const KeyBlock<Element>& block, int n, int d, float* output) const {
+    const int64_t output_bytes = int64_t{dims_} * 4;
+    OLMOE_TILE_LOAD(0, output, output_bytes);
+    OLMOE_TILE_LOAD(1, output + 16, output_bytes);
+    for (int position = 0; position < n; position += kTileDims) {
+      const Element* values = block.values[position / kStrip] + 2 * d;
+      LoadWeights(position);
+      OLMOE_TILE_LOAD(6, values, output_bytes);
+      OLMOE_TILE_LOAD(7, values + 32, output_bytes);
+      OLMOE_TILE_PRODUCT(0, 4, 6);
+      OLMOE_TILE_PRODUCT(1, 4, 7);
+      OLMOE_TILE_PRODUCT(0, 5, 6);
+      OLMOE_TILE_PRODUCT(1, 5, 7);
+      if (block.prefetch) PrefetchKeys<32>(block, position, d);
+    }
+    OLMOE_TILE_STORE(0, output, output_bytes);
+    OLMOE_TILE_STORE(1, output + 16, output_bytes);
+  }
+
+  const int dims_;
+  uint16_t* const queries_;
+  float* const logits_;      // [kTileQueries][kKeyBlock]
+  uint16_t* const weights_;  // [2][kTileQueries][kKeyBlock]: the two parts
+};
+
+}  // namespace
+
+void AttendAmx(const KvLayout& layout, const AttentionRows& rows, void* scratch) {
+  Attend<AmxProducts>(layout, rows, scratch);
+}
+
+}  // namespace olmoe::ops

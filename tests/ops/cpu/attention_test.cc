@@ -1,0 +1,424 @@
+// Attention of every instruction set that runs here: against doubles, and bit by bit
+// against itself.
+#include "server/ops/cpu/attention.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <map>
+#include <numeric>
+#include <random>
+#include <string>
+#include <utility>
+
+#include "tests/ops/cpu/guarded.h"
+
+namespace olmoe::ops {
+namespace {
+
+struct Shape {
+  int heads = 2;
+  int kv_heads = 2;
+  int head_size = 32;
+  int page_tokens = 16;
+};
+
+OpsOptions Options(const Shape& shape, Precision precision) {
+  OpsOptions options;
+  options.compute = precision;
+  options.num_heads = shape.heads;
+  options.num_kv_heads = shape.kv_heads;
+  options.head_size = shape.head_size;
+  options.page_tokens = shape.page_tokens;
+  return options;
+}
+
+std::vector<float> Random(size_t size, uint32_t seed, float scale = 1) {
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal(0, scale);
+  std::vector<float> values(size);
+  for (float& value : values) value = normal(generator);
+  return values;
+}
+
+double Stored(float x, Precision precision) {
+  if (precision == Precision::kFloat32) return x;
+  const uint32_t bits = std::bit_cast<uint32_t>(x);
+  return std::bit_cast<float>((bits + 0x7fff + ((bits >> 16) & 1)) & 0xffff0000u);
+}
+
+// A sequence's queries, keys and values at positions 0 ... tokens - 1.
+struct Sequence {
+  Sequence(const Shape& shape, int tokens, uint32_t seed, float scale = 1)
+      : shape(shape), tokens(tokens) {
+    const size_t rows = static_cast<size_t>(tokens) * static_cast<size_t>(shape.head_size);
+    queries = Random(rows * static_cast<size_t>(shape.heads), seed, scale);
+    keys = Random(rows * static_cast<size_t>(shape.kv_heads), seed + 1, scale);
+    values = Random(rows * static_cast<size_t>(shape.kv_heads), seed + 2);
+  }
+  int query_width() const { return shape.heads * shape.head_size; }
+  int kv_width() const { return shape.kv_heads * shape.head_size; }
+
+  Shape shape;
+  int tokens;
+  std::vector<float> queries, keys, values;
+};
+
+struct Expected {
+  double value = 0;
+  double bound = 0;  // of the error
+};
+
+// One element of the result, and how far a kernel may be from it. A float32 logit is a
+// chain of D sums, each within 2^-24 of the sum of the absolute terms, and `unit` is the
+// relative error of an operand. A relative error r of every weight, and of their sum, moves
+// the average by at most 2 r max|v|.
+Expected Reference(const Sequence& s, Precision precision, double unit, int row, int head, int d) {
+  const int kv_head = head / (s.shape.heads / s.shape.kv_heads);
+  const int size = s.shape.head_size;
+  std::vector<double> logits(static_cast<size_t>(row) + 1);
+  double absolute = 0;
+  for (int i = 0; i <= row; ++i) {
+    double sum = 0, terms = 0;
+    for (int j = 0; j < size; ++j) {
+      const double term =
+          s.queries[static_cast<size_t>(row * s.query_width() + head * size + j)] *
+          Stored(s.keys[static_cast<size_t>(i * s.kv_width() + kv_head * size + j)], precision);
+      sum += term;
+      terms += std::abs(term);
+    }
+    logits[static_cast<size_t>(i)] = sum / std::sqrt(size);
+    absolute = std::max(absolute, terms / std::sqrt(size));
+  }
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double total = 0, mixed = 0, value_limit = 0;
+  for (int i = 0; i <= row; ++i) {
+    const double weight = std::exp(logits[static_cast<size_t>(i)] - largest);
+    const double value =
+        Stored(s.values[static_cast<size_t>(i * s.kv_width() + kv_head * size + d)], precision);
+    total += weight;
+    mixed += weight * value;
+    value_limit = std::max(value_limit, std::abs(value));
+  }
+  constexpr double kRound = 0x1p-24;
+  const double of_logits = absolute * (unit + (size + 4) * kRound);
+  const double of_weights = unit + 8 * kRound;           // of the exponential
+  const double of_sums = (row + 1) * kRound;
+  return {mixed / total, 2 * (of_logits + of_weights + of_sums) * value_limit};
+}
+
+class AttentionTest : public ::testing::TestWithParam<std::tuple<CpuIsa, Precision>> {
+ protected:
+  CpuIsa isa() const { return std::get<0>(GetParam()); }
+  Precision precision() const { return std::get<1>(GetParam()); }
+  // Relative error of a query and of a weight where they meet keys and values: AMX has
+  // them as two bfloat16 numbers.
+  double unit() const {
+    return isa() == CpuIsa::kAmx && precision() == Precision::kBFloat16 ? 0x1p-16 : 0x1p-24;
+  }
+};
+
+// The pages of one layer and what runs on them. What is not stored is NaN. Thread-compatible.
+class Runner {
+ public:
+  Runner(CpuIsa isa, Precision precision, const Shape& shape, int num_pages)
+      : shape_(shape),
+        attention_(isa, Options(shape, precision)),
+        pages_(attention_.page_bytes() * static_cast<size_t>(num_pages), Against::kPageAfter, 64),
+        scratch_(attention_.scratch_bytes(), Against::kPageAfter, 64) {
+    free_.resize(static_cast<size_t>(num_pages));
+    std::iota(free_.begin(), free_.end(), 0);
+  }
+
+  const CpuAttention& attention() const { return attention_; }
+  void ShufflePages(uint32_t seed) {
+    std::shuffle(free_.begin(), free_.end(), std::mt19937(seed));
+  }
+  std::vector<int32_t> TakePages(int tokens) {
+    const int number = (tokens + shape_.page_tokens - 1) / shape_.page_tokens;
+    std::vector<int32_t> taken(free_.end() - number, free_.end());
+    free_.resize(free_.size() - static_cast<size_t>(number));
+    return taken;
+  }
+
+  // Stores and attends positions first ... first + number - 1: a chunk of a prompt.
+  std::vector<float> Chunk(const Sequence& s, std::span<const int32_t> page_ids, int first,
+                           int number) {
+    const size_t kv = static_cast<size_t>(first * s.kv_width());
+    attention_.StoreKv(s.keys.data() + kv, s.values.data() + kv, s.kv_width(), number, page_ids,
+                       first, pages_.data());
+    const size_t width = static_cast<size_t>(s.query_width());
+    Guarded<float> queries(width * static_cast<size_t>(number)), output(queries.size());
+    std::memcpy(queries.data(), s.queries.data() + width * static_cast<size_t>(first),
+                queries.size() * sizeof(float));
+    RowBatch batch;
+    batch.sequences = {{.first_row = 0, .num_rows = number, .first_position = first,
+                        .pages = page_ids}};
+    std::vector<AttentionTask> tasks;
+    attention_.Plan(batch, &tasks);
+    for (const AttentionTask& task : tasks) {
+      std::memset(scratch_.data(), 0xff, scratch_.size());
+      attention_.Attend(task, queries.data(), s.query_width(), pages_.data(), output.data(),
+                        s.query_width(), scratch_.data());
+    }
+    return {output.span().begin(), output.span().end()};
+  }
+
+  // The whole sequence in chunks of these sizes.
+  std::vector<float> Run(const Sequence& s, const std::vector<int>& chunks) {
+    const std::vector<int32_t> page_ids = TakePages(s.tokens);
+    std::vector<float> all;
+    int first = 0;
+    for (const int number : chunks) {
+      const std::vector<float> result = Chunk(s, page_ids, first, number);
+      all.insert(all.end(), result.begin(), result.end());
+      first += number;
+    }
+    CHECK_EQ(first, s.tokens);
+    return all;
+  }
+
+ private:
+  Shape shape_;
+  CpuAttention attention_;
+  Guarded<std::byte> pages_;
+  Guarded<std::byte> scratch_;
+  std::vector<int32_t> free_;
+};
+
+std::vector<uint32_t> Bits(const std::vector<float>& values) {
+  std::vector<uint32_t> bits;
+  for (const float value : values) bits.push_back(std::bit_cast<uint32_t>(value));
+  return bits;
+}
+
+std::string Name(const Shape& shape) {
+  return "heads " + std::to_string(shape.heads) + "/" + std::to_string(shape.kv_heads) + ", D " +
+         std::to_string(shape.head_size) + ", pages of " + std::to_string(shape.page_tokens);
+}
+
+// The largest error in units of its bound, over the rows picked.
+double LargestError(const Sequence& s, Precision precision, double unit,
+                    const std::vector<float>& found, const std::vector<int>& rows) {
+  double largest = 0;
+  for (const int row : rows) {
+    for (int head = 0; head < s.shape.heads; ++head) {
+      for (int d = 0; d < s.shape.head_size; d += s.shape.head_size > 16 ? 5 : 1) {
+        const Expected expected = Reference(s, precision, unit, row, head, d);
+        const double value =
+            found[static_cast<size_t>(row * s.query_width() + head * s.shape.head_size + d)];
+        const double error = std::abs(value - expected.value) / expected.bound;
+        if (!(error <= largest)) largest = error;  // NaN too
+      }
+    }
+  }
+  return largest;
+}
+
+const Shape kShapes[] = {
+    {2, 2, 128, 16}, {2, 2, 128, 32}, {2, 1, 64, 16}, {4, 1, 32, 48}, {3, 3, 16, 16},
+    {2, 2, 8, 16},   {2, 1, 6, 1},    {4, 2, 24, 3},  {4, 1, 80, 16}, {2, 2, 10, 32},
+    {1, 1, 128, 1},  {2, 2, 96, 7},   {1, 1, 2, 16},  {70, 1, 8, 16},
+};
+
+TEST_P(AttentionTest, IsTheSoftmaxAverageOfTheValues) {
+  for (const Shape& shape : kShapes) {
+    SCOPED_TRACE(Name(shape));
+    const Sequence sequence(shape, 150, 7);
+    Runner runner(isa(), precision(), shape, 160);
+    runner.ShufflePages(3);
+    const std::vector<float> found = runner.Run(sequence, {1, 1, 3, 14, 64, 1, 66});
+    const std::vector<int> rows = {0, 1, 2, 4, 15, 16, 17, 31, 63, 64, 65, 82, 83, 84, 127, 149};
+    EXPECT_LE(LargestError(sequence, precision(), unit(), found, rows), 1.0);
+  }
+}
+
+TEST_P(AttentionTest, EveryContextUpTo300IsExact) {
+  const Shape shape{1, 1, 32, 16};
+  const Sequence sequence(shape, 300, 17);
+  Runner runner(isa(), precision(), shape, 20);
+  const std::vector<float> found = runner.Run(sequence, std::vector<int>(300, 1));
+  std::vector<int> rows(300);
+  std::iota(rows.begin(), rows.end(), 0);
+  EXPECT_LE(LargestError(sequence, precision(), unit(), found, rows), 1.0);
+}
+
+TEST_P(AttentionTest, LongContextsStayWithinTheBound) {
+  const Shape shape{1, 1, 128, 16};
+  const Sequence sequence(shape, 3001, 27);
+  Runner runner(isa(), precision(), shape, 190);
+  runner.ShufflePages(5);
+  const std::vector<float> found = runner.Run(sequence, {512, 512, 512, 512, 512, 440, 1});
+  EXPECT_LE(LargestError(sequence, precision(), unit(), found, {1000, 2559, 2999, 3000}), 1.0);
+}
+
+// Typical errors are far below the bound, which adds up absolute values.
+TEST_P(AttentionTest, ErrorsAreThoseOfFloat32Attention) {
+  const Shape shape{1, 1, 128, 16};
+  const Sequence sequence(shape, 200, 37);
+  Runner runner(isa(), precision(), shape, 13);
+  const std::vector<float> found = runner.Run(sequence, {200});
+  double squares = 0;
+  for (int d = 0; d < 128; ++d) {
+    const double expected = Reference(sequence, precision(), 0, 199, 0, d).value;
+    squares += std::pow(found[static_cast<size_t>(199 * 128 + d)] - expected, 2);
+  }
+  // Values are about 1, their average over 200 positions about 0.1. Queries rounded to
+  // bfloat16 would give 3e-4.
+  EXPECT_LE(std::sqrt(squares / 128), unit() > 0x1p-20 ? 2e-6 : 2e-7);
+}
+
+TEST_P(AttentionTest, HugeLogitsSaturate) {
+  const Shape shape{1, 1, 32, 16};
+  const Sequence sequence(shape, 100, 47, /*scale=*/60);
+  Runner runner(isa(), precision(), shape, 7);
+  const std::vector<float> found = runner.Run(sequence, {50, 1, 49});
+  std::vector<int> rows(100);
+  std::iota(rows.begin(), rows.end(), 0);
+  EXPECT_LE(LargestError(sequence, precision(), unit(), found, rows), 1.0);
+}
+
+TEST_P(AttentionTest, DecodingAndEveryChunkingOf70TokensGiveTheSameBits) {
+  for (const Shape& shape : {Shape{2, 2, 128, 16}, Shape{4, 2, 32, 32}, Shape{6, 2, 10, 3},
+                             Shape{2, 1, 48, 16}}) {
+    SCOPED_TRACE(Name(shape));
+    constexpr int kTokens = 70;
+    const Sequence sequence(shape, kTokens, 57);
+    const auto run = [&](const std::vector<int>& chunks) {
+      Runner runner(isa(), precision(), shape, kTokens);
+      return Bits(runner.Run(sequence, chunks));
+    };
+    const std::vector<uint32_t> decoded = run(std::vector<int>(kTokens, 1));
+    ASSERT_EQ(run({kTokens}), decoded);
+    for (int first = 1; first < kTokens; ++first) {
+      ASSERT_EQ(run({first, kTokens - first}), decoded) << first;
+    }
+    for (int size = 2; size < kTokens; ++size) {
+      std::vector<int> chunks(static_cast<size_t>(kTokens / size), size);
+      if (kTokens % size > 0) chunks.push_back(kTokens % size);
+      ASSERT_EQ(run(chunks), decoded) << size;
+    }
+  }
+}
+
+TEST_P(AttentionTest, LongPromptsAndDecodingGiveTheSameBits) {
+  const Shape shape{1, 1, 128, 16};
+  const Sequence sequence(shape, 700, 67, /*scale=*/2);
+  Runner whole(isa(), precision(), shape, 44), parts(isa(), precision(), shape, 44);
+  parts.ShufflePages(9);
+  std::vector<int> chunks = {1, 130, 300};
+  chunks.resize(chunks.size() + 269, 1);
+  EXPECT_EQ(Bits(whole.Run(sequence, {700})), Bits(parts.Run(sequence, chunks)));
+}
+
+TEST_P(AttentionTest, PlacesOfPagesDoNotChangeABit) {
+  for (const Shape& shape : {Shape{2, 2, 64, 16}, Shape{2, 2, 64, 32}, Shape{2, 1, 6, 5}}) {
+    SCOPED_TRACE(Name(shape));
+    const Sequence sequence(shape, 90, 77);
+    std::vector<uint32_t> first;
+    for (uint32_t seed = 0; seed < 5; ++seed) {
+      Runner runner(isa(), precision(), shape, 40);
+      if (seed > 0) runner.ShufflePages(seed);
+      const std::vector<uint32_t> found = Bits(runner.Run(sequence, {80, 10}));
+      if (seed == 0) first = found;
+      EXPECT_EQ(found, first) << seed;
+    }
+  }
+}
+
+TEST_P(AttentionTest, ZerosOfEitherSignComeOutAlikeInEveryChunking) {
+  const Shape shape{1, 1, 32, 16};
+  Sequence sequence(shape, 70, 87);
+  for (size_t i = 0; i < sequence.values.size(); ++i) {
+    sequence.values[i] = i % 3 == 0 ? -0.0f : i % 3 == 1 ? 0.0f : -1e-30f;
+  }
+  Runner whole(isa(), precision(), shape, 5), single(isa(), precision(), shape, 5);
+  EXPECT_EQ(Bits(whole.Run(sequence, {70})), Bits(single.Run(sequence, std::vector<int>(70, 1))));
+}
+
+TEST_P(AttentionTest, ANaNStaysInItsSequenceAndItsFuture) {
+  for (const Shape& shape : {Shape{1, 1, 32, 16}, Shape{1, 1, 32, 3}}) {
+    SCOPED_TRACE(Name(shape));
+    const Sequence clean(shape, 40, 97);
+    Sequence bad(shape, 40, 107);
+    bad.keys[20 * 32 + 3] = std::numeric_limits<float>::quiet_NaN();
+    Runner alone(isa(), precision(), shape, 14);
+    const std::vector<uint32_t> expected = Bits(alone.Run(clean, {39, 1}));
+    Runner both(isa(), precision(), shape, 28);
+    const std::vector<int32_t> pages_of_bad = both.TakePages(40);
+    const std::vector<int32_t> pages = both.TakePages(40);
+    std::vector<float> of_bad, found;
+    for (int row = 0; row < 40; ++row) {
+      for (const float value : both.Chunk(bad, pages_of_bad, row, 1)) of_bad.push_back(value);
+      for (const float value : both.Chunk(clean, pages, row, 1)) found.push_back(value);
+    }
+    EXPECT_EQ(Bits(found), expected);
+    for (size_t i = 0; i < of_bad.size(); ++i) {
+      ASSERT_EQ(std::isnan(of_bad[i]), i >= 20 * 32) << i;
+    }
+  }
+}
+
+TEST_P(AttentionTest, AnInfiniteLogitIsNaNAsInTheReference) {
+  const Shape shape{1, 1, 32, 16};
+  Sequence sequence(shape, 3, 117);
+  for (int d = 0; d < 32; ++d) sequence.queries[64 + static_cast<size_t>(d)] = 3e38f;
+  for (int d = 0; d < 32; ++d) sequence.keys[32 + static_cast<size_t>(d)] = 3e38f;
+  Runner runner(isa(), precision(), shape, 1);
+  const std::vector<float> found = runner.Run(sequence, {3});
+  EXPECT_TRUE(std::isnan(found[64]));
+  EXPECT_FALSE(std::isnan(found[0]));
+}
+
+TEST_P(AttentionTest, PagesHoldKeysAndValuesAndNothingElse) {
+  for (const Shape& shape : kShapes) {
+    const CpuAttention attention(isa(), Options(shape, precision()));
+    EXPECT_EQ(attention.page_bytes(),
+              static_cast<size_t>(2 * shape.kv_heads * shape.head_size * shape.page_tokens *
+                                  BytesPerElement(precision())));
+  }
+}
+
+TEST_P(AttentionTest, APlanHasEveryRowAndKvHeadOnce) {
+  for (const Shape& shape : {Shape{2, 2, 32, 16}, Shape{70, 2, 8, 16}, Shape{12, 4, 8, 16}}) {
+    const CpuAttention attention(isa(), Options(shape, precision()));
+    RowBatch batch;
+    const std::vector<int32_t> pages = {1, 2, 3};
+    batch.sequences = {{0, 1, 300, pages}, {1, 200, 5, pages}, {201, 17, 0, pages}};
+    std::vector<AttentionTask> tasks;
+    attention.Plan(batch, &tasks);
+    std::map<std::pair<int, int>, int> positions;
+    for (const AttentionTask& task : tasks) {
+      for (int i = 0; i < task.num_rows; ++i) {
+        const auto [at, is_new] =
+            positions.insert({{task.first_row + i, task.kv_head}, task.first_position + i});
+        EXPECT_TRUE(is_new);
+      }
+    }
+    EXPECT_EQ(positions.size(), static_cast<size_t>(218 * shape.kv_heads));
+    EXPECT_EQ((positions[{0, 1}]), 300);
+    EXPECT_EQ((positions[{200, 0}]), 204);
+    EXPECT_EQ((positions[{217, 1}]), 16);
+    EXPECT_TRUE(std::is_sorted(tasks.begin(), tasks.end(), [](const auto& a, const auto& b) {
+      return a.cost > b.cost;
+    }));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    EveryIsa, AttentionTest,
+    ::testing::Combine(::testing::ValuesIn(SupportedIsas()),
+                       ::testing::Values(Precision::kFloat32, Precision::kBFloat16)),
+    [](const auto& info) {
+      std::string name(IsaName(std::get<0>(info.param)));
+      std::erase(name, '-');
+      return name + (std::get<1>(info.param) == Precision::kFloat32 ? "_float32" : "_bfloat16");
+    });
+
+}  // namespace
+}  // namespace olmoe::ops
