@@ -26,6 +26,15 @@ namespace {
 // idle streams are open.
 constexpr absl::Duration kCloseGrace = absl::Seconds(1);
 
+engine::EngineOptions EngineOptionsOf(const Options& options) {
+  engine::EngineOptions engine;
+  engine.max_batch_sequences = options.max_batch_sequences;
+  engine.max_batch_tokens = options.max_batch_tokens;
+  engine.itl_target = options.itl_target;
+  engine.max_queue = options.max_queue;
+  return engine;
+}
+
 }  // namespace
 
 Server::Server(Options options, log::LineWriter* log) : options_(std::move(options)) {
@@ -84,7 +93,9 @@ absl::Status Server::LoadTokenizer() {
 }
 
 absl::Status Server::LoadModel(const model::LoadProgress& progress) {
-  auto model = model::LoadModel(options_.model, progress);
+  model::LoadOptions options = options_.model;
+  options.max_batch_tokens = EngineOptionsOf(options_).scheduler().MaxStepRows();
+  auto model = model::LoadModel(options, progress);
   if (model.ok()) model_ = *std::move(model);
   return model.status();
 }
@@ -115,12 +126,8 @@ void Server::MakeEngine() {
   cursors.run = rpc::RandomBits();
   expert_stats_ = std::make_unique<stats::StatsCursors>(&metrics_->experts(), std::move(cursors));
 
-  engine::EngineOptions options;
-  options.max_batch_sequences = options_.max_batch_sequences;
-  options.max_batch_tokens = options_.model.max_batch_tokens;
-  options.max_queue = options_.max_queue;
   engine_ = engine::Engine::Create(
-      options, model_.get(), tokenizer_.get(),
+      EngineOptionsOf(options_), model_.get(), tokenizer_.get(),
       [metrics = metrics_.get()](const std::vector<engine::StepRows>& rows,
                                  const routing::RoutingRecord& record, absl::Duration step_time) {
         metrics->OnStep(rows, record, step_time);
@@ -216,10 +223,20 @@ absl::Status Server::ListenForAdmin() {
 }
 
 absl::Status Server::ListenForHttp() {
+  http::LiveState::Options live;
+  live.engine = engine_.get();
+  live.controller = controller_.get();
+  live.metrics = metrics_.get();
+  live.model = model_->info();
+  live.server_version = ServerVersion();
+  live.start_time = context_.start_time;
+  live.ready = [this] { return ready_.load(); };
+  live_state_ = std::make_unique<http::LiveState>(std::move(live));
   auto server = http::HttpServer::Create({.host = options_.http_listen.host,
                                           .port = options_.http_listen.port,
                                           .metrics = metrics_.get(),
-                                          .ready = [this] { return ready_.load(); }});
+                                          .ready = [this] { return ready_.load(); },
+                                          .live = live_state_.get()});
   if (server.ok()) http_server_ = *std::move(server);
   return server.status();
 }

@@ -9,6 +9,7 @@
 #include "server/access/access.h"
 #include "server/engine/engine.h"
 #include "server/http/http_server.h"
+#include "server/http/live_state.h"
 #include "server/log/line_writer.h"
 #include "server/log/request_log.h"
 #include "server/model/load_model.h"
@@ -97,6 +98,7 @@ class Server {
   rpc::ServiceContext context_;
   std::unique_ptr<rpc::GrpcServer> inference_server_;
   std::unique_ptr<rpc::GrpcServer> admin_server_;
+  std::unique_ptr<http::LiveState> live_state_;
   std::unique_ptr<http::HttpServer> http_server_;
 };
 

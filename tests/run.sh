@@ -26,6 +26,22 @@ python_tools() {
   echo "$wanted" >"$stamp"
 }
 
+# The Python client, as pip installs it for its users; again when what it is made of has
+# changed.
+python_client() {
+  local stamp=build/venv/python_client.sha256
+  local wanted
+  wanted=$(find client/python/pyproject.toml client/python/setup.py client/python/README.md \
+    client/python/src proto -type f ! -name '*_pb2*' ! -name '*.pyc' ! -path '*.egg-info/*' \
+    -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
+  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return
+  echo "== Python client"
+  # --no-deps, --no-build-isolation: all that it needs is in requirements.txt.
+  build/venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps \
+    --force-reinstall ./client/python
+  echo "$wanted" >"$stamp"
+}
+
 # The newest that Debian's Go can build.
 grpcurl() {
   [ -x build/tools/grpcurl ] && return
@@ -48,6 +64,7 @@ case "${1:-all}" in
   all)
     lint
     python_tools
+    python_client
     grpcurl
     run_preset tsan
     run_preset release
@@ -55,6 +72,7 @@ case "${1:-all}" in
   tsan) run_preset tsan ;;
   release | asan | dev)
     python_tools
+    python_client
     grpcurl
     run_preset "$1"
     ;;

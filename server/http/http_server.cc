@@ -4,44 +4,23 @@
 #include <sys/socket.h>
 
 #include <chrono>
-#include <memory>
-#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "prometheus/collectable.h"
 #include "prometheus/metric_family.h"
+#include "server/http/live_page.h"
 #include "server/http/metrics_text.h"
+#include "server/http/packed_body.h"
 
 namespace olmoe::http {
 namespace {
 
 constexpr char kMetricsType[] = "text/plain; version=0.0.4; charset=utf-8";
 constexpr char kTextType[] = "text/plain; charset=utf-8";
-constexpr size_t kNumThreads = 4;
+constexpr size_t kNumThreads = 8;  // a browser opens several connections
 constexpr size_t kMaxRequestBytes = 4096;
 constexpr auto kClientTimeout = std::chrono::seconds(5);
-
-// A body of known length from a provider is left as it is. What is set as content httplib
-// compresses itself: for a browser by brotli at its best and slowest.
-void SetBody(std::string text, const char* type, httplib::Response* response) {
-  const auto body = std::make_shared<const std::string>(std::move(text));
-  response->set_content_provider(
-      body->size(), type, [body](size_t offset, size_t length, httplib::DataSink& sink) {
-        return sink.write(body->data() + offset, length);
-      });
-}
-
-void AnswerMetrics(const prometheus::Collectable& metrics, const httplib::Request& request,
-                   httplib::Response* response) {
-  std::string text = MetricsText(metrics.Collect());
-  response->set_header("Vary", "Accept-Encoding");
-  if (TakesGzip(request.get_header_value("Accept-Encoding"))) {
-    response->set_header("Content-Encoding", "gzip");
-    text = Gzip(text);
-  }
-  SetBody(std::move(text), kMetricsType, response);
-}
 
 // httplib's own choice shares a port in use with whoever has it.
 void ReuseAddressOnly(socket_t socket) {
@@ -75,7 +54,7 @@ void HttpServer::SetLimits() {
 
 void HttpServer::AddHandlers() {
   server_->Get("/metrics", [this](const httplib::Request& request, httplib::Response& response) {
-    AnswerMetrics(*options_.metrics, request, &response);
+    SetPackedBody(MetricsText(options_.metrics->Collect()), kMetricsType, request, &response);
   });
   server_->Get("/healthz", [](const httplib::Request&, httplib::Response& response) {
     response.set_content("ok\n", kTextType);
@@ -85,6 +64,7 @@ void HttpServer::AddHandlers() {
     response.status = ready ? 200 : 503;
     response.set_content(ready ? "ready\n" : "not ready\n", kTextType);
   });
+  if (options_.live != nullptr) AddLivePage(*options_.live, server_.get());
 }
 
 absl::Status HttpServer::Listen() {

@@ -19,8 +19,11 @@ class Collectable;
 
 namespace olmoe::http {
 
+class LiveState;  // live_state.h
+
 // The HTTP port: /metrics for Prometheus (compressed where the client takes it),
-// /healthz (the process answers) and /readyz (requests are taken) for supervisors.
+// /healthz (the process answers) and /readyz (requests are taken) for supervisors, and the
+// live page at / for people.
 // Nothing here changes anything. Listens from Create to Stop. Thread-safe.
 class HttpServer {
  public:
@@ -29,6 +32,7 @@ class HttpServer {
     int port = 0;  // 0: any free one
     const prometheus::Collectable* metrics = nullptr;  // not owned
     std::function<bool()> ready;                       // thread-safe
+    const LiveState* live = nullptr;  // not owned; null: no page
   };
 
   // Errors: UNAVAILABLE where the address can not be listened on.

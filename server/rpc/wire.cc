@@ -13,6 +13,7 @@
 #include "glog/logging.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/unknown_field_set.h"
+#include "server/text/unicode.h"
 #include "server/util/status_details.h"
 
 namespace olmoe::rpc {
@@ -25,33 +26,6 @@ using google::protobuf::UnknownFieldSet;
 
 // A request with a million bad fields is not worth a million messages.
 constexpr size_t kMaxViolations = 64;
-
-// Bytes of the well-formed UTF-8 character that `text` begins with; 0 for none.
-// Table 3-7 of the Unicode standard: no overlong forms, no surrogates.
-size_t CharacterLength(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(0);
-  if (lead < 0x80) return 1;
-  const size_t length = lead < 0xC2 ? 0 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : lead < 0xF5 ? 4 : 0;
-  if (length == 0 || text.size() < length) return 0;
-  const unsigned char low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
-  const unsigned char high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
-  if (byte(1) < low || byte(1) > high) return 0;
-  for (size_t i = 2; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  }
-  return length;
-}
-
-// Offset of the first ill-formed byte; npos where there is none.
-size_t FirstIllFormed(std::string_view text) {
-  for (size_t offset = 0; offset < text.size();) {
-    const size_t length = CharacterLength(text.substr(offset));
-    if (length == 0) return offset;
-    offset += length;
-  }
-  return std::string_view::npos;
-}
 
 // Names every text field below `prefix` that is not UTF-8. The depth is that of
 // the message type: our requests hold no message type inside itself.
@@ -66,7 +40,7 @@ void FindIllFormedText(const UnknownFieldSet& fields, const Descriptor& type,
     std::string name = absl::StrCat(prefix, descriptor->name());
     if (descriptor->is_repeated()) absl::StrAppend(&name, "[", index, "]");
     if (descriptor->type() == FieldDescriptor::TYPE_STRING) {
-      const size_t offset = FirstIllFormed(field.length_delimited());
+      const size_t offset = text::FirstIllFormedByte(field.length_delimited());
       if (offset == std::string_view::npos) continue;
       violations->push_back(
           {name, absl::StrCat("is not well-formed UTF-8 (byte ", offset, ")")});

@@ -37,13 +37,13 @@ struct ParametersOf {
   }
 };
 
-const char* KindOf(const routing::PolicySpec& spec) {
+}  // namespace
+
+std::string_view PolicyKind(const routing::PolicySpec& spec) {
   if (!spec.apply) return spec.layer_overrides.empty() ? "native" : "overrides";
-  constexpr const char* kNames[] = {"none", "top_k", "top_p", "min_p", "bh", "hc"};
+  constexpr std::string_view kNames[] = {"none", "top_k", "top_p", "min_p", "bh", "hc"};
   return kNames[spec.apply->kind.index()];
 }
-
-}  // namespace
 
 Labels ArmInfo(const routing::Arm& arm) {
   const routing::PolicySpec& spec = arm.policy->spec();
@@ -51,7 +51,7 @@ Labels ArmInfo(const routing::Arm& arm) {
       spec.apply ? std::visit(ParametersOf(), spec.apply->kind) : Parameters();
   return {{"arm", arm.arm_id},
           {"policy", spec.policy_id},
-          {"kind", KindOf(spec)},
+          {"kind", std::string(PolicyKind(spec))},
           {"digest", arm.policy->digest()},
           {"k", parameters.k},
           {"alpha", parameters.alpha},

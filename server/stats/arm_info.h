@@ -1,13 +1,18 @@
 #ifndef OLMOE_SERVER_STATS_ARM_INFO_H_
 #define OLMOE_SERVER_STATS_ARM_INFO_H_
 
+#include <string_view>
+
 #include "server/routing/plan.h"
 #include "server/stats/metric_family.h"
 
 namespace olmoe::stats {
 
-// What olmoe_routing_arm_info says about an arm: arm, policy, kind ("native", "overrides",
-// "top_k", "top_p", "min_p", "bh", "hc"), digest, and of the applied rule of all layers k,
+// The rule that runs: "native", "top_k", "top_p", "min_p", "bh", "hc", or "overrides" where
+// only some layers have one.
+std::string_view PolicyKind(const routing::PolicySpec& spec);
+
+// What olmoe_routing_arm_info says about an arm: arm, policy, kind, digest, and of the applied rule of all layers k,
 // alpha, min_k and max_k, each empty where the rule has none.
 Labels ArmInfo(const routing::Arm& arm);
 

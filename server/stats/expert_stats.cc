@@ -162,27 +162,41 @@ void ExpertStats::SharePolicy(const PolicyCounts& counts, uint64_t earlier_serie
   }
 }
 
-std::vector<ExpertStats::Shared> ExpertStats::Share() const {
+std::vector<ExpertStats::Shared> ExpertStats::Share(const Wanted& wanted) const {
   std::vector<Shared> out;
   absl::MutexLock lock(&mu_);
-  arms_.ForEach([&out](const std::string&, const Arm& arm) {
-    SharePolicy(arm.earlier, arm.earlier.series, &out);
-    for (const PolicyCounts& counts : arm.policies) {
-      SharePolicy(counts, arm.earlier.series, &out);
-    }
+  arms_.ForEach([&](const std::string&, const Arm& arm) {
+    const auto share = [&](const PolicyCounts& counts) {
+      if (wanted(*counts.names)) SharePolicy(counts, arm.earlier.series, &out);
+    };
+    share(arm.earlier);
+    for (const PolicyCounts& counts : arm.policies) share(counts);
   });
   return out;
 }
 
-std::vector<ExpertCounts> ExpertStats::Snapshot() const {
+std::vector<ExpertCounts> ExpertStats::Copy(const std::vector<Shared>& entries) {
   std::vector<ExpertCounts> out;
-  for (const Shared& shared : Share()) {
+  for (const Shared& shared : entries) {
     if (shared.layers->at(0).tokens == 0) continue;  // no row could be routed
     out.push_back({shared.names->arm_id, shared.names->policy_id, shared.names->policy_digest,
                    shared.kind, shared.phase, *shared.layers, shared.series,
                    shared.earlier_series});
   }
   return out;
+}
+
+std::vector<ExpertCounts> ExpertStats::Snapshot() const {
+  return Copy(Share([](const Names&) { return true; }));
+}
+
+std::vector<ExpertCounts> ExpertStats::SnapshotOf(std::span<const PolicyName> policies) const {
+  return Copy(Share([&](const Names& names) {
+    return std::any_of(policies.begin(), policies.end(), [&](const PolicyName& name) {
+      return name.arm_id == names.arm_id && name.policy_id == names.policy_id &&
+             name.policy_digest == names.policy_digest;
+    });
+  }));
 }
 
 }  // namespace olmoe::stats

@@ -3,8 +3,11 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -76,6 +79,14 @@ class ExpertStats {
   // Of one moment. Decisions and phases without a token are left out.
   std::vector<ExpertCounts> Snapshot() const;
 
+  struct PolicyName {
+    std::string_view arm_id;
+    std::string_view policy_id;
+    std::string_view policy_digest;
+  };
+  // The same of these policies alone: who shows few copies little.
+  std::vector<ExpertCounts> SnapshotOf(std::span<const PolicyName> policies) const;
+
  private:
   static constexpr size_t kMaxPoliciesPerArm = 8;
 
@@ -108,7 +119,9 @@ class ExpertStats {
   void SumUpOldest(Arm* arm) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // The layers of one decision and phase, made where there are none.
   Layers& At(DecisionKind kind, engine::Phase phase, PolicyCounts* counts) const;
-  std::vector<Shared> Share() const;
+  using Wanted = std::function<bool(const Names&)>;
+  std::vector<Shared> Share(const Wanted& wanted) const;
+  static std::vector<ExpertCounts> Copy(const std::vector<Shared>& entries);
   static void SharePolicy(const PolicyCounts& counts, uint64_t earlier_series,
                           std::vector<Shared>* out);
 

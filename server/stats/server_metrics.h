@@ -50,6 +50,8 @@ class ServerMetrics : public prometheus::Collectable {
   int64_t CountExpertSeries(const routing::RoutingPlan& plan) const;
 
   const ExpertStats& experts() const { return experts_; }
+  const StepStats& steps() const { return steps_; }
+  const RequestStats& requests() const { return requests_; }
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 

@@ -85,19 +85,20 @@ CharClass ClassOf(char32_t c) {
 
 bool IsWhiteSpace(char32_t c) { return u_isUWhiteSpace(static_cast<UChar32>(c)); }
 
-bool IsWellFormedUtf8(std::string_view text) {
+size_t FirstIllFormedByte(std::string_view text) {
   CHECK_LE(text.size(), static_cast<size_t>(INT32_MAX));
   const int32_t length = static_cast<int32_t>(text.size());
   int32_t i = 0;
   while (i < length) {
     i += static_cast<int32_t>(AsciiPrefix(text.substr(i)));
     for (int32_t step = 0; step < 8 && i < length; ++step) {
+      const int32_t begin = i;
       UChar32 c;
       U8_NEXT(text.data(), i, length, c);
-      if (c < 0) return false;
+      if (c < 0) return static_cast<size_t>(begin);
     }
   }
-  return true;
+  return std::string_view::npos;
 }
 
 char32_t NextCodePoint(std::string_view utf8, size_t* position) {

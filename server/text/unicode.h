@@ -24,9 +24,13 @@ CharClass ClassOf(char32_t c);
 // White_Space, 25 code points.
 bool IsWhiteSpace(char32_t c);
 
-// No surrogates, no overlong forms, nothing above U+10FFFF, nothing cut off.
-// At most INT32_MAX bytes.
-bool IsWellFormedUtf8(std::string_view text);
+// Offset of the first character that is not well-formed UTF-8; npos where there is none.
+// No surrogates, no overlong forms, nothing above U+10FFFF, nothing cut off. At most
+// INT32_MAX bytes.
+size_t FirstIllFormedByte(std::string_view text);
+inline bool IsWellFormedUtf8(std::string_view text) {
+  return FirstIllFormedByte(text) == std::string_view::npos;
+}
 
 // The code point at `*position` of well-formed `utf8`; moves past it.
 char32_t NextCodePoint(std::string_view utf8, size_t* position);

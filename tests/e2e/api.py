@@ -24,6 +24,8 @@ def _generate():
                f"--grpc_python_out={folder}", *files]
     if protoc.main(command) != 0:
         raise RuntimeError("protoc failed")
+    # Found before the package "olmoe" of client/python, which may be installed beside it.
+    (pathlib.Path(folder) / "olmoe/__init__.py").touch()
     sys.path.insert(0, folder)
 
 

@@ -46,7 +46,7 @@ def wait_until(condition, what, deadline_s=DEADLINE_S):
 class ServerProcess:
     """A server on free ports, from ready to gone. Use as a context manager."""
 
-    def __init__(self, model, *flags, stderr=None):
+    def __init__(self, model, *flags, http_port=0, stderr=None):
         self._folder = tempfile.TemporaryDirectory(prefix="olmoe-e2e-")
         folder = pathlib.Path(self._folder.name)
         self._ports_file = folder / "ports.json"
@@ -55,8 +55,8 @@ class ServerProcess:
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 server_command(model, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
-                               "--http-listen", "127.0.0.1:0", "--ports-file", self._ports_file,
-                               *flags),
+                               "--http-listen", f"127.0.0.1:{http_port}", "--ports-file",
+                               self._ports_file, *flags),
                 stdout=log, stderr=log if stderr is None else stderr)
         try:
             wait_until(self._is_ready, "the server is ready")

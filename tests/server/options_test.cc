@@ -48,7 +48,7 @@ TEST(OptionsTest, EveryFlagReachesItsOption) {
        "--max-arms", "4", "--kv-cache-bytes", "3MiB", "--allow-inline-policy", "--expert-metrics",
        "layer", "--log-format", "json", "--request-log", "off",
        "--ports-file", "p", "--state-dir", "s", "--routing", "r",
-       "--lame-duck", "1500ms", "--drain-grace", "1m30s",
+       "--itl-target", "80ms", "--lame-duck", "1500ms", "--drain-grace", "1m30s",
        "--tls-cert", "cert", "--tls-key", "key", "--tls-client-ca", "ca", "--admin-tls-client-ca",
        "admin-ca", "--token-file", "users", "--admin-token-file", "admins"});
   EXPECT_EQ(options.listen.port, 0);
@@ -58,7 +58,7 @@ TEST(OptionsTest, EveryFlagReachesItsOption) {
   EXPECT_EQ(options.model.device, "cuda:1");
   EXPECT_EQ(options.model.threads, 3);
   EXPECT_EQ(options.model.max_context, 512);
-  EXPECT_EQ(options.model.max_batch_tokens, 128);
+  EXPECT_EQ(options.max_batch_tokens, 128);
   EXPECT_EQ(options.max_batch_sequences, 32);
   EXPECT_EQ(options.max_queue, 9);
   EXPECT_EQ(options.max_arms, 4);
@@ -70,6 +70,7 @@ TEST(OptionsTest, EveryFlagReachesItsOption) {
   EXPECT_EQ(options.ports_file, "p");
   EXPECT_EQ(options.state_dir, "s");
   EXPECT_EQ(options.routing_file, "r");
+  EXPECT_EQ(options.itl_target, absl::Milliseconds(80));
   EXPECT_EQ(options.lame_duck, absl::Milliseconds(1500));
   EXPECT_EQ(options.drain_grace, absl::Seconds(90));
   EXPECT_EQ(options.access.tls_cert, "cert");
@@ -103,7 +104,7 @@ TEST(OptionsTest, BadUsageIsOneLineNamingTheFlagAndExitCode2) {
       {{"--model", "m", "--threads", "-1"}, "--threads"},
       {{"--model", "m", "--threads", "many"}, "--threads"},
       {{"--model", "m", "--max-batch-sequences", "0"}, "--max-batch-sequences"},
-      {{"--model", "m", "--max-batch-tokens", "63"}, "--max-batch-tokens"},
+      {{"--model", "m", "--max-batch-tokens", "0"}, "--max-batch-tokens"},
       {{"--model", "m", "--max-queue", "99999999999999999999"}, "--max-queue"},
       {{"--model", "m", "--kv-cache-bytes", "-1"}, "--kv-cache-bytes"},
       {{"--model", "m", "--kv-cache-bytes", "3parsecs"}, "--kv-cache-bytes"},

@@ -1,0 +1,299 @@
+"""The calls of the API and the connections that they go over."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import random
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
+
+from olmoe import errors
+from olmoe.v1 import admin_pb2 as admin
+from olmoe.v1 import inference_pb2 as inference
+
+Q = TypeVar("Q", bound=Message)
+A = TypeVar("A", bound=Message)
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Method(Generic[Q, A]):
+    """A call: its path, and the types of its messages."""
+
+    path: str
+    request: type[Q]
+    answer: type[A]
+
+
+_INFERENCE = "/olmoe.v1.InferenceService/"
+_ADMIN = "/olmoe.v1.RoutingAdminService/"
+
+GENERATE = Method(_INFERENCE + "Generate", inference.GenerateRequest, inference.GenerateResponse)
+GENERATE_STREAM = Method(_INFERENCE + "GenerateStream", inference.GenerateRequest,
+                         inference.GenerateStreamResponse)
+SCORE = Method(_INFERENCE + "Score", inference.ScoreRequest, inference.ScoreResponse)
+TOKENIZE = Method(_INFERENCE + "Tokenize", inference.TokenizeRequest, inference.TokenizeResponse)
+DETOKENIZE = Method(_INFERENCE + "Detokenize", inference.DetokenizeRequest,
+                    inference.DetokenizeResponse)
+MODEL_INFO = Method(_INFERENCE + "GetModelInfo", inference.GetModelInfoRequest,
+                    inference.GetModelInfoResponse)
+HEALTH = Method("/grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest,
+                health_pb2.HealthCheckResponse)
+
+PATCH = Method(_ADMIN + "PatchRouters", admin.PatchRoutersRequest, admin.PatchRoutersResponse)
+UNPATCH = Method(_ADMIN + "UnpatchRouters", admin.UnpatchRoutersRequest,
+                 admin.PatchRoutersResponse)
+ROLLBACK = Method(_ADMIN + "RollbackRouting", admin.RollbackRoutingRequest,
+                  admin.PatchRoutersResponse)
+RENEW = Method(_ADMIN + "RenewRouting", admin.RenewRoutingRequest, admin.RenewRoutingResponse)
+ROUTING = Method(_ADMIN + "GetRouting", admin.GetRoutingRequest, admin.GetRoutingResponse)
+HISTORY = Method(_ADMIN + "ListRoutingHistory", admin.ListRoutingHistoryRequest,
+                 admin.ListRoutingHistoryResponse)
+WATCH_ROUTING = Method(_ADMIN + "WatchRouting", admin.WatchRoutingRequest,
+                       admin.WatchRoutingResponse)
+EXPLAIN = Method(_ADMIN + "ExplainAssignment", admin.ExplainAssignmentRequest,
+                 admin.ExplainAssignmentResponse)
+EXPERT_STATS = Method(_ADMIN + "GetExpertStats", admin.GetExpertStatsRequest,
+                      admin.GetExpertStatsResponse)
+WATCH_EXPERT_STATS = Method(_ADMIN + "WatchExpertStats", admin.WatchExpertStatsRequest,
+                            admin.WatchExpertStatsResponse)
+BUILD_CALIBRATION = Method(_ADMIN + "BuildCalibration", admin.BuildCalibrationRequest,
+                           admin.BuildCalibrationResponse)
+PUT_CALIBRATION = Method(_ADMIN + "PutCalibration", admin.PutCalibrationRequest,
+                         admin.PutCalibrationResponse)
+GET_CALIBRATION = Method(_ADMIN + "GetCalibration", admin.GetCalibrationRequest,
+                         admin.GetCalibrationResponse)
+LIST_CALIBRATIONS = Method(_ADMIN + "ListCalibrations", admin.ListCalibrationsRequest,
+                           admin.ListCalibrationsResponse)
+DELETE_CALIBRATION = Method(_ADMIN + "DeleteCalibration", admin.DeleteCalibrationRequest,
+                            admin.DeleteCalibrationResponse)
+SERVER_STATUS = Method(_ADMIN + "GetServerStatus", admin.GetServerStatusRequest,
+                       admin.GetServerStatusResponse)
+DRAIN = Method(_ADMIN + "Drain", admin.DrainRequest, admin.DrainResponse)
+
+# Answers grow with traces and tables; the server bounds them. A connection of its own for each
+# client: closing one closes it.
+CHANNEL_OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1))
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Access:
+    """Who calls, and whom it trusts. Files are PEM."""
+
+    token: str | None = None  # sent with each call, without TLS too
+    ca: PathLike | None = None  # the server's certificate must come from these authorities
+    cert: PathLike | None = None  # of this client
+    key: PathLike | None = None  # its private key
+    tls: bool = False  # TLS without `ca`: the system's authorities
+
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """None: plaintext. OSError for a file that cannot be read, ValueError for half a pair."""
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key: both or none")
+        if not self.tls and self.ca is None and self.cert is None:
+            return None
+        ca, key, cert = (None if path is None else pathlib.Path(path).read_bytes()
+                         for path in (self.ca, self.key, self.cert))
+        return grpc.ssl_channel_credentials(ca, key, cert)
+
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What goes with each call. gRPC's own call credentials would refuse plaintext, which
+        loopback and a mesh's proxy are."""
+        return () if self.token is None else (("authorization", f"Bearer {self.token}"),)
+
+
+def warn_of_plaintext(target: str, access: Access) -> None:
+    """Where a token can be read on the way."""
+    host = target.rpartition(":")[0]
+    here = host in ("localhost", "[::1]") or host.startswith("127.") or target.startswith("unix:")
+    if access.token is not None and access.credentials() is None and not here:
+        warnings.warn(f"a token sent to {target} can be read on the way: use ca= or tls=True",
+                      stacklevel=4)
+
+
+class Retries:
+    """When a call that may be sent again is. One for each call; not thread-safe.
+
+    At most `count` times, where the server says when (RetryInfo) or cannot be reached, and only
+    while `timeout` seconds for all attempts together are not over.
+    """
+
+    def __init__(self, count: int, timeout: float | None) -> None:
+        self._left = count
+        self._attempts = 0
+        self._end = None if timeout is None else time.monotonic() + timeout
+
+    def timeout(self) -> float | None:
+        """Of the next attempt, seconds."""
+        return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+    def delay(self, error: errors.OlmoeError) -> float | None:
+        """How long to wait before the next attempt, seconds; None: there is none."""
+        again = error.retry_after is not None or isinstance(error, errors.Unavailable)
+        if self._left == 0 or not again:
+            return None
+        self._left -= 1
+        self._attempts += 1
+        backoff = min(0.1 * 2 ** (self._attempts - 1), 5.0) * random.uniform(1.0, 1.5)
+        delay = max(backoff, error.retry_after or 0.0)
+        left = self.timeout()
+        return None if left is not None and delay >= left else delay
+
+
+class Connection:
+    """A channel to one port, with its calls. Failures are raised as OlmoeError.
+
+    Thread-safe.
+    """
+
+    def __init__(self, target: str, access: Access, timeout: float | None, retries: int) -> None:
+        warn_of_plaintext(target, access)
+        credentials = access.credentials()
+        self._channel = (grpc.insecure_channel(target, CHANNEL_OPTIONS) if credentials is None
+                         else grpc.secure_channel(target, credentials, CHANNEL_OPTIONS))
+        self._metadata = access.metadata()
+        self._timeout = timeout
+        self._retries = retries
+
+    def close(self) -> None:
+        """Ends every call that is under way."""
+        self._channel.close()
+
+    def call(self, method: Method[Q, A], request: Q, timeout: float | None = None, *,
+             repeatable: bool = True) -> A:
+        """`repeatable`: sending it twice does no harm."""
+        call = self._channel.unary_unary(
+            method.path, request_serializer=method.request.SerializeToString,
+            response_deserializer=method.answer.FromString)
+        retries = Retries(self._retries if repeatable else 0,
+                          self._timeout if timeout is None else timeout)
+        while True:
+            try:
+                return call(request, timeout=retries.timeout(), metadata=self._metadata)
+            except grpc.RpcError as rpc_error:
+                error = errors.from_rpc_error(rpc_error)
+            delay = retries.delay(error)
+            if delay is None:
+                raise error
+            time.sleep(delay)
+
+    def read(self, method: Method[Q, A], request: Q, timeout: float | None = None) -> Any:
+        """The call of a stream of answers; never sent again."""
+        call = self._channel.unary_stream(
+            method.path, request_serializer=method.request.SerializeToString,
+            response_deserializer=method.answer.FromString)
+        return call(request, timeout=self._timeout if timeout is None else timeout,
+                    metadata=self._metadata)
+
+    def write(self, method: Method[Q, A], requests: Iterator[Q],
+              timeout: float | None = None) -> A:
+        """A stream of requests with one answer; never sent again."""
+        call = self._channel.stream_unary(
+            method.path, request_serializer=method.request.SerializeToString,
+            response_deserializer=method.answer.FromString)
+        try:
+            return call(requests, timeout=self._timeout if timeout is None else timeout,
+                        metadata=self._metadata)
+        except grpc.RpcError as rpc_error:
+            raise errors.from_rpc_error(rpc_error) from None
+
+
+class Service:
+    """What both clients of a port have: a connection to close, and its health. Thread-safe."""
+
+    _health_name = ""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def close(self) -> None:
+        """Ends the connection and every call that is under way."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        self.close()
+
+    def health(self, *, timeout: float | None = None) -> bool:
+        """Whether the server takes requests. Needs no token. Unavailable: not reachable."""
+        request = health_pb2.HealthCheckRequest(service=self._health_name)
+        answer = self._connection.call(HEALTH, request, timeout)
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def wait_ready(self, timeout: float = 60.0) -> None:
+        """Returns when the server takes requests. DeadlineExceeded after `timeout` seconds."""
+        end = time.monotonic() + timeout
+        problem = "it is not serving"
+        while (left := end - time.monotonic()) > 0:
+            try:
+                if self.health(timeout=left):
+                    return
+            except errors.Unavailable as error:
+                problem = error.message
+            time.sleep(max(0.0, min(READY_POLL_S, end - time.monotonic())))
+        raise not_ready(timeout, problem)
+
+
+READY_POLL_S = 0.1
+
+
+def not_ready(timeout: float, problem: str) -> errors.DeadlineExceeded:
+    """What wait_ready raises."""
+    return errors.DeadlineExceeded(f"not ready after {timeout:g} s: {problem}",
+                                   code="DEADLINE_EXCEEDED")
+
+
+class Watch(Generic[T]):
+    """An iterator over what the server tells.
+
+    The call is cancelled when this is closed, left as a context manager or forgotten; iterating
+    then ends. One thread iterates; any may close.
+    """
+
+    def __init__(self, call: Any, convert: Callable[[Any], T | None]) -> None:
+        """`convert`: what a message says; None: nothing to tell."""
+        self._call = call
+        self._convert = convert
+        self._closed = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        try:
+            while (told := self._convert(next(self._call))) is None:
+                pass
+            return told
+        except grpc.RpcError as rpc_error:
+            if self._closed:
+                raise StopIteration from None
+            raise errors.from_rpc_error(rpc_error) from None
+
+    def close(self) -> None:
+        """Cancels the call; no effect on one that has ended."""
+        self._closed = True
+        self._call.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()

@@ -1,0 +1,301 @@
+"""Routing policies and experiments as values: what proto/olmoe/v1/routing.proto has.
+
+A rule decides how many experts run, per token and layer; always those with the largest router
+logits. It stands for the policy that applies it everywhere, so `TopK(4)` goes wherever a policy
+is asked for:
+
+    TopK(4)                                     # four experts instead of the model's own number
+    TopP(0.5, max_k=16)                         # the smallest set with half of the probability
+    BH(0.1, calibration="wiki").analyze()       # counted only: the model's own routing runs
+    TopK(4).analyze(TopP(0.5))                  # top-4 runs, top-p is counted beside it
+    Native().on(range(4), TopK(16))             # layers 0 to 3 only
+    Policy.parse("top-k=2,layers=0-3")          # as olmoectl writes it
+
+Everything here is immutable. Ranges are checked by the server (`InvalidRequest` names every
+field), because they depend on its model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from olmoe import spec
+from olmoe.v1 import admin_pb2, routing_pb2
+
+
+class Weights(enum.IntEnum):
+    """What is done with the softmax weights of the selected experts."""
+
+    MODEL_DEFAULT = 1  # as the model's config.json says
+    NATIVE = 2  # kept as they are; their sum is at most 1
+    SUM_TO_ONE = 3  # divided by their sum
+    MATCH_TOP_K_MASS = 4  # scaled to the mass of the model's own top-k
+
+
+class PValue(enum.IntEnum):
+    """How a router logit becomes a p-value."""
+
+    LAYER_CDF = 1  # 1 - F_layer(logit), F from a named calibration
+    ONE_MINUS_PROB = 2  # 1 - softmax(logit / temperature)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """How many experts run. Use a subclass."""
+
+    weights: Weights = dataclasses.field(default=Weights.MODEL_DEFAULT, kw_only=True)
+
+    def __post_init__(self) -> None:
+        for name in ("min_k", "max_k", "beta"):
+            if getattr(self, name, None) == 0:
+                # On the wire 0 is the default, so the server could not refuse it.
+                raise ValueError(f"{name}=0 is not above 0; leave it out for the default")
+
+    def policy(self) -> Policy:
+        """The policy that applies this rule in every layer."""
+        return Policy(applied=self)
+
+    def named(self, policy_id: str, description: str = "") -> Policy:
+        """That policy under a name: 1 to 32 of a-z, 0-9 and "-". It becomes a metric label."""
+        return self.policy().named(policy_id, description)
+
+    def analyze(self, rule: Rule | None = None) -> Policy:
+        """Runs this rule and counts `rule`; without one, counts this rule and runs the model's own.
+
+        What is only counted changes no bit of a reply.
+        """
+        return Policy(analyzed=self) if rule is None else Policy(applied=self, analyzed=rule)
+
+    def on(self, layers: Iterable[int], applied: Rule | None = None, *,
+           analyzed: Rule | None = None) -> Policy:
+        """This rule, but in `layers` (0-based) other ones."""
+        return self.policy().on(layers, applied, analyzed=analyzed)
+
+
+@dataclasses.dataclass(frozen=True)
+class TopK(Rule):
+    """The k experts with the largest logits, 1..num_experts."""
+
+    k: int
+
+
+@dataclasses.dataclass(frozen=True)
+class TopP(Rule):
+    """The smallest set with softmax mass of at least p, in (0, 1]."""
+
+    p: float
+    min_k: int | None = None  # 1
+    max_k: int | None = None  # all experts
+
+
+@dataclasses.dataclass(frozen=True)
+class MinP(Rule):
+    """The experts with at least `ratio`, in (0, 1], times the largest probability."""
+
+    ratio: float
+    min_k: int | None = None  # 1
+    max_k: int | None = None  # all experts
+
+
+@dataclasses.dataclass(frozen=True)
+class BH(Rule):
+    """Benjamini-Hochberg at level alpha, in (0, 1], on p-values of the logits."""
+
+    alpha: float
+    calibration: str = ""  # needed for PValue.LAYER_CDF: see Admin.build_calibration
+    p_value: PValue = PValue.LAYER_CDF
+    min_k: int | None = None  # 1
+    max_k: int | None = None  # all experts
+    temperature: float = 1.0  # > 0; of the softmax, for weights and PValue.ONE_MINUS_PROB
+
+
+@dataclasses.dataclass(frozen=True)
+class HC(Rule):
+    """Higher criticism among the first beta * num_experts ranks, beta in (0, 1].
+
+    None: only the ranks i whose p-value is below i / num_experts.
+    """
+
+    beta: float | None = None
+    calibration: str = ""  # needed for PValue.LAYER_CDF
+    p_value: PValue = PValue.LAYER_CDF
+    min_k: int | None = None  # 1
+    max_k: int | None = None  # all experts
+    temperature: float = 1.0  # > 0; of the softmax, for weights and PValue.ONE_MINUS_PROB
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerOverride:
+    """The rules of some layers, in place of the policy's own."""
+
+    layers: tuple[int, ...]  # 0-based
+    applied: Rule | None = None
+    analyzed: Rule | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """What is applied and what is only counted. With neither: the model's own routing."""
+
+    applied: Rule | None = None  # None = the model's own top-k
+    analyzed: Rule | None = None  # None = nothing is counted beside it
+    overrides: tuple[LayerOverride, ...] = ()
+    policy_id: str = ""  # "" = a name made of the rules, as olmoectl makes it: "top-k-4"
+    description: str = ""  # <= 256 bytes
+
+    @classmethod
+    def parse(cls, text: str) -> Policy:
+        """The policy of olmoectl's notation: "[NAME@]native" or "[NAME@]RULE[/RULE]...".
+
+        ValueError names every part that is wrong.
+        """
+        return policy_from_proto(spec.parse_policy(text))
+
+    def __str__(self) -> str:
+        """The rules in that notation."""
+        return spec.format_policy(policy_to_proto(self))
+
+    def named(self, policy_id: str, description: str = "") -> Policy:
+        """The same rules under a name: 1 to 32 of a-z, 0-9 and "-". It becomes a metric label."""
+        return dataclasses.replace(self, policy_id=policy_id, description=description)
+
+    def analyze(self, rule: Rule) -> Policy:
+        """The same, and `rule` is counted beside it."""
+        return dataclasses.replace(self, analyzed=rule)
+
+    def on(self, layers: Iterable[int], applied: Rule | None = None, *,
+           analyzed: Rule | None = None) -> Policy:
+        """The same, but in `layers` (0-based) other rules."""
+        override = LayerOverride(tuple(layers), applied, analyzed)
+        return dataclasses.replace(self, overrides=(*self.overrides, override))
+
+
+def Native() -> Policy:  # pylint: disable=invalid-name
+    """The model's own routing."""
+    return Policy()
+
+
+# What is taken where a policy is asked for; a string is in olmoectl's notation.
+PolicyLike = Policy | Rule | str
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One side of an experiment."""
+
+    policy: PolicyLike
+    weight: int = 1  # its share is weight / sum of weights; 0 = by name only
+    allow_explicit: bool = False  # clients may ask for it by name
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A routing plan: arms by name, and how units are split among them.
+
+    arms: names are 1 to 32 of a-z, 0-9 and "-"; they become metric labels. Their order counts.
+    salt: another one draws every unit anew.
+    note: <= 256 bytes, kept in the history.
+    """
+
+    arms: Mapping[str, Arm]
+    salt: str = ""
+    note: str = ""
+
+
+# ---- To messages and back
+
+_KINDS: dict[str, type[Rule]] = {"top_k": TopK, "top_p": TopP, "min_p": MinP, "bh": BH, "hc": HC}
+_FIELDS = {"calibration": "calibration_id"}  # where the names differ
+_ENUMS: dict[str, type[enum.IntEnum]] = {"p_value": PValue}
+
+
+def as_policy(policy: PolicyLike) -> Policy:
+    """ValueError for a string that is no policy, TypeError for what is no policy at all."""
+    if isinstance(policy, str):
+        return Policy.parse(policy)
+    if isinstance(policy, Rule):
+        return policy.policy()
+    if isinstance(policy, Policy):
+        return policy
+    raise TypeError(f"a policy, a rule or its text is needed, not {policy!r}")
+
+
+def _rule_to_proto(rule: Rule) -> routing_pb2.Rule:
+    kind = next((name for name, cls in _KINDS.items() if type(rule) is cls), None)
+    if kind is None:
+        raise TypeError(f"one of {', '.join(c.__name__ for c in _KINDS.values())} is needed, "
+                        f"not {rule!r}")
+    message = routing_pb2.Rule(weight_mode=f"WEIGHT_MODE_{rule.weights.name}")
+    parameters: Any = getattr(message, kind)
+    parameters.SetInParent()
+    for field in dataclasses.fields(rule):
+        value = getattr(rule, field.name)
+        if field.name != "weights" and value is not None:
+            setattr(parameters, _FIELDS.get(field.name, field.name), value)
+    return message
+
+
+def _rule_from_proto(message: routing_pb2.Rule) -> Rule | None:
+    kind = message.WhichOneof("kind")
+    if kind is None:
+        return None
+    parameters = getattr(message, kind)
+    values: dict[str, Any] = {"weights": Weights(message.weight_mode or Weights.MODEL_DEFAULT)}
+    for field in dataclasses.fields(_KINDS[kind]):
+        if field.name == "weights":
+            continue
+        name = _FIELDS.get(field.name, field.name)
+        descriptor = parameters.DESCRIPTOR.fields_by_name[name]
+        unset = (not parameters.HasField(name) if descriptor.has_presence
+                 else getattr(parameters, name) == 0)
+        if not unset or field.default is dataclasses.MISSING:
+            value = getattr(parameters, name)
+            values[field.name] = _ENUMS[field.name](value) if field.name in _ENUMS else value
+    return _KINDS[kind](**values)
+
+
+def policy_to_proto(policy: PolicyLike) -> routing_pb2.RoutingPolicy:
+    """The message of a policy, with a name."""
+    policy = as_policy(policy)
+    message = routing_pb2.RoutingPolicy(policy_id=policy.policy_id, description=policy.description)
+    _put_rules(policy, message)
+    for override in policy.overrides:
+        _put_rules(override, message.layer_overrides.add(layers=override.layers))
+    message.policy_id = message.policy_id or spec.default_policy_id(message)
+    return message
+
+
+def _put_rules(rules: Policy | LayerOverride,
+               message: routing_pb2.RoutingPolicy | routing_pb2.LayerOverride) -> None:
+    if rules.applied is not None:
+        message.apply.CopyFrom(_rule_to_proto(rules.applied))
+    if rules.analyzed is not None:
+        message.analyze.CopyFrom(_rule_to_proto(rules.analyzed))
+
+
+def policy_from_proto(message: routing_pb2.RoutingPolicy) -> Policy:
+    """The policy of a message."""
+    overrides = tuple(
+        LayerOverride(tuple(each.layers), _rule_from_proto(each.apply),
+                      _rule_from_proto(each.analyze)) for each in message.layer_overrides)
+    return Policy(_rule_from_proto(message.apply), _rule_from_proto(message.analyze), overrides,
+                  message.policy_id, message.description)
+
+
+def experiment_to_proto(experiment: Experiment) -> admin_pb2.RoutingPlan:
+    """The message of a plan."""
+    message = admin_pb2.RoutingPlan(salt=experiment.salt, note=experiment.note)
+    for arm_id, arm in experiment.arms.items():
+        message.arms.add(arm_id=arm_id, policy=policy_to_proto(arm.policy), weight=arm.weight,
+                         allow_explicit=arm.allow_explicit)
+    return message
+
+
+def experiment_from_proto(message: admin_pb2.RoutingPlan) -> Experiment:
+    """The plan of a message."""
+    arms = {arm.arm_id: Arm(policy_from_proto(arm.policy), arm.weight, arm.allow_explicit)
+            for arm in message.arms}
+    return Experiment(arms, message.salt, message.note)
