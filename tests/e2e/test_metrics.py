@@ -15,6 +15,9 @@ import api
 from api import admin, routing
 from server_process import DEADLINE_S, ServerProcess, wait_until
 
+# Names that no other test gives an arm of the server that they share: an arm's counters
+# are those of all policies it has had.
+CONTROL, THIN, WATCH = "metrics-control", "metrics-thin", "metrics-watch"
 ARM = {"arm"}
 ROUTER = {"arm", "layer", "decision"}
 # Metric -> (type, labels), as the table of the design says.
@@ -64,11 +67,11 @@ def plan():
     """Control, and an arm that keeps the model's experts and analyzes one expert fewer."""
     rule = routing.Rule(top_k=routing.TopK(k=1))
     return admin.RoutingPlan(salt="metrics", arms=[
-        admin.Arm(arm_id="control", weight=1, policy=routing.RoutingPolicy(policy_id="native")),
-        admin.Arm(arm_id="thin", weight=1, policy=routing.RoutingPolicy(policy_id="thin-1",
-                                                                        apply=rule)),
-        admin.Arm(arm_id="watch", weight=1, policy=routing.RoutingPolicy(policy_id="watch-1",
-                                                                         analyze=rule)),
+        admin.Arm(arm_id=CONTROL, weight=1, policy=routing.RoutingPolicy(policy_id="native")),
+        admin.Arm(arm_id=THIN, weight=1,
+                  policy=routing.RoutingPolicy(policy_id="thin-1", apply=rule)),
+        admin.Arm(arm_id=WATCH, weight=1,
+                  policy=routing.RoutingPolicy(policy_id="watch-1", analyze=rule)),
     ])
 
 
@@ -139,7 +142,7 @@ def _experiment(demo):
 def all_arms_have_served(server):
     text = scrape(server)
     return all(total(text, "olmoe_requests_total", arm=arm, method=method, code="OK") > 0
-               for arm in ("control", "thin", "watch") for method in ("Generate", "Score"))
+               for arm in (CONTROL, THIN, WATCH) for method in ("Generate", "Score"))
 
 
 def test_promtool_finds_nothing_to_say_about_a_scrape_under_traffic(experiment):
@@ -176,8 +179,8 @@ def test_counts_of_experts_are_k_times_tokens_at_every_scrape(experiment):
         texts = [scrape(experiment) for _ in range(10)]
     own_k = experiment.model_info().default_top_k
     for text in texts:
-        for arm, decision, k in (("control", "applied", own_k), ("thin", "applied", 1),
-                                 ("watch", "applied", own_k), ("watch", "analyzed", 1)):
+        for arm, decision, k in ((CONTROL, "applied", own_k), (THIN, "applied", 1),
+                                 (WATCH, "applied", own_k), (WATCH, "analyzed", 1)):
             labels = {"arm": arm, "layer": "00", "decision": decision}
             tokens = total(text, "olmoe_moe_routed_tokens_total", **labels)
             assert tokens > 0
@@ -225,11 +228,11 @@ def test_scored_tokens_are_those_whose_likelihood_is_summed(demo):
 def test_parameters_of_arms_are_labels(experiment):
     infos = {labels["arm"]: labels for name, labels, value in samples(scrape(experiment))
              if name == "olmoe_routing_arm_info" and value == 1}
-    assert infos["thin"]["kind"] == "top_k"
-    assert infos["thin"]["policy"] == "thin-1"
-    assert infos["thin"]["k"] == "1"
-    assert infos["thin"]["alpha"] == infos["thin"]["max_k"] == ""
-    assert infos["control"]["kind"] == "native"
+    assert infos[THIN]["kind"] == "top_k"
+    assert infos[THIN]["policy"] == "thin-1"
+    assert infos[THIN]["k"] == "1"
+    assert infos[THIN]["alpha"] == infos[THIN]["max_k"] == ""
+    assert infos[CONTROL]["kind"] == "native"
 
 
 def test_a_client_that_takes_gzip_gets_it(demo):

@@ -11,6 +11,7 @@
 #include "gmock/gmock.h"
 #include "google/protobuf/util/time_util.h"
 #include "gtest/gtest.h"
+#include "server/stats/arm_table.h"
 #include "tests/rpc/expert_stats_fixture.h"
 #include "tests/rpc/status_details.h"
 
@@ -142,7 +143,7 @@ TEST_F(ExpertStatsTest, EveryBadFieldIsNamed) {
   request.Clear();
   request.mutable_layers()->Resize(100'000, 99);
   request.mutable_kinds()->Resize(100'000, 99);
-  for (int i = 0; i < 33; ++i) request.add_arm_ids("?");
+  for (size_t i = 0; i <= stats::kMaxArmsKept; ++i) request.add_arm_ids(std::string("?"));
   EXPECT_THAT(ViolatedFields(Get(request, &response)), ElementsAre("arm_ids", "layers", "kinds"));
 
   v1::WatchExpertStatsRequest watch;
