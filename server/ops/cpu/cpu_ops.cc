@@ -8,6 +8,7 @@
 #include <new>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "server/ops/cpu/for_rows.h"
@@ -71,10 +72,16 @@ CpuOps::CpuOps(const OpsOptions& options, CpuIsa isa)
 }
 
 absl::Status CpuOps::Run(const std::function<absl::Status()>& body) {
-  try {
-    const absl::Status status = body();
+  running_ = true;
+  const absl::Cleanup finish = [&] {
+    running_ = false;
+    if (packing_.valid()) packing_.wait();
+    packing_ = {};
     staging_ = HugeBuffer();
-    return status;
+    packed_from_ = HugeBuffer();
+  };
+  try {
+    return body();
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError("out of memory");
   } catch (const std::exception& error) {
