@@ -1,8 +1,6 @@
 #include "server/ops/cpu/attention.h"
 
 #include <algorithm>
-#include <bit>
-#include <utility>
 
 #include "glog/logging.h"
 
@@ -30,57 +28,19 @@ KvLayout LayoutOf(CpuIsa isa, const OpsOptions& options) {
           .dims_unit = bfloat16 && isa == CpuIsa::kAmx ? 32 : 16};
 }
 
-// To nearest even.
-uint16_t ToBFloat16(float x) {
-  const uint32_t bits = std::bit_cast<uint32_t>(x);
-  if (x != x) return static_cast<uint16_t>((bits >> 16) | 0x40);
-  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
-void Assign(float from, uint16_t* to) { *to = ToBFloat16(from); }
-void Assign(float from, float* to) { *to = from; }
-
-// One head of one position.
-template <typename Element>
-void StoreHead(const KvLayout& layout, const float* key, const float* value, int inside,
-               Element* keys, Element* values) {
-  constexpr bool kPairs = sizeof(Element) == 2;
-  const int64_t size = layout.head_size;
-  if (!layout.blocked()) {
-    for (int64_t d = 0; d < size; ++d) {
-      Assign(key[d], &keys[inside * size + d]);
-      Assign(value[d], &values[inside * size + d]);
-    }
-    return;
-  }
-  constexpr int64_t kStrip = KvLayout::kStrip;
-  const int64_t strip = inside / kStrip * kStrip * size, i = inside % kStrip;
-  keys += strip;
-  values += strip;
-  for (int64_t d = 0; d < size; ++d) {
-    Assign(key[d], &keys[kPairs ? (d / 2 * kStrip + i) * 2 + d % 2 : d * kStrip + i]);
-    Assign(value[d], &values[kPairs ? i / 2 * 2 * size + 2 * d + i % 2 : i * size + d]);
-  }
-}
-
-template <typename Element>
-void StoreRows(const KvLayout& layout, const float* keys, const float* values, int64_t stride,
-               int num_rows, std::span<const int32_t> page_ids, int position, Element* pages) {
-  for (int head = 0; head < layout.num_kv_heads; ++head) {  // its pages stay in the cache
-    for (int row = 0; row < num_rows; ++row) {
-      const int at = position + row;
-      const int32_t page = page_ids[static_cast<size_t>(at / layout.page_tokens)];
-      const int64_t offset = row * stride + int64_t{head} * layout.head_size;
-      StoreHead(layout, keys + offset, values + offset, at % layout.page_tokens,
-                pages + layout.keys_begin(page, head), pages + layout.values_begin(page, head));
-    }
-  }
+StoreKvFunction StoreKvFunctionOf(CpuIsa isa, const KvLayout& layout) {
+#if defined(OLMOE_X86_KERNELS)
+  const bool avx512 = isa == CpuIsa::kAvx512Bf16 || isa == CpuIsa::kAmx;
+  if (avx512 && layout.blocked() && layout.element_bytes == 2) return StoreKvAvx512;
+#endif
+  return StoreKvPortable;
 }
 
 }  // namespace
 
 CpuAttention::CpuAttention(CpuIsa isa, const OpsOptions& options)
-    : layout_(LayoutOf(isa, options)), attend_(AttendFunctionOf(isa, options.compute)) {
+    : layout_(LayoutOf(isa, options)), attend_(AttendFunctionOf(isa, options.compute)),
+      store_kv_(StoreKvFunctionOf(isa, layout_)) {
   CHECK(Supported(isa)) << IsaName(isa);
   CHECK(layout_.page_tokens > 0 && layout_.head_size % 2 == 0);
   CHECK_EQ(layout_.num_heads % layout_.num_kv_heads, 0);
@@ -100,13 +60,16 @@ size_t CpuAttention::scratch_bytes() const {
 
 void CpuAttention::StoreKv(const float* keys, const float* values, int64_t stride, int num_rows,
                            std::span<const int32_t> page_ids, int position, void* pages) const {
-  if (layout_.element_bytes == 2) {
-    StoreRows(layout_, keys, values, stride, num_rows, page_ids, position,
-              static_cast<uint16_t*>(pages));
-  } else {
-    StoreRows(layout_, keys, values, stride, num_rows, page_ids, position,
-              static_cast<float*>(pages));
-  }
+  KvRows rows;
+  rows.keys = keys;
+  rows.values = values;
+  rows.stride = stride;
+  rows.num_rows = num_rows;
+  rows.position = position;
+  rows.page_ids = page_ids.data();
+  rows.pages = pages;
+  rows.num_heads = layout_.num_kv_heads;
+  store_kv_(layout_, rows);
 }
 
 void CpuAttention::Plan(const RowBatch& batch, std::vector<AttentionTask>* tasks) const {

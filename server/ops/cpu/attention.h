@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "server/ops/cpu/attention_kernels.h"
@@ -41,7 +42,8 @@ class CpuAttention {
   size_t scratch_bytes() const;
 
   // Stores keys and values [kv_heads * D] float32 of `num_rows` rows of a sequence, from
-  // `position` on. `stride`: from row to row, in floats.
+  // `position` on. `stride`: from row to row, in floats. A task is any range of rows; ranges
+  // that begin at a multiple of KvLayout::kStrip write to lines of their own.
   void StoreKv(const float* keys, const float* values, int64_t stride, int num_rows,
                std::span<const int32_t> page_ids, int position, void* pages) const;
 
@@ -56,6 +58,7 @@ class CpuAttention {
  private:
   KvLayout layout_;
   AttendFunction attend_ = nullptr;
+  StoreKvFunction store_kv_ = nullptr;
 };
 
 }  // namespace olmoe::ops

@@ -119,23 +119,29 @@ struct Running {
   float sum = 0;
 };
 
-// Logits [kKeyBlock] of one query, of which the first `visible` count, to weights, by
-// store(lane, weights of two vectors). Returns what earlier sums have to be multiplied by.
-template <typename Store>
+// Logits [kKeyBlock] of one query, of which the first `visible` count (kAll: all do), to
+// weights, by store(lane, weights of two vectors). Returns what earlier sums have to be
+// multiplied by.
+template <bool kAll, typename Store>
 [[gnu::always_inline]] inline float Weigh(const float* logits, int visible, Running* running,
                                           const Store& store) {
+  constexpr int kVectors = kKeyBlock / Vec::kLanes;
   const Vec::F hidden = Vec::Set(-__builtin_inff());
   const auto load = [&](int lane) {
-    return Vec::KeepFirst(Vec::Load(logits + lane), visible - lane, hidden);
+    const Vec::F x = Vec::Load(logits + lane);
+    return kAll ? x : Vec::KeepFirst(x, visible - lane, hidden);
   };
   Vec::F largest = Vec::Set(running->maximum);
-  for (int lane = 0; lane < kKeyBlock; lane += Vec::kLanes) {
-    largest = Vec::Max(load(lane), largest);  // passes over NaN, which the sum meets
+#pragma GCC unroll 4
+  for (int i = 0; i < kVectors; ++i) {
+    largest = Vec::Max(load(i * Vec::kLanes), largest);  // passes over NaN, which the sum meets
   }
   const float maximum = Vec::Maximum(largest);
   const Vec::F from = Vec::Set(maximum);
   Vec::F sum = Vec::Zero();
-  for (int lane = 0; lane < kKeyBlock; lane += 2 * Vec::kLanes) {
+#pragma GCC unroll 2
+  for (int i = 0; i < kVectors; i += 2) {
+    const int lane = i * Vec::kLanes;
     const Vec::F first = Exp2(Vec::Sub(load(lane), from));
     const Vec::F second = Exp2(Vec::Sub(load(lane + Vec::kLanes), from));
     sum = Vec::Add(sum, Vec::Add(first, second));
@@ -217,6 +223,10 @@ class AttentionPass {
     const float scale = kLog2E / __builtin_sqrtf(static_cast<float>(layout_.head_size));
     for (int query = 0; query < num_queries_; ++query) {
       const float* from = rows_.queries + Offset(query, rows_.query_stride);
+      // Rows lie far apart in memory.
+      const float* ahead = rows_.queries + Offset(Smaller(query + 4, num_queries_ - 1),
+                                                  rows_.query_stride);
+      for (int d = 0; d < layout_.head_size; d += 16) __builtin_prefetch(ahead + d);
       float* row = output_ + query * dims_;
       for (int d = 0; d < layout_.head_size; ++d) row[d] = from[d] * scale;
       for (int d = layout_.head_size; d < dims_; ++d) row[d] = 0;
@@ -233,10 +243,7 @@ class AttentionPass {
       if (n <= 0) continue;
       products_.Logits(tile, rows, *block, n);
       for (int row = 0; row < rows; ++row) {
-        const float factor = Weigh(
-            products_.logits() + row * kKeyBlock, PastOf(tile + row) - first,
-            &running_[tile + row],
-            [&](int lane, Vec::F a, Vec::F b) { products_.StoreWeights(row, lane, a, b); });
+        const float factor = WeighRow(row, PastOf(tile + row) - first, &running_[tile + row]);
         ScaleBy(factor, dims_, output_ + (tile + row) * dims_);
       }
       if (first_tile) products_.StartMix(block, values);
@@ -244,6 +251,15 @@ class AttentionPass {
       block->prefetch = false;  // it is in the cache
       first_tile = false;
     }
+  }
+
+  float WeighRow(int row, int visible, Running* running) {
+    const float* logits = products_.logits() + row * kKeyBlock;
+    const auto store = [&](int lane, Vec::F first, Vec::F second) {
+      products_.StoreWeights(row, lane, first, second);
+    };
+    return visible >= kKeyBlock ? Weigh<true>(logits, visible, running, store)
+                                : Weigh<false>(logits, visible, running, store);
   }
 
   void WriteOutput() {
