@@ -28,6 +28,11 @@ KvLayout LayoutOf(CpuIsa isa, const OpsOptions& options) {
           .dims_unit = bfloat16 && isa == CpuIsa::kAmx ? 32 : 16};
 }
 
+// Pairs of a query and a position, of one head.
+int64_t Cost(const SequenceRows& sequence) {
+  return sequence.num_rows * (int64_t{sequence.first_position} + (sequence.num_rows + 1) / 2);
+}
+
 StoreKvFunction StoreKvFunctionOf(CpuIsa isa, const KvLayout& layout) {
 #if defined(OLMOE_X86_KERNELS)
   const bool avx512 = isa == CpuIsa::kAvx512Bf16 || isa == CpuIsa::kAmx;
@@ -74,23 +79,23 @@ void CpuAttention::StoreKv(const float* keys, const float* values, int64_t strid
 
 void CpuAttention::Plan(const RowBatch& batch, std::vector<AttentionTask>* tasks) const {
   tasks->clear();
+  std::vector<const SequenceRows*> sequences;
+  for (const SequenceRows& sequence : batch.sequences) sequences.push_back(&sequence);
+  std::stable_sort(sequences.begin(), sequences.end(),
+                   [](const SequenceRows* a, const SequenceRows* b) { return Cost(*a) > Cost(*b); });
   const int rows_per_task = std::max(1, kQueriesPerPass / layout_.group());
-  for (const SequenceRows& sequence : batch.sequences) {
-    for (int first = 0; first < sequence.num_rows; first += rows_per_task) {
-      AttentionTask task;
-      task.first_row = sequence.first_row + first;
-      task.num_rows = std::min(rows_per_task, sequence.num_rows - first);
-      task.first_position = sequence.first_position + first;
-      task.pages = sequence.pages;
-      task.cost = int64_t{task.num_rows} * (task.first_position + task.num_rows);
-      for (task.kv_head = 0; task.kv_head < layout_.num_kv_heads; ++task.kv_head) {
-        tasks->push_back(task);
+  for (const SequenceRows* sequence : sequences) {
+    const int last = (sequence->num_rows - 1) / rows_per_task * rows_per_task;
+    for (int kv_head = 0; kv_head < layout_.num_kv_heads; ++kv_head) {
+      for (int first = last; first >= 0; first -= rows_per_task) {
+        tasks->push_back({.first_row = sequence->first_row + first,
+                          .num_rows = std::min(rows_per_task, sequence->num_rows - first),
+                          .first_position = sequence->first_position + first,
+                          .kv_head = kv_head,
+                          .pages = sequence->pages});
       }
     }
   }
-  std::stable_sort(tasks->begin(), tasks->end(), [](const AttentionTask& a, const AttentionTask& b) {
-    return a.cost > b.cost;
-  });
 }
 
 void CpuAttention::Attend(const AttentionTask& task, const float* queries, int64_t query_stride,

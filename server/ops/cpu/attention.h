@@ -22,7 +22,6 @@ struct AttentionTask {
   int first_position = 0;
   int kv_head = 0;
   std::span<const int32_t> pages;  // of the sequence
-  int64_t cost = 0;                // pairs of a query and a position
 };
 
 // Causal attention over the pages of one layer's keys and values. The result of a row has
@@ -47,7 +46,10 @@ class CpuAttention {
   void StoreKv(const float* keys, const float* values, int64_t stride, int num_rows,
                std::span<const int32_t> page_ids, int position, void* pages) const;
 
-  // Tasks that make up the attention of a step, the costliest first. `tasks` is reused.
+  // Tasks that make up the attention of a step, in the order to take them in: sequences
+  // by cost, the costliest first, so that what is left at the end is small; in a sequence
+  // all rows of one kv head, whose keys and values then stay in the cache, the last rows
+  // first. `tasks` is reused.
   void Plan(const RowBatch& batch, std::vector<AttentionTask>* tasks) const;
 
   // queries, output: float32 [rows of the step][heads * D], row to row `query_stride` and

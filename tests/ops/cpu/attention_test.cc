@@ -440,10 +440,22 @@ TEST_P(AttentionTest, APlanHasEveryRowAndKvHeadOnce) {
     EXPECT_EQ((positions[{0, 1}]), 300);
     EXPECT_EQ((positions[{200, 0}]), 204);
     EXPECT_EQ((positions[{217, 1}]), 16);
-    EXPECT_TRUE(std::is_sorted(tasks.begin(), tasks.end(), [](const auto& a, const auto& b) {
-      return a.cost > b.cost;
-    }));
   }
+}
+
+TEST_P(AttentionTest, APlanTakesTheCostliestSequenceFirstHeadByHeadAndLastRowsFirst) {
+  const Shape shape{2, 2, 32, 16};
+  const CpuAttention attention(isa(), Options(shape, precision()));
+  RowBatch batch;
+  const std::vector<int32_t> pages = {1, 2, 3};
+  batch.sequences = {{0, 1, 30, pages}, {1, 150, 0, pages}, {151, 1, 4000, pages}};
+  std::vector<AttentionTask> tasks;
+  attention.Plan(batch, &tasks);
+  std::vector<std::pair<int, int>> rows_and_heads;
+  for (const AttentionTask& task : tasks) rows_and_heads.push_back({task.first_row, task.kv_head});
+  EXPECT_THAT(rows_and_heads, ::testing::ElementsAreArray(std::vector<std::pair<int, int>>{
+                                  {129, 0}, {65, 0}, {1, 0}, {129, 1}, {65, 1}, {1, 1},
+                                  {151, 0}, {151, 1}, {0, 0}, {0, 1}}));
 }
 
 INSTANTIATE_TEST_SUITE_P(
