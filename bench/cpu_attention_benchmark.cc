@@ -134,7 +134,8 @@ void Store(benchmark::State& state, ops::CpuIsa isa, int tokens) {
   Pool pool(attention);
   const std::vector<float> weights(kWidth, 1.0f);
   std::vector<float> rows = Random(static_cast<size_t>(tokens) * kWidth * 3);
-  const ops::QkvFinish finish = {weights.data(), weights.data(), 1e-5f, 0, kHeads, kHeads, kHeadSize};
+  const ops::QkvFinish finish = {weights.data(), weights.data(), 1e-5f,    0,
+                                 kHeads,         kHeads,         kHeadSize};
   for (auto _ : state) {
     for (int row = 0; row < tokens; ++row) {
       FinishQkvRow(kernels, finish, weights.data(), weights.data(),

@@ -82,7 +82,7 @@ void CpuAttention::Plan(const RowBatch& batch, std::vector<AttentionTask>* tasks
   std::vector<const SequenceRows*> sequences;
   for (const SequenceRows& sequence : batch.sequences) sequences.push_back(&sequence);
   std::stable_sort(sequences.begin(), sequences.end(),
-                   [](const SequenceRows* a, const SequenceRows* b) { return Cost(*a) > Cost(*b); });
+                   [](const auto* a, const auto* b) { return Cost(*a) > Cost(*b); });
   const int rows_per_task = std::max(1, kQueriesPerPass / layout_.group());
   for (const SequenceRows* sequence : sequences) {
     const int last = (sequence->num_rows - 1) / rows_per_task * rows_per_task;

@@ -9,13 +9,12 @@
 // the 16th bit (exactly) and the rest rounded, so 16 bits count; every B meets both. That
 // halves the peak, but the exponentials take longer than the products.
 //
-// The product of one query has the same bits as that of 16 (measured, and a test), so
-// decoding uses tiles of as many rows as there are queries, which is what tiles of fewer
-// rows are for: the time of a product is that of reading B.
+// A row of a product has the same bits in a tile of one row and of 16 (measured, and a
+// test), so a pass of fewer than 16 queries, as in decoding, has tiles of that many rows.
 //
-// A product with weight 0 leaves a sum as it is: sums are never subnormal, which
-// tdpbf16ps would take for 0, because it also flushes its results, and scaling by less
-// than one is followed by a product in every batch alike.
+// A product with weight 0 leaves a sum as it is. tdpbf16ps takes a subnormal sum for 0, but
+// also gives none; only the scaling by an earlier maximum makes some, and a product by real
+// weights follows that one in every batch.
 #include "server/ops/cpu/vec_avx512.h"
 
 #include "server/ops/cpu/attention_impl.h"

@@ -13,7 +13,7 @@
 // The same bits whatever the batch. Blocks lie at multiples of kKeyBlock from position 0,
 // not from the query, and inside a block every query goes through the same operations in
 // the same order: a logit is one chain of fused additions over the dimensions, an output
-// one chain over the positions, sums over a block are 16 lanes added up in one order. How
+// one chain over the positions, and a sum over a block adds up vectors, then lanes. How
 // many queries are computed beside it, in which registers, or in which page a position lies
 // changes no operand of any chain. A query whose past ends inside a block gives the positions
 // after it weight 0, and adding 0 times a value (finite: a NaN of one's own future is one's
@@ -197,7 +197,9 @@ class AttentionPass {
       if (following < context && layout_.blocked()) {
         next = FindBlock(layout_, rows_, following, context, gathered);
       }
-      for (int strip = 0; strip < kStripsPerBlock; ++strip) block.next_keys[strip] = next.keys[strip];
+      for (int strip = 0; strip < kStripsPerBlock; ++strip) {
+        block.next_keys[strip] = next.keys[strip];
+      }
       block.prefetch = layout_.blocked();
       AddBlock(first, &block, gathered + kKeyBlock * dims_);
       if (following >= context) break;

@@ -29,7 +29,9 @@ namespace {
 }
 
 // With one query, memory is what the time goes into.
-[[gnu::always_inline]] inline void PrefetchPair(const uint16_t* values) { __builtin_prefetch(values); }
+[[gnu::always_inline]] inline void PrefetchPair(const uint16_t* values) {
+  __builtin_prefetch(values);
+}
 [[gnu::always_inline]] inline void PrefetchPair(const float* values) {
   __builtin_prefetch(values);
   __builtin_prefetch(values + kStrip);
