@@ -55,11 +55,10 @@ void ConfigureTiles(int rows) {
   __asm__ volatile("ldtilecfg %0" ::"m"(config) : "memory");
 }
 
-// The rows of a tile.
-[[gnu::always_inline]] inline void PrefetchTile(const uint16_t* from, int64_t row_bytes) {
-  const char* row = reinterpret_cast<const char*>(from);
+// As many values as a tile of keys holds.
+[[gnu::always_inline]] inline void PrefetchTile(const uint16_t* from) {
 #pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) __builtin_prefetch(row + i * row_bytes);
+  for (int row = 0; row < 16; ++row) __builtin_prefetch(from + row * kTileDims);
 }
 
 // Two vectors in as many of bfloat16: what the 16 leading bits hold, and the rest.
@@ -189,21 +188,12 @@ class AmxProducts {
       OLMOE_TILE_PRODUCT(2, 5, 6);
       OLMOE_TILE_PRODUCT(3, 5, 7);
       if (!block.prefetch) continue;
-      for (const Element* values : block.values) PrefetchTile(values + d * kStrip, kTileBytes);
+      for (const Element* values : block.values) PrefetchTile(values + d * kStrip);
     }
     OLMOE_TILE_STORE(0, logits_, kKeyBlock * 4);
     OLMOE_TILE_STORE(1, logits_ + kStrip, kKeyBlock * 4);
     OLMOE_TILE_STORE(2, logits_ + 2 * kStrip, kKeyBlock * 4);
     OLMOE_TILE_STORE(3, logits_ + 3 * kStrip, kKeyBlock * 4);
-  }
-
-  // As many as the values that a product has read.
-  template <int kDims>
-  void PrefetchKeys(const KeyBlock<Element>& block, int position, int d) const {
-    for (int strip = position / kStrip; strip < position / kStrip + 2; ++strip) {
-      PrefetchTile(block.next_keys[strip] + d * kStrip, kTileBytes);
-      if (kDims == 64) PrefetchTile(block.next_keys[strip] + (d + 32) * kStrip, kTileBytes);
-    }
   }
 
   void LoadWeights(int position) const {
@@ -233,7 +223,6 @@ class AmxProducts {
       OLMOE_TILE_PRODUCT(3, 4, 7);
       OLMOE_TILE_PRODUCT(2, 5, 6);
       OLMOE_TILE_PRODUCT(3, 5, 7);
-      if (block.prefetch) PrefetchKeys<64>(block, position, d);
     }
     OLMOE_TILE_STORE(0, output, output_bytes);
     OLMOE_TILE_STORE(1, output + 16, output_bytes);
@@ -254,7 +243,6 @@ class AmxProducts {
       OLMOE_TILE_PRODUCT(1, 4, 7);
       OLMOE_TILE_PRODUCT(0, 5, 6);
       OLMOE_TILE_PRODUCT(1, 5, 7);
-      if (block.prefetch) PrefetchKeys<32>(block, position, d);
     }
     OLMOE_TILE_STORE(0, output, output_bytes);
     OLMOE_TILE_STORE(1, output + 16, output_bytes);

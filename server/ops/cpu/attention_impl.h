@@ -56,9 +56,8 @@ struct KeyBlock {
   const Element* keys[kStripsPerBlock];
   const Element* values[kStripsPerBlock];
   int num_positions = 0;
-  // Memory is read in the order in which it is used, half a block ahead: the values while
-  // logits are computed, and while values are mixed the keys of the next block.
-  const Element* next_keys[kStripsPerBlock];
+  // Whether to prefetch the values while logits are computed. (The keys of the next block
+  // come in time without: prefetched too, they measured slower.)
   bool prefetch = false;
 };
 
@@ -190,20 +189,10 @@ class AttentionPass {
     ReadQueries();
     const int context = PastOf(num_queries_ - 1);
     Element* gathered = reinterpret_cast<Element*>(strips_);
-    KeyBlock<Element> block = FindBlock(layout_, rows_, 0, context, gathered);
     for (int first = 0; first < context; first += kKeyBlock) {
-      const int following = first + kKeyBlock;
-      KeyBlock<Element> next = block;
-      if (following < context && layout_.blocked()) {
-        next = FindBlock(layout_, rows_, following, context, gathered);
-      }
-      for (int strip = 0; strip < kStripsPerBlock; ++strip) {
-        block.next_keys[strip] = next.keys[strip];
-      }
+      KeyBlock<Element> block = FindBlock(layout_, rows_, first, context, gathered);
       block.prefetch = layout_.blocked();
       AddBlock(first, &block, gathered + kKeyBlock * dims_);
-      if (following >= context) break;
-      block = layout_.blocked() ? next : FindBlock(layout_, rows_, following, context, gathered);
     }
     WriteOutput();
   }
@@ -250,7 +239,7 @@ class AttentionPass {
       }
       if (first_tile) products_.StartMix(block, values);
       products_.Mix(rows, *block, n, output_ + tile * dims_);
-      block->prefetch = false;  // it is in the cache
+      block->prefetch = false;  // they are in the cache
       first_tile = false;
     }
   }
