@@ -2,11 +2,12 @@
 // pages of 16 positions.
 // Decode/ISA/CONTEXT: one row after another, each of another sequence, over keys and values
 // that no cache holds: `read` is their bytes a second, `of_probe` the share of what one
-// thread reads from memory, probed in the same minute (bench/limits.h).
+// thread reads from memory in one piece, probed before and after (bench/limits.h).
 // Prefill/ISA/TOKENS: a prompt at once, 16 heads of one layer; `flops` counts the two
 // products of the pairs of a token and a position before or at it.
 // Store/ISA/TOKENS: norm, rope and storing of a prompt's keys and values.
 #include <algorithm>
+#include <chrono>
 #include <numeric>
 #include <random>
 #include <string>
@@ -91,6 +92,7 @@ void Decode(benchmark::State& state, ops::CpuIsa isa, int context) {
   std::vector<ops::AttentionTask> tasks;
   size_t first = 0;
   double probe = pool.ReadBytesPerSecond();
+  const auto start = std::chrono::steady_clock::now();
   for (auto _ : state) {
     first = first + pages <= pool.page_ids().size() ? first : 0;
     ops::RowBatch batch;
@@ -100,11 +102,13 @@ void Decode(benchmark::State& state, ops::CpuIsa isa, int context) {
     RunTasks(attention, tasks, queries, &pool, &output);
     first += pages;
   }
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
   probe = (probe + pool.ReadBytesPerSecond()) / 2;
   const double bytes = static_cast<double>(pages * attention.page_bytes());
-  state.counters["read"] = benchmark::Counter(bytes, benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["of_probe"] =
-      benchmark::Counter(bytes / probe, benchmark::Counter::kIsIterationInvariantRate);
+  const double read = bytes * static_cast<double>(state.iterations()) / elapsed.count();
+  state.counters["read"] = benchmark::Counter(read, benchmark::Counter::kDefaults,
+                                              benchmark::Counter::kIs1000);
+  state.counters["of_probe"] = read / probe;
 }
 
 void Prefill(benchmark::State& state, ops::CpuIsa isa, int tokens) {
@@ -130,7 +134,8 @@ void Store(benchmark::State& state, ops::CpuIsa isa, int tokens) {
   Pool pool(attention);
   const std::vector<float> weights(kWidth, 1.0f);
   std::vector<float> rows = Random(static_cast<size_t>(tokens) * kWidth * 3);
-  const ops::QkvFinish finish = {weights.data(), weights.data(), 1e-5f, 0, kHeads, kHeads, kHeadSize};
+  const ops::QkvFinish finish = {weights.data(), weights.data(), 1e-5f,    0,
+                                 kHeads,         kHeads,         kHeadSize};
   for (auto _ : state) {
     for (int row = 0; row < tokens; ++row) {
       FinishQkvRow(kernels, finish, weights.data(), weights.data(),
