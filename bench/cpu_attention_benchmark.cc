@@ -60,7 +60,7 @@ class Pool {
     // Ordinary numbers: subnormal ones are slow.
     const std::vector<float> rows = Random(size_t{64} * kWidth);
     for (size_t i = 0; i < page_ids_.size() * kPageTokens; i += 32) {
-      attention.StoreKv(rows.data(), rows.data() + 32 * kWidth, kWidth, 32, page_ids_,
+      attention.StoreKv(rows.data(), kWidth, rows.data() + 32 * kWidth, kWidth, 32, page_ids_,
                         static_cast<int>(i), pages());
     }
   }
@@ -116,7 +116,7 @@ void Prefill(benchmark::State& state, ops::CpuIsa isa, int tokens) {
   Pool pool(attention);
   const std::vector<float> queries = Random(static_cast<size_t>(tokens) * kWidth);
   std::vector<float> output(queries.size());
-  attention.StoreKv(queries.data(), queries.data(), kWidth, tokens, pool.page_ids(), 0,
+  attention.StoreKv(queries.data(), kWidth, queries.data(), kWidth, tokens, pool.page_ids(), 0,
                     pool.pages());
   ops::RowBatch batch;
   batch.sequences = {{0, tokens, 0, pool.page_ids()}};
@@ -141,8 +141,8 @@ void Store(benchmark::State& state, ops::CpuIsa isa, int tokens) {
       FinishQkvRow(kernels, finish, weights.data(), weights.data(),
                    rows.data() + size_t{3} * kWidth * static_cast<size_t>(row));
     }
-    attention.StoreKv(rows.data() + kWidth, rows.data() + 2 * kWidth, 3 * kWidth, tokens,
-                      pool.page_ids(), 0, pool.pages());
+    attention.StoreKv(rows.data() + kWidth, 3 * kWidth, rows.data() + 2 * kWidth, 3 * kWidth,
+                      tokens, pool.page_ids(), 0, pool.pages());
   }
   state.counters["rows"] =
       benchmark::Counter(tokens, benchmark::Counter::kIsIterationInvariantRate);

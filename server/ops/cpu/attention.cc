@@ -63,12 +63,14 @@ size_t CpuAttention::scratch_bytes() const {
   return (queries + strips + tile) * sizeof(float);
 }
 
-void CpuAttention::StoreKv(const float* keys, const float* values, int64_t stride, int num_rows,
-                           std::span<const int32_t> page_ids, int position, void* pages) const {
+void CpuAttention::StoreKv(const float* keys, int64_t key_stride, const float* values,
+                           int64_t value_stride, int num_rows, std::span<const int32_t> page_ids,
+                           int position, void* pages) const {
   KvRows rows;
   rows.keys = keys;
+  rows.key_stride = key_stride;
   rows.values = values;
-  rows.stride = stride;
+  rows.value_stride = value_stride;
   rows.num_rows = num_rows;
   rows.position = position;
   rows.page_ids = page_ids.data();

@@ -41,10 +41,10 @@ class CpuAttention {
   size_t scratch_bytes() const;
 
   // Stores keys and values [kv_heads * D] float32 of `num_rows` rows of a sequence, from
-  // `position` on. `stride`: from row to row, in floats. A task is any range of rows; ranges
+  // `position` on. Strides: from row to row, in floats. A task is any range of rows; ranges
   // that begin at a multiple of KvLayout::kStrip write to lines of their own.
-  void StoreKv(const float* keys, const float* values, int64_t stride, int num_rows,
-               std::span<const int32_t> page_ids, int position, void* pages) const;
+  void StoreKv(const float* keys, int64_t key_stride, const float* values, int64_t value_stride,
+               int num_rows, std::span<const int32_t> page_ids, int position, void* pages) const;
 
   // Tasks that make up the attention of a step, in the order to take them in: sequences
   // by cost, the costliest first, so that what is left at the end is small; in a sequence

@@ -57,7 +57,8 @@ struct KvLayout {
 struct KvRows {
   const float* keys = nullptr;    // of the first row: [num_kv_heads][head_size]
   const float* values = nullptr;  // of the first row: [num_kv_heads][head_size]
-  int64_t stride = 0;             // from row to row, in floats
+  int64_t key_stride = 0;         // from row to row, in floats
+  int64_t value_stride = 0;
   int num_rows = 0;
   int position = 0;
   const int32_t* page_ids = nullptr;  // of the sequence

@@ -46,8 +46,9 @@ void StoreRows(const KvLayout& layout, const KvRows& rows) {
     for (int row = 0; row < rows.num_rows; ++row) {
       const int position = rows.position + row;
       const int64_t page = rows.page_ids[position / layout.page_tokens];
-      const int64_t offset = row * rows.stride + int64_t{head} * layout.head_size;
-      StoreHead(layout, rows.keys + offset, rows.values + offset, position % layout.page_tokens,
+      const int64_t of_head = int64_t{head} * layout.head_size;
+      StoreHead(layout, rows.keys + row * rows.key_stride + of_head,
+                rows.values + row * rows.value_stride + of_head, position % layout.page_tokens,
                 pages + layout.keys_begin(page, head), pages + layout.values_begin(page, head));
     }
   }

@@ -84,14 +84,15 @@ void StoreKvAvx512(const KvLayout& layout, const KvRows& rows) {
       const int64_t page = rows.page_ids[position / layout.page_tokens];
       const int inside = position % layout.page_tokens;
       StripRows part;
-      part.stride = rows.stride;
       part.begin = inside % kStrip;
       const int left = rows.num_rows - row;
       part.end = part.begin + left < kStrip ? part.begin + left : kStrip;
       const int64_t strip = int64_t{inside - part.begin} * layout.head_size;
-      part.first = rows.keys + row * rows.stride + of_head;
+      part.stride = rows.key_stride;
+      part.first = rows.keys + row * part.stride + of_head;
       StoreKeys(part, layout.head_size, pages + layout.keys_begin(page, head) + strip);
-      part.first = rows.values + row * rows.stride + of_head;
+      part.stride = rows.value_stride;
+      part.first = rows.values + row * part.stride + of_head;
       StoreValues(part, layout.head_size, pages + layout.values_begin(page, head) + strip);
       row += part.end - part.begin;
     }

@@ -137,7 +137,8 @@ class Runner {
   std::vector<float> Chunk(const Sequence& s, std::span<const int32_t> page_ids, int first,
                            int number) {
     const size_t kv = static_cast<size_t>(first * s.kv_width());
-    attention_.StoreKv(s.keys.data() + kv, s.values.data() + kv, s.kv_width(), number, page_ids,
+    attention_.StoreKv(s.keys.data() + kv, s.kv_width(), s.values.data() + kv, s.kv_width(),
+                       number, page_ids,
                        first, pages_.data());
     const size_t width = static_cast<size_t>(s.query_width());
     Guarded<float> queries(width * static_cast<size_t>(number)), output(queries.size());
