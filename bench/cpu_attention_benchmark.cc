@@ -2,11 +2,12 @@
 // pages of 16 positions.
 // Decode/ISA/CONTEXT: one row after another, each of another sequence, over keys and values
 // that no cache holds: `read` is their bytes a second, `of_probe` the share of what one
-// thread reads from memory, probed in the same minute (bench/limits.h).
+// thread reads from memory in one piece, probed before and after (bench/limits.h).
 // Prefill/ISA/TOKENS: a prompt at once, 16 heads of one layer; `flops` counts the two
 // products of the pairs of a token and a position before or at it.
 // Store/ISA/TOKENS: norm, rope and storing of a prompt's keys and values.
 #include <algorithm>
+#include <chrono>
 #include <numeric>
 #include <random>
 #include <string>
@@ -59,7 +60,7 @@ class Pool {
     // Ordinary numbers: subnormal ones are slow.
     const std::vector<float> rows = Random(size_t{64} * kWidth);
     for (size_t i = 0; i < page_ids_.size() * kPageTokens; i += 32) {
-      attention.StoreKv(rows.data(), rows.data() + 32 * kWidth, kWidth, 32, page_ids_,
+      attention.StoreKv(rows.data(), kWidth, rows.data() + 32 * kWidth, kWidth, 32, page_ids_,
                         static_cast<int>(i), pages());
     }
   }
@@ -91,6 +92,7 @@ void Decode(benchmark::State& state, ops::CpuIsa isa, int context) {
   std::vector<ops::AttentionTask> tasks;
   size_t first = 0;
   double probe = pool.ReadBytesPerSecond();
+  const auto start = std::chrono::steady_clock::now();
   for (auto _ : state) {
     first = first + pages <= pool.page_ids().size() ? first : 0;
     ops::RowBatch batch;
@@ -100,11 +102,13 @@ void Decode(benchmark::State& state, ops::CpuIsa isa, int context) {
     RunTasks(attention, tasks, queries, &pool, &output);
     first += pages;
   }
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
   probe = (probe + pool.ReadBytesPerSecond()) / 2;
   const double bytes = static_cast<double>(pages * attention.page_bytes());
-  state.counters["read"] = benchmark::Counter(bytes, benchmark::Counter::kIsIterationInvariantRate);
-  state.counters["of_probe"] =
-      benchmark::Counter(bytes / probe, benchmark::Counter::kIsIterationInvariantRate);
+  const double read = bytes * static_cast<double>(state.iterations()) / elapsed.count();
+  state.counters["read"] = benchmark::Counter(read, benchmark::Counter::kDefaults,
+                                              benchmark::Counter::kIs1000);
+  state.counters["of_probe"] = read / probe;
 }
 
 void Prefill(benchmark::State& state, ops::CpuIsa isa, int tokens) {
@@ -112,7 +116,7 @@ void Prefill(benchmark::State& state, ops::CpuIsa isa, int tokens) {
   Pool pool(attention);
   const std::vector<float> queries = Random(static_cast<size_t>(tokens) * kWidth);
   std::vector<float> output(queries.size());
-  attention.StoreKv(queries.data(), queries.data(), kWidth, tokens, pool.page_ids(), 0,
+  attention.StoreKv(queries.data(), kWidth, queries.data(), kWidth, tokens, pool.page_ids(), 0,
                     pool.pages());
   ops::RowBatch batch;
   batch.sequences = {{0, tokens, 0, pool.page_ids()}};
@@ -130,14 +134,15 @@ void Store(benchmark::State& state, ops::CpuIsa isa, int tokens) {
   Pool pool(attention);
   const std::vector<float> weights(kWidth, 1.0f);
   std::vector<float> rows = Random(static_cast<size_t>(tokens) * kWidth * 3);
-  const ops::QkvFinish finish = {weights.data(), weights.data(), 1e-5f, 0, kHeads, kHeads, kHeadSize};
+  const ops::QkvFinish finish = {weights.data(), weights.data(), 1e-5f,    0,
+                                 kHeads,         kHeads,         kHeadSize};
   for (auto _ : state) {
     for (int row = 0; row < tokens; ++row) {
       FinishQkvRow(kernels, finish, weights.data(), weights.data(),
                    rows.data() + size_t{3} * kWidth * static_cast<size_t>(row));
     }
-    attention.StoreKv(rows.data() + kWidth, rows.data() + 2 * kWidth, 3 * kWidth, tokens,
-                      pool.page_ids(), 0, pool.pages());
+    attention.StoreKv(rows.data() + kWidth, 3 * kWidth, rows.data() + 2 * kWidth, 3 * kWidth,
+                      tokens, pool.page_ids(), 0, pool.pages());
   }
   state.counters["rows"] =
       benchmark::Counter(tokens, benchmark::Counter::kIsIterationInvariantRate);

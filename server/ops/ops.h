@@ -72,8 +72,8 @@ concept Operations = requires(
   { ops.NewExperts(n, n, n) } -> std::same_as<typename T::Experts>;  // E, I, H
   { ops.NewKvPages() } -> std::same_as<typename T::KvPages>;
   // Filling them: Stage gives memory for the whole block, row-major, in
-  // PrecisionOf(block); after Commit the block holds what was written there. One
-  // block is staged at a time.
+  // PrecisionOf(block); after Commit, and after Run where it was called in there, the
+  // block holds what was written. One block is staged at a time.
   { ops.All(vector) } -> std::same_as<typename T::Block>;
   { ops.Rows(matrix, n, n) } -> std::same_as<typename T::Block>;  // first, number
   { ops.Bias(matrix, n, n) } -> std::same_as<typename T::Block>;  // first, number

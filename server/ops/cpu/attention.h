@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "server/ops/cpu/attention_kernels.h"
@@ -21,7 +22,6 @@ struct AttentionTask {
   int first_position = 0;
   int kv_head = 0;
   std::span<const int32_t> pages;  // of the sequence
-  int64_t cost = 0;                // pairs of a query and a position
 };
 
 // Causal attention over the pages of one layer's keys and values. The result of a row has
@@ -41,11 +41,15 @@ class CpuAttention {
   size_t scratch_bytes() const;
 
   // Stores keys and values [kv_heads * D] float32 of `num_rows` rows of a sequence, from
-  // `position` on. `stride`: from row to row, in floats.
-  void StoreKv(const float* keys, const float* values, int64_t stride, int num_rows,
-               std::span<const int32_t> page_ids, int position, void* pages) const;
+  // `position` on. Strides: from row to row, in floats. A task is any range of rows; ranges
+  // that begin at a multiple of KvLayout::kStrip write to lines of their own.
+  void StoreKv(const float* keys, int64_t key_stride, const float* values, int64_t value_stride,
+               int num_rows, std::span<const int32_t> page_ids, int position, void* pages) const;
 
-  // Tasks that make up the attention of a step, the costliest first. `tasks` is reused.
+  // Tasks that make up the attention of a step, in the order to take them in: sequences
+  // by cost, the costliest first, so that what is left at the end is small; in a sequence
+  // all rows of one kv head, whose keys and values then stay in the cache, the last rows
+  // first. `tasks` is reused.
   void Plan(const RowBatch& batch, std::vector<AttentionTask>* tasks) const;
 
   // queries, output: float32 [rows of the step][heads * D], row to row `query_stride` and
@@ -56,6 +60,7 @@ class CpuAttention {
  private:
   KvLayout layout_;
   AttendFunction attend_ = nullptr;
+  StoreKvFunction store_kv_ = nullptr;
 };
 
 }  // namespace olmoe::ops

@@ -9,13 +9,12 @@
 // the 16th bit (exactly) and the rest rounded, so 16 bits count; every B meets both. That
 // halves the peak, but the exponentials take longer than the products.
 //
-// The product of one query has the same bits as that of 16 (measured, and a test), so
-// decoding uses tiles of as many rows as there are queries, which is what tiles of fewer
-// rows are for: the time of a product is that of reading B.
+// A row of a product has the same bits in a tile of one row and of 16 (measured, and a
+// test), so a pass of fewer than 16 queries, as in decoding, has tiles of that many rows.
 //
-// A product with weight 0 leaves a sum as it is: sums are never subnormal, which
-// tdpbf16ps would take for 0, because it also flushes its results, and scaling by less
-// than one is followed by a product in every batch alike.
+// A product with weight 0 leaves a sum as it is. tdpbf16ps takes a subnormal sum for 0, but
+// also gives none; only the scaling by an earlier maximum makes some, and a product by real
+// weights follows that one in every batch.
 #include "server/ops/cpu/vec_avx512.h"
 
 #include "server/ops/cpu/attention_impl.h"
@@ -56,11 +55,10 @@ void ConfigureTiles(int rows) {
   __asm__ volatile("ldtilecfg %0" ::"m"(config) : "memory");
 }
 
-// The rows of a tile.
-[[gnu::always_inline]] inline void PrefetchTile(const uint16_t* from, int64_t row_bytes) {
-  const char* row = reinterpret_cast<const char*>(from);
+// As many values as a tile of keys holds.
+[[gnu::always_inline]] inline void PrefetchTile(const uint16_t* from) {
 #pragma GCC unroll 16
-  for (int i = 0; i < 16; ++i) __builtin_prefetch(row + i * row_bytes);
+  for (int row = 0; row < 16; ++row) __builtin_prefetch(from + row * kTileDims);
 }
 
 // Two vectors in as many of bfloat16: what the 16 leading bits hold, and the rest.
@@ -190,21 +188,12 @@ class AmxProducts {
       OLMOE_TILE_PRODUCT(2, 5, 6);
       OLMOE_TILE_PRODUCT(3, 5, 7);
       if (!block.prefetch) continue;
-      for (const Element* values : block.values) PrefetchTile(values + d * kStrip, kTileBytes);
+      for (const Element* values : block.values) PrefetchTile(values + d * kStrip);
     }
     OLMOE_TILE_STORE(0, logits_, kKeyBlock * 4);
     OLMOE_TILE_STORE(1, logits_ + kStrip, kKeyBlock * 4);
     OLMOE_TILE_STORE(2, logits_ + 2 * kStrip, kKeyBlock * 4);
     OLMOE_TILE_STORE(3, logits_ + 3 * kStrip, kKeyBlock * 4);
-  }
-
-  // As many as the values that a product has read.
-  template <int kDims>
-  void PrefetchKeys(const KeyBlock<Element>& block, int position, int d) const {
-    for (int strip = position / kStrip; strip < position / kStrip + 2; ++strip) {
-      PrefetchTile(block.next_keys[strip] + d * kStrip, kTileBytes);
-      if (kDims == 64) PrefetchTile(block.next_keys[strip] + (d + 32) * kStrip, kTileBytes);
-    }
   }
 
   void LoadWeights(int position) const {
@@ -234,7 +223,6 @@ class AmxProducts {
       OLMOE_TILE_PRODUCT(3, 4, 7);
       OLMOE_TILE_PRODUCT(2, 5, 6);
       OLMOE_TILE_PRODUCT(3, 5, 7);
-      if (block.prefetch) PrefetchKeys<64>(block, position, d);
     }
     OLMOE_TILE_STORE(0, output, output_bytes);
     OLMOE_TILE_STORE(1, output + 16, output_bytes);
@@ -255,7 +243,6 @@ class AmxProducts {
       OLMOE_TILE_PRODUCT(1, 4, 7);
       OLMOE_TILE_PRODUCT(0, 5, 6);
       OLMOE_TILE_PRODUCT(1, 5, 7);
-      if (block.prefetch) PrefetchKeys<32>(block, position, d);
     }
     OLMOE_TILE_STORE(0, output, output_bytes);
     OLMOE_TILE_STORE(1, output + 16, output_bytes);

@@ -13,7 +13,7 @@
 // The same bits whatever the batch. Blocks lie at multiples of kKeyBlock from position 0,
 // not from the query, and inside a block every query goes through the same operations in
 // the same order: a logit is one chain of fused additions over the dimensions, an output
-// one chain over the positions, sums over a block are 16 lanes added up in one order. How
+// one chain over the positions, and a sum over a block adds up vectors, then lanes. How
 // many queries are computed beside it, in which registers, or in which page a position lies
 // changes no operand of any chain. A query whose past ends inside a block gives the positions
 // after it weight 0, and adding 0 times a value (finite: a NaN of one's own future is one's
@@ -56,9 +56,8 @@ struct KeyBlock {
   const Element* keys[kStripsPerBlock];
   const Element* values[kStripsPerBlock];
   int num_positions = 0;
-  // Memory is read in the order in which it is used, half a block ahead: the values while
-  // logits are computed, and while values are mixed the keys of the next block.
-  const Element* next_keys[kStripsPerBlock];
+  // Whether to prefetch the values while logits are computed. (The keys of the next block
+  // come in time without: prefetched too, they measured slower.)
   bool prefetch = false;
 };
 
@@ -119,23 +118,29 @@ struct Running {
   float sum = 0;
 };
 
-// Logits [kKeyBlock] of one query, of which the first `visible` count, to weights, by
-// store(lane, weights of two vectors). Returns what earlier sums have to be multiplied by.
-template <typename Store>
+// Logits [kKeyBlock] of one query, of which the first `visible` count (kAll: all do), to
+// weights, by store(lane, weights of two vectors). Returns what earlier sums have to be
+// multiplied by.
+template <bool kAll, typename Store>
 [[gnu::always_inline]] inline float Weigh(const float* logits, int visible, Running* running,
                                           const Store& store) {
+  constexpr int kVectors = kKeyBlock / Vec::kLanes;
   const Vec::F hidden = Vec::Set(-__builtin_inff());
   const auto load = [&](int lane) {
-    return Vec::KeepFirst(Vec::Load(logits + lane), visible - lane, hidden);
+    const Vec::F x = Vec::Load(logits + lane);
+    return kAll ? x : Vec::KeepFirst(x, visible - lane, hidden);
   };
   Vec::F largest = Vec::Set(running->maximum);
-  for (int lane = 0; lane < kKeyBlock; lane += Vec::kLanes) {
-    largest = Vec::Max(load(lane), largest);  // passes over NaN, which the sum meets
+#pragma GCC unroll 4
+  for (int i = 0; i < kVectors; ++i) {
+    largest = Vec::Max(load(i * Vec::kLanes), largest);  // passes over NaN, which the sum meets
   }
   const float maximum = Vec::Maximum(largest);
   const Vec::F from = Vec::Set(maximum);
   Vec::F sum = Vec::Zero();
-  for (int lane = 0; lane < kKeyBlock; lane += 2 * Vec::kLanes) {
+#pragma GCC unroll 2
+  for (int i = 0; i < kVectors; i += 2) {
+    const int lane = i * Vec::kLanes;
     const Vec::F first = Exp2(Vec::Sub(load(lane), from));
     const Vec::F second = Exp2(Vec::Sub(load(lane + Vec::kLanes), from));
     sum = Vec::Add(sum, Vec::Add(first, second));
@@ -184,18 +189,10 @@ class AttentionPass {
     ReadQueries();
     const int context = PastOf(num_queries_ - 1);
     Element* gathered = reinterpret_cast<Element*>(strips_);
-    KeyBlock<Element> block = FindBlock(layout_, rows_, 0, context, gathered);
     for (int first = 0; first < context; first += kKeyBlock) {
-      const int following = first + kKeyBlock;
-      KeyBlock<Element> next = block;
-      if (following < context && layout_.blocked()) {
-        next = FindBlock(layout_, rows_, following, context, gathered);
-      }
-      for (int strip = 0; strip < kStripsPerBlock; ++strip) block.next_keys[strip] = next.keys[strip];
+      KeyBlock<Element> block = FindBlock(layout_, rows_, first, context, gathered);
       block.prefetch = layout_.blocked();
       AddBlock(first, &block, gathered + kKeyBlock * dims_);
-      if (following >= context) break;
-      block = layout_.blocked() ? next : FindBlock(layout_, rows_, following, context, gathered);
     }
     WriteOutput();
   }
@@ -217,6 +214,10 @@ class AttentionPass {
     const float scale = kLog2E / __builtin_sqrtf(static_cast<float>(layout_.head_size));
     for (int query = 0; query < num_queries_; ++query) {
       const float* from = rows_.queries + Offset(query, rows_.query_stride);
+      // Rows lie far apart in memory.
+      const float* ahead = rows_.queries + Offset(Smaller(query + 4, num_queries_ - 1),
+                                                  rows_.query_stride);
+      for (int d = 0; d < layout_.head_size; d += 16) __builtin_prefetch(ahead + d);
       float* row = output_ + query * dims_;
       for (int d = 0; d < layout_.head_size; ++d) row[d] = from[d] * scale;
       for (int d = layout_.head_size; d < dims_; ++d) row[d] = 0;
@@ -233,17 +234,23 @@ class AttentionPass {
       if (n <= 0) continue;
       products_.Logits(tile, rows, *block, n);
       for (int row = 0; row < rows; ++row) {
-        const float factor = Weigh(
-            products_.logits() + row * kKeyBlock, PastOf(tile + row) - first,
-            &running_[tile + row],
-            [&](int lane, Vec::F a, Vec::F b) { products_.StoreWeights(row, lane, a, b); });
+        const float factor = WeighRow(row, PastOf(tile + row) - first, &running_[tile + row]);
         ScaleBy(factor, dims_, output_ + (tile + row) * dims_);
       }
       if (first_tile) products_.StartMix(block, values);
       products_.Mix(rows, *block, n, output_ + tile * dims_);
-      block->prefetch = false;  // it is in the cache
+      block->prefetch = false;  // they are in the cache
       first_tile = false;
     }
+  }
+
+  float WeighRow(int row, int visible, Running* running) {
+    const float* logits = products_.logits() + row * kKeyBlock;
+    const auto store = [&](int lane, Vec::F first, Vec::F second) {
+      products_.StoreWeights(row, lane, first, second);
+    };
+    return visible >= kKeyBlock ? Weigh<true>(logits, visible, running, store)
+                                : Weigh<false>(logits, visible, running, store);
   }
 
   void WriteOutput() {

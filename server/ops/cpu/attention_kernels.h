@@ -1,4 +1,4 @@
-// Attention per instruction set; attention.h chooses.
+// Attention and storing of keys and values per instruction set; attention.h chooses.
 #ifndef OLMOE_SERVER_OPS_CPU_ATTENTION_KERNELS_H_
 #define OLMOE_SERVER_OPS_CPU_ATTENTION_KERNELS_H_
 
@@ -9,7 +9,12 @@
 
 namespace olmoe::ops {
 
-// `scratch`: of AttentionScratchBytes (attention.cc), 64-byte aligned, not initialized.
+using StoreKvFunction = void (*)(const KvLayout& layout, const KvRows& rows);
+
+void StoreKvPortable(const KvLayout& layout, const KvRows& rows);
+void StoreKvAvx512(const KvLayout& layout, const KvRows& rows);  // bfloat16, blocked
+
+// `scratch`: CpuAttention::scratch_bytes(), 64-byte aligned, not initialized.
 using AttendFunction = void (*)(const KvLayout& layout, const AttentionRows& rows, void* scratch);
 
 // bfloat16 and float32 keys and values.

@@ -28,8 +28,10 @@ namespace {
   return {Vec::Load(strip + i * dims + d), Vec::Load(strip + (i + 1) * dims + d)};
 }
 
-// With one query, memory is what the time goes into.
-[[gnu::always_inline]] inline void PrefetchPair(const uint16_t* values) { __builtin_prefetch(values); }
+// With one query, memory is what the time goes into: as many values as keys are read.
+[[gnu::always_inline]] inline void PrefetchPair(const uint16_t* values) {
+  __builtin_prefetch(values);
+}
 [[gnu::always_inline]] inline void PrefetchPair(const float* values) {
   __builtin_prefetch(values);
   __builtin_prefetch(values + kStrip);
@@ -111,10 +113,10 @@ class VectorProducts {
                                         int first_strip, float* logits) const {
     constexpr int kVectors = kStrips * (kStrip / Vec::kLanes);
     const Element* strips[kStrips];
-    const Element* ahead[kStrips];
+    const Element* values[kStrips];
     for (int i = 0; i < kStrips; ++i) {
       strips[i] = block.keys[first_strip + i];
-      ahead[i] = block.values[first_strip + i];
+      values[i] = block.values[first_strip + i];
     }
     Vec::F sums[kRows][kVectors];
 #pragma GCC unroll 16
@@ -131,7 +133,7 @@ class VectorProducts {
       }
       if constexpr (kRows == 1) {
 #pragma GCC unroll 16
-        for (int i = 0; i < kStrips; ++i) PrefetchPair(ahead[i] + d * kStrip);
+        for (int i = 0; i < kStrips; ++i) PrefetchPair(values[i] + d * kStrip);
       }
 #pragma GCC unroll 16
       for (int row = 0; row < kRows; ++row) {
@@ -180,7 +182,6 @@ class VectorProducts {
     }
     for (int strip = 0; strip * kStrip < n; ++strip) {
       const Element* values = block.values[strip];
-      const Element* ahead = block.next_keys[strip];
       const float* of_strip = weights + strip * kStrip;
       const int number = Smaller(kStrip, n - strip * kStrip);
       for (int i = 0; i < number; i += 2) {
@@ -189,7 +190,6 @@ class VectorProducts {
         for (int v = 0; v < kVectors; ++v) {
           pairs[v] = ValuePair(values, dims_, i, d + v * Vec::kLanes);
         }
-        if constexpr (kRows == 1) PrefetchKeys<kVectors>(ahead, i, d);
         const bool both = i + 1 < number;  // else the second lies beyond the context
 #pragma GCC unroll 16
         for (int row = 0; row < kRows; ++row) {
@@ -216,20 +216,6 @@ class VectorProducts {
       for (int i = 0; i < kVectors; ++i) {
         Vec::Store(output + row * dims_ + i * Vec::kLanes, sums[row][i]);
       }
-    }
-  }
-
-  // At the places where the loads of ValuePair read values.
-  template <int kVectors>
-  [[gnu::always_inline]] inline void PrefetchKeys(const Element* keys, int i, int d) const {
-    constexpr int kPerLine = 64 / static_cast<int>(sizeof(Element));
-    constexpr bool kPairs = sizeof(Element) == 2;
-    constexpr int kSize = kVectors * Vec::kLanes * (kPairs ? 2 : 1);
-    const Element* begin = keys + i * dims_ + (kPairs ? 2 * d : d);
-#pragma GCC unroll 16
-    for (int at = 0; at < kSize; at += kPerLine) {
-      __builtin_prefetch(begin + at);
-      if (!kPairs) __builtin_prefetch(begin + dims_ + at);
     }
   }
 

@@ -8,6 +8,7 @@
 #include <new>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "server/ops/cpu/for_rows.h"
@@ -71,10 +72,16 @@ CpuOps::CpuOps(const OpsOptions& options, CpuIsa isa)
 }
 
 absl::Status CpuOps::Run(const std::function<absl::Status()>& body) {
-  try {
-    const absl::Status status = body();
+  running_ = true;
+  const absl::Cleanup finish = [&] {
+    running_ = false;
+    if (packing_.valid()) packing_.wait();
+    packing_ = {};
     staging_ = HugeBuffer();
-    return status;
+    packed_from_ = HugeBuffer();
+  };
+  try {
+    return body();
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError("out of memory");
   } catch (const std::exception& error) {
@@ -141,13 +148,20 @@ void CpuOps::Rope(const Batch& batch, Tensor* x) {
   });
 }
 
+// Tasks are the strips of positions: lines of memory that no other task writes.
 void CpuOps::StoreKv(const Tensor& keys, const Tensor& values, const Batch& batch,
                      KvPages* pages) {
+  constexpr int kStrip = KvLayout::kStrip;
   for (const SequenceRows& sequence : batch.rows->sequences) {
-    ForRows(&pool_, sequence.num_rows, keys.columns(), [&](int64_t i) {
-      const int64_t row = sequence.first_row + i;
-      attention_.StoreKv(keys.row(row), values.row(row), /*stride=*/0, 1, sequence.pages,
-                         sequence.first_position + static_cast<int>(i), pages->memory->data());
+    const int first_strip = sequence.first_position / kStrip;
+    const int end = sequence.first_position + sequence.num_rows;
+    ForRows(&pool_, (end - 1) / kStrip - first_strip + 1, kStrip * keys.columns(), [&](int64_t i) {
+      const int strip = first_strip + static_cast<int>(i);
+      const int from = std::max(sequence.first_position, strip * kStrip);
+      const int64_t row = sequence.first_row + from - sequence.first_position;
+      attention_.StoreKv(keys.row(row), keys.stride(), values.row(row), values.stride(),
+                         std::min(end, (strip + 1) * kStrip) - from, sequence.pages, from,
+                         pages->memory->data());
     });
   }
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <future>
 #include <memory>
 #include <optional>
 #include <span>
@@ -28,7 +29,8 @@ namespace olmoe::ops {
 // The fast operations for the CPU, on the kernels of one instruction set. Weights are
 // packed when they are committed (packed_matrix.h), activations are float32 and rounded
 // to bfloat16 where they meet a bfloat16 weight, and the work of an operation is cut into
-// tasks of about 128 KiB of weights for one ComputePool.
+// tasks of about 128 KiB of weights for one ComputePool. What is committed during Run is
+// packed in the background and there when Run returns.
 //
 // A row's result has the same bits whatever else is in the step, in whatever pages its
 // sequence lies and with any number of threads: tasks never share a sum, and the kernels
@@ -159,6 +161,7 @@ class CpuOps {
   // Row i is x's row picked[i]; without `picked`, all of them in order.
   Operand MakeOperand(const Tensor& x, const PackedMatrix& weight,
                       std::optional<std::span<const int32_t>> picked);
+  void Pack(const Block& block, const HugeBuffer& rows);
   // For every expert that has slots.
   void PlanExperts(const ExpertSelection& selection, int64_t panels, int64_t panel_bytes);
   // silu(x G^T) * (x U^T) of every slot, [slots, padded intermediate].
@@ -175,8 +178,13 @@ class CpuOps {
 
   ComputePool pool_;
   StepMemory memory_;
-  HugeBuffer staging_;          // what Stage gave
   HugeBuffer attention_memory_;  // scratch of every thread
+
+  // Loading: one block is written while the one before it is packed.
+  bool running_ = false;  // in Run
+  HugeBuffer staging_;    // what Stage gave
+  HugeBuffer packed_from_;
+  std::future<void> packing_;
   std::vector<AttentionTask> attention_tasks_;  // of the batch that was prepared last
   std::vector<ExpertTask> expert_tasks_;
   std::vector<const float*> result_of_rank_;  // [rows][max ranks]

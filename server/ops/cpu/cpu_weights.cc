@@ -1,5 +1,7 @@
 // The weights of CpuOps: their memory, and how blocks of a checkpoint come into it.
 #include <algorithm>
+#include <future>
+#include <utility>
 
 #include "glog/logging.h"
 #include "server/ops/cpu/cpu_ops.h"
@@ -90,10 +92,16 @@ void* CpuOps::Stage(const Block& block) {
 
 void CpuOps::Commit(const Block& block) {
   if (block.matrix == nullptr) return;
-  const int64_t begin = block.place.begin();
-  pool_.Run(static_cast<int>(block.place.end() - begin), [&](int panel) {
-    block.matrix->PackPanel(staging_.data(), block.place, begin + panel);
-  });
+  if (!running_) return Pack(block, staging_);
+  if (packing_.valid()) packing_.get();  // the block before
+  std::swap(staging_, packed_from_);
+  packing_ = std::async(std::launch::async, [this, block] { Pack(block, packed_from_); });
+}
+
+void CpuOps::Pack(const Block& block, const HugeBuffer& rows) {
+  for (int64_t panel = block.place.begin(); panel < block.place.end(); ++panel) {
+    block.matrix->PackPanel(rows.data(), block.place, panel);
+  }
 }
 
 }  // namespace olmoe::ops

@@ -53,6 +53,20 @@ struct KvLayout {
   }
 };
 
+// Keys and values that are stored: rows at `position` ... of one sequence.
+struct KvRows {
+  const float* keys = nullptr;    // of the first row: [num_kv_heads][head_size]
+  const float* values = nullptr;  // of the first row: [num_kv_heads][head_size]
+  int64_t key_stride = 0;         // from row to row, in floats
+  int64_t value_stride = 0;
+  int num_rows = 0;
+  int position = 0;
+  const int32_t* page_ids = nullptr;  // of the sequence
+  void* pages = nullptr;              // of the layer
+  int first_head = 0;                 // of the kv heads that are stored
+  int num_heads = 0;
+};
+
 // What one task of attention reads and writes: query rows `first_position` ... of one
 // sequence and the query heads of one kv head.
 struct AttentionRows {

@@ -15,9 +15,10 @@ namespace olmoe::ops {
 namespace {
 
 constexpr int64_t kTileRows = 16;
-constexpr int64_t kPairBytes = 128;                     // of a panel
-constexpr int64_t kStepBytes = kTileRows * kPairBytes;  // 32 inputs of 32 columns
-constexpr int64_t kPrefetchBytes = 8192;
+constexpr int64_t kLineBytes = 64;  // of a tile
+constexpr int64_t kPrefetchBytes = 1024;
+// Rows of x that stay in the second-level cache while the panels of a task go by.
+constexpr int64_t kCachedRows = 256;
 
 // Tiles: 0 and 1 sums of the first 16 rows, 2 and 3 of the others, by half of the panel;
 // 4 and 5 x of the first rows and of the others; 6 and 7 the halves of the panel.
@@ -74,17 +75,18 @@ inline void Multiply() {
                    : "i"(kSums), "i"(kX), "i"(kWeights));
 }
 
-inline void Prefetch(const char* weights) {
-#pragma GCC unroll 32
-  for (int64_t line = 0; line < kStepBytes; line += 64) {
+inline void PrefetchTile(const char* weights) {
+#pragma GCC unroll 16
+  for (int64_t line = 0; line < kTileBytes; line += kLineBytes) {
     _mm_prefetch(weights + kPrefetchBytes + line, _MM_HINT_T0);
   }
 }
 
 // The sums of a block of rows go to `sums` [32][32]. kTwo: there are more than 16 rows.
-template <bool kTwo>
+// kFromMemory: nobody has read the panel yet.
+template <bool kTwo, bool kFromMemory>
 void SumBlock(const uint16_t* x, int64_t x_stride, const char* weights, int64_t depth,
-              bool from_memory, float* sums) {
+              float* sums) {
   const int64_t stride_bytes = x_stride * 2;
   const uint16_t* second = x + kTileRows * x_stride;
   Zero<0>();
@@ -93,12 +95,13 @@ void SumBlock(const uint16_t* x, int64_t x_stride, const char* weights, int64_t 
     Zero<2>();
     Zero<3>();
   }
-  for (int64_t k = 0; k < depth; k += kDepthUnit, weights += kStepBytes) {
-    if (from_memory) Prefetch(weights);
-    Load<6>(weights, kPairBytes);
+  for (int64_t k = 0; k < depth; k += kDepthUnit, weights += 2 * kTileBytes) {
+    if constexpr (kFromMemory) PrefetchTile(weights);
+    Load<6>(weights, kLineBytes);
     Load<4>(x + k, stride_bytes);
     Multiply<0, 4, 6>();
-    Load<7>(weights + 64, kPairBytes);
+    if constexpr (kFromMemory) PrefetchTile(weights + kTileBytes);
+    Load<7>(weights + kTileBytes, kLineBytes);
     Multiply<1, 4, 7>();
     if constexpr (kTwo) {
       Load<5>(second + k, stride_bytes);
@@ -115,30 +118,40 @@ void SumBlock(const uint16_t* x, int64_t x_stride, const char* weights, int64_t 
   }
 }
 
+// The block of rows from `first` on.
+template <typename Epilogue>
+void MultiplyBlock(const PanelTask& task, int64_t panel, int64_t first, int64_t rows,
+                   bool from_memory) {
+  alignas(64) float sums[2 * kTileRows * kPanelColumns];
+  const auto sum = rows > kTileRows
+                       ? (from_memory ? SumBlock<true, true> : SumBlock<true, false>)
+                       : (from_memory ? SumBlock<false, true> : SumBlock<false, false>);
+  sum(static_cast<const uint16_t*>(task.x) + first * task.x_stride, task.x_stride,
+      static_cast<const char*>(task.panels) + panel * task.depth * 2 * kPanelColumns, task.depth,
+      sums);
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* of_row = sums + row * kPanelColumns;
+    Epilogue::Apply(task, panel, first + row, _mm512_load_ps(of_row), _mm512_load_ps(of_row + 16));
+  }
+}
+
+inline int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
 template <typename Epilogue>
 void MultiplyPanels(const PanelTask& task) {
-  alignas(64) float sums[2 * kTileRows * kPanelColumns];
   int64_t configured = 0;  // rows
-  const uint16_t* x = static_cast<const uint16_t*>(task.x);
-  const char* weights = static_cast<const char*>(task.panels);
-  for (int64_t panel = 0; panel < task.num_panels; ++panel) {
-    for (int64_t first = 0; first < task.rows; first += 2 * kTileRows) {
-      const int64_t left = task.rows - first;
-      const int64_t rows = left < 2 * kTileRows ? left : 2 * kTileRows;
-      const bool two = rows > kTileRows;
-      if (rows != configured) {
-        Configure(two ? kTileRows : rows, two ? rows - kTileRows : 0);
-        configured = rows;
-      }
-      (two ? SumBlock<true> : SumBlock<false>)(x + first * task.x_stride, task.x_stride,
-                                               weights, task.depth, first == 0, sums);
-      for (int64_t row = 0; row < rows; ++row) {
-        const float* of_row = sums + row * kPanelColumns;
-        Epilogue::Apply(task, panel, first + row, _mm512_load_ps(of_row),
-                        _mm512_load_ps(of_row + 16));
+  for (int64_t begin = 0; begin < task.rows; begin += kCachedRows) {
+    const int64_t end = Smaller(task.rows, begin + kCachedRows);
+    for (int64_t panel = 0; panel < task.num_panels; ++panel) {
+      for (int64_t first = begin; first < end; first += 2 * kTileRows) {
+        const int64_t rows = Smaller(end - first, 2 * kTileRows);
+        if (rows != configured) {
+          Configure(Smaller(rows, kTileRows), rows - Smaller(rows, kTileRows));
+          configured = rows;
+        }
+        MultiplyBlock<Epilogue>(task, panel, first, rows, /*from_memory=*/first == 0);
       }
     }
-    weights += task.depth * 2 * kPanelColumns;
   }
   Release();  // no thread sleeps with tiles, whose state would have to be saved
 }

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kBlockRows = 2;
 constexpr int64_t kVectors = 4;  // of 8 columns, in a panel
-constexpr int64_t kPrefetchBytes = 4096;
+constexpr int64_t kPrefetchBytes = 2048;
 
 inline __m256 FirstOf(__m256i pairs) { return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)); }
 inline __m256 SecondOf(__m256i pairs) {
@@ -23,10 +23,13 @@ inline __m256i Load(const void* from) {
   return _mm256_load_si256(static_cast<const __m256i*>(from));
 }
 
-// sums[row][v] += one step along the depth: 128 bytes of the panel.
+// sums[row][v] += one step along the depth: a line of each half of the panel. kSteps of
+// them read all lines of the halves, which are kHalfBytes apart.
 struct Bf16Step {
   using Element = uint16_t;
   static constexpr int64_t kInputs = 2;
+  static constexpr int64_t kSteps = 16;
+  static constexpr int64_t kHalfBytes = kTileBytes;
   template <int kRows>
   static void Add(const uint16_t* x, int64_t stride, const char* weights,
                   __m256 (&sums)[kRows][kVectors]) {
@@ -41,7 +44,7 @@ struct Bf16Step {
     }
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      const __m256i pairs = Load(weights + 32 * v);
+      const __m256i pairs = Load(weights + v / 2 * kHalfBytes + v % 2 * 32);
       const __m256 low = FirstOf(pairs), high = SecondOf(pairs);
 #pragma GCC unroll 2
       for (int row = 0; row < kRows; ++row) {
@@ -55,6 +58,8 @@ struct Bf16Step {
 struct F32Step {
   using Element = float;
   static constexpr int64_t kInputs = 1;
+  static constexpr int64_t kSteps = 1;
+  static constexpr int64_t kHalfBytes = 64;
   template <int kRows>
   static void Add(const float* x, int64_t stride, const char* weights,
                   __m256 (&sums)[kRows][kVectors]) {
@@ -162,10 +167,12 @@ void Block(const PanelTask& task, int64_t panel, int64_t first_row) {
   for (int row = 0; row < kRows; ++row) {
     for (int v = 0; v < kVectors; ++v) sums[row][v] = _mm256_setzero_ps();
   }
-  for (int64_t k = 0; k < task.depth; k += Step::kInputs, weights += 128) {
-    _mm_prefetch(weights + kPrefetchBytes, _MM_HINT_T0);
-    _mm_prefetch(weights + kPrefetchBytes + 64, _MM_HINT_T0);
-    Step::Add(x + k, task.x_stride, weights, sums);
+  for (int64_t k = 0; k < task.depth; weights += 2 * Step::kHalfBytes) {
+    for (int64_t step = 0; step < Step::kSteps; ++step, k += Step::kInputs) {
+      _mm_prefetch(weights + kPrefetchBytes + 128 * step, _MM_HINT_T0);
+      _mm_prefetch(weights + kPrefetchBytes + 128 * step + 64, _MM_HINT_T0);
+      Step::Add(x + k, task.x_stride, weights + 64 * step, sums);
+    }
   }
   for (int row = 0; row < kRows; ++row) Epilogue::Apply(task, panel, first_row + row, sums[row]);
 }

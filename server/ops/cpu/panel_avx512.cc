@@ -11,12 +11,15 @@ namespace olmoe::ops {
 namespace {
 
 constexpr int64_t kBlockRows = 12;
-constexpr int64_t kPrefetchBytes = 6144;
+constexpr int64_t kPrefetchBytes = 2048;
 
-// One step along the depth: 128 bytes of the panel, 4 of every row of x.
+// One step along the depth: a line of each half of the panel, 4 bytes of every row of x.
+// kSteps of them read all lines of the halves, which are kHalfBytes apart.
 struct Bf16Step {
   using Element = uint16_t;
   static constexpr int64_t kInputs = 2;
+  static constexpr int64_t kSteps = 16;
+  static constexpr int64_t kHalfBytes = kTileBytes;
   static __m512 Broadcast(const uint16_t* x) {
     int32_t pair;
     __builtin_memcpy(&pair, x, sizeof(pair));
@@ -31,6 +34,8 @@ struct Bf16Step {
 struct F32Step {
   using Element = float;
   static constexpr int64_t kInputs = 1;
+  static constexpr int64_t kSteps = 1;
+  static constexpr int64_t kHalfBytes = 64;
   static __m512 Broadcast(const float* x) { return _mm512_set1_ps(*x); }
   static __m512 Add(__m512 sum, __m512 x, __m512 weights) {
     return _mm512_fmadd_ps(x, weights, sum);
@@ -46,16 +51,18 @@ void Block(const PanelTask& task, int64_t panel, int64_t first_row) {
   __m512 low[kRows], high[kRows];
 #pragma GCC unroll 12
   for (int row = 0; row < kRows; ++row) low[row] = high[row] = _mm512_setzero_ps();
-  for (int64_t k = 0; k < task.depth; k += Step::kInputs, weights += 128) {
-    _mm_prefetch(weights + kPrefetchBytes, _MM_HINT_T0);
-    _mm_prefetch(weights + kPrefetchBytes + 64, _MM_HINT_T0);
-    const __m512 of_low = _mm512_load_ps(weights);
-    const __m512 of_high = _mm512_load_ps(weights + 64);
+  for (int64_t k = 0; k < task.depth; weights += 2 * Step::kHalfBytes) {
+    for (int64_t step = 0; step < Step::kSteps; ++step, k += Step::kInputs) {
+      _mm_prefetch(weights + kPrefetchBytes + 128 * step, _MM_HINT_T0);
+      _mm_prefetch(weights + kPrefetchBytes + 128 * step + 64, _MM_HINT_T0);
+      const __m512 of_low = _mm512_load_ps(weights + 64 * step);
+      const __m512 of_high = _mm512_load_ps(weights + Step::kHalfBytes + 64 * step);
 #pragma GCC unroll 12
-    for (int row = 0; row < kRows; ++row) {
-      const __m512 input = Step::Broadcast(x + row * task.x_stride + k);
-      low[row] = Step::Add(low[row], input, of_low);
-      high[row] = Step::Add(high[row], input, of_high);
+      for (int row = 0; row < kRows; ++row) {
+        const __m512 input = Step::Broadcast(x + row * task.x_stride + k);
+        low[row] = Step::Add(low[row], input, of_low);
+        high[row] = Step::Add(high[row], input, of_high);
+      }
     }
   }
 #pragma GCC unroll 12

@@ -29,11 +29,16 @@ uint16_t Narrow(float value) {
 
 void SumPanel(const uint16_t* x, int64_t stride, int64_t rows, const uint16_t* panel,
               int64_t depth, Sums* sums) {
-  for (int64_t k = 0; k < depth; k += 2, panel += 2 * kPanelColumns) {
+  constexpr int64_t kTile = kTileBytes / 2;
+  for (int64_t k = 0; k < depth; k += 2) {
+    // Of the pair k, k + 1 in both tiles.
+    const uint16_t* pairs = panel + k / kDepthUnit * 2 * kTile + k % kDepthUnit / 2 * kDepthUnit;
     float first[kPanelColumns], second[kPanelColumns];
-    for (int64_t column = 0; column < kPanelColumns; ++column) {
-      first[column] = Widen(panel[2 * column]);
-      second[column] = Widen(panel[2 * column + 1]);
+    for (int64_t column = 0; column < kPanelColumns / 2; ++column) {
+      for (int64_t half = 0; half < 2; ++half) {
+        first[half * 16 + column] = Widen(pairs[half * kTile + 2 * column]);
+        second[half * 16 + column] = Widen(pairs[half * kTile + 2 * column + 1]);
+      }
     }
     for (int64_t row = 0; row < rows; ++row) {
       const float a = Widen(x[row * stride + k]), b = Widen(x[row * stride + k + 1]);

@@ -9,7 +9,9 @@ namespace olmoe::ops {
 
 constexpr int64_t kPanelColumns = 32;
 constexpr int64_t kGateColumns = 16;  // of each of gate and up in a panel of both
-constexpr int64_t kDepthUnit = 32;    // bfloat16 only
+// bfloat16 only: inputs of a tile, and bytes of the two tiles that they fill in a panel.
+constexpr int64_t kDepthUnit = 32;
+constexpr int64_t kTileBytes = 1024;
 
 // Some panels of a weight, for some rows of x. Panels are read in whole; of x and out
 // nothing but rows x depth and rows x columns is touched.

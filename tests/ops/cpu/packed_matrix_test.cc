@@ -81,8 +81,8 @@ TEST(PackedMatrix, PairsOfInputsLieSideBySide) {
   for (size_t row = 0; row < 3; ++row) {
     EXPECT_EQ(panel[2 * row], rows[row][0]);
     EXPECT_EQ(panel[2 * row + 1], rows[row][1]);
-    EXPECT_EQ(panel[64 + 2 * row], rows[row][2]);
-    EXPECT_EQ(panel[64 + 2 * row + 1], rows[row][3]);
+    EXPECT_EQ(panel[32 + 2 * row], rows[row][2]);
+    EXPECT_EQ(panel[32 + 2 * row + 1], rows[row][3]);
   }
 }
 

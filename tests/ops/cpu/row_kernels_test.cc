@@ -222,7 +222,8 @@ TEST_P(RowKernelsTest, NarrowingRoundsToNearestEven) {
 }
 
 TEST_P(RowKernelsTest, FinishingARowNormsClipsAndRotatesItsParts) {
-  constexpr int kHeads = 4, kKvHeads = 2, kSize = 6, kQuery = kHeads * kSize, kKv = kKvHeads * kSize;
+  constexpr int kHeads = 4, kKvHeads = 2, kSize = 6;
+  constexpr int kQuery = kHeads * kSize, kKv = kKvHeads * kSize;
   const Guarded<float> query_norm = Random(kQuery, 1), key_norm = Random(kKv, 2);
   const Guarded<float> cosines = Random(kSize / 2, 3), sines = Random(kSize / 2, 4);
   for (const float clip : {0.0f, 0.5f}) {
@@ -237,8 +238,9 @@ TEST_P(RowKernelsTest, FinishingARowNormsClipsAndRotatesItsParts) {
     }
     kernels().rope(parts[0], kHeads, kSize, cosines.data(), sines.data());
     kernels().rope(parts[1], kKvHeads, kSize, cosines.data(), sines.data());
-    FinishQkvRow(kernels(), {query_norm.data(), key_norm.data(), 1e-5f, clip, kHeads, kKvHeads, kSize},
-                 cosines.data(), sines.data(), found.data());
+    const QkvFinish finish = {query_norm.data(), key_norm.data(), 1e-5f, clip,
+                              kHeads,            kKvHeads,        kSize};
+    FinishQkvRow(kernels(), finish, cosines.data(), sines.data(), found.data());
     for (size_t i = 0; i < found.size(); ++i) ASSERT_EQ(found[i], expected[i]) << i;
   }
 }
