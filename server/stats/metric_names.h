@@ -95,7 +95,8 @@ inline constexpr MetricName kArmInfo = {"olmoe_routing_arm_info",
                                         "1; the current plan's arms, their policies and parameters."};
 
 // Constants.
-inline constexpr MetricName kBuildInfo = {"olmoe_build_info", "1; version of the server."};
+inline constexpr MetricName kBuildInfo = {
+    "olmoe_build_info", "1; version of the server, and the kernels that it computes with."};
 inline constexpr MetricName kModelInfo = {"olmoe_model_info", "1; the model that is served."};
 
 // Upper bounds of buckets.

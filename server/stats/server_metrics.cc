@@ -110,15 +110,14 @@ void ServerMetrics::AppendPlan(const routing::RoutingPlan& plan,
 
 void ServerMetrics::AppendInfo(std::vector<prometheus::MetricFamily>* families) const {
   FamilyBuilder build = FamilyBuilder::Gauge(kBuildInfo);
-  build.Add({{"version", options_.server_version}}, 1);
-  build.AppendTo(families);
   const model::ModelInfo& model = options_.model;
+  build.Add({{"version", options_.server_version}, {"kernels", model.kernels}}, 1);
+  build.AppendTo(families);
   FamilyBuilder info = FamilyBuilder::Gauge(kModelInfo);
   info.Add({{"model", model.model_id},
             {"weights_digest", model.weights_digest},
             {"dtype", model.dtype},
             {"device", model.device},
-            {"kernels", model.kernels},
             {"layers", absl::StrCat(model.num_layers)},
             {"experts", absl::StrCat(model.num_experts)}},
            1);

@@ -57,7 +57,7 @@ TABLE = {
     "olmoe_routing_arm_weight": ("gauge", ARM),
     "olmoe_routing_arm_info": ("gauge", ARM | {"policy", "kind", "digest", "k", "alpha", "min_k",
                                                "max_k"}),
-    "olmoe_build_info": ("gauge", {"version"}),
+    "olmoe_build_info": ("gauge", {"version", "kernels"}),
     "olmoe_model_info": ("gauge", {"model", "weights_digest", "dtype", "device", "layers",
                                    "experts"}),
 }
