@@ -13,12 +13,11 @@
 #include <string>
 #include <vector>
 
-#include <ATen/ATen.h>
-
 #include "absl/strings/str_cat.h"
 #include "bench/limits.h"
 #include "benchmark/benchmark.h"
 #include "server/ops/cpu/attention.h"
+#include "server/ops/cpu/huge_buffer.h"
 #include "server/ops/cpu/row_kernels.h"
 
 namespace olmoe::bench {
@@ -52,8 +51,9 @@ std::vector<float> Random(size_t size) {
 class Pool {
  public:
   explicit Pool(const ops::CpuAttention& attention)
-      : regions_(MakeRegions(kPoolBytes)),
-        scratch_(at::empty({static_cast<int64_t>(attention.scratch_bytes())}, at::kByte)),
+      : memory_(static_cast<size_t>(kPoolBytes)),
+        scratch_(attention.scratch_bytes()),
+        probe_(static_cast<size_t>(kPoolBytes)),
         page_ids_(static_cast<size_t>(kPoolBytes) / attention.page_bytes()) {
     std::iota(page_ids_.begin(), page_ids_.end(), 0);
     std::shuffle(page_ids_.begin(), page_ids_.end(), std::mt19937(1));
@@ -64,18 +64,14 @@ class Pool {
                         static_cast<int>(i), pages());
     }
   }
-  void* pages() { return regions_[0].data_ptr(); }
-  void* scratch() { return scratch_.data_ptr(); }
+  void* pages() { return memory_.data(); }
+  void* scratch() { return scratch_.data(); }
   const std::vector<int32_t>& page_ids() const { return page_ids_; }
-  double ReadBytesPerSecond() const {
-    const Region region(static_cast<const std::byte*>(regions_[0].data_ptr()),
-                        static_cast<size_t>(kPoolBytes));
-    return static_cast<double>(kPoolBytes) / ReadSeconds({region}, /*threads=*/1);
-  }
+  double ReadBytesPerSecond() const { return probe_.BytesPerSecond(/*threads=*/1); }
 
  private:
-  std::vector<at::Tensor> regions_;
-  at::Tensor scratch_;
+  ops::HugeBuffer memory_, scratch_;
+  MemoryProbe probe_;
   std::vector<int32_t> page_ids_;
 };
 

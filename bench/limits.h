@@ -4,23 +4,32 @@
 #define OLMOE_BENCH_LIMITS_H_
 
 #include <cstddef>
-#include <span>
-#include <vector>
 
-#include <ATen/core/Tensor.h>
+#include "server/ops/cpu/isa.h"
 
 namespace olmoe::bench {
 
-using Region = std::span<const std::byte>;
+// Memory that is read from end to end to see how fast that goes: anonymous, in 2 MiB pages where
+// the system has them, larger than any cache. Thread-compatible.
+class MemoryProbe {
+ public:
+  explicit MemoryProbe(size_t bytes);
+  ~MemoryProbe();
+  MemoryProbe(const MemoryProbe&) = delete;
+  MemoryProbe& operator=(const MemoryProbe&) = delete;
 
-// Bytes of memory in 2 MiB pages, for probes where there are no weights to read.
-std::vector<at::Tensor> MakeRegions(int64_t bytes);
+  // Of one pass by `threads` threads, each a part of it.
+  double BytesPerSecond(int threads) const;
 
-// Seconds to read all regions once, by `threads` threads, each a part of every region.
-double ReadSeconds(const std::vector<Region>& regions, int threads);
+ private:
+  const size_t bytes_;
+  std::byte* const data_;
+};
 
-// Seconds of at::linear with `rows` rows of input over every matrix [out, in].
-double LinearSeconds(const std::vector<at::Tensor>& matrices, int64_t rows);
+// Operations per second (two for a multiplication with its addition) on bfloat16 operands, or on
+// float32 ones where the set has no such instruction, of `threads` threads that do nothing else and
+// read no memory; for about `seconds`. 0 where there is no loop for the set: portable.
+double PeakFlops(ops::CpuIsa isa, int threads, double seconds);
 
 }  // namespace olmoe::bench
 

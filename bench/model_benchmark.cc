@@ -1,25 +1,27 @@
-// olmoe-model-benchmark: how fast the model computes, beside what the machine and plain
-// ATen operations allow. The sides are measured in turn, so that a machine whose speed
-// changes changes all of them; figures are medians.
+// olmoe-model-benchmark: how fast the model computes, beside what the machine allows. Before every
+// measured step the limits are probed, so that a machine whose speed changes changes both; figures
+// are medians.
 #include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <iostream>
+#include <memory>
 #include <random>
 #include <string>
+#include <vector>
 
 #include "CLI/CLI.hpp"
-#include "bench/bare_step.h"
+#include "absl/strings/str_cat.h"
 #include "bench/limits.h"
+#include "bench/report.h"
+#include "bench/step_work.h"
 #include "glog/logging.h"
 #include "nlohmann/json.hpp"
 #include "server/model/checkpoint.h"
-#include "server/model/load_parts.h"
+#include "server/model/load_model.h"
 #include "server/model/memory_budget.h"
-#include "server/ops/aten/aten_ops.h"
-#include "server/ops/aten/guard.h"
 
 namespace olmoe::bench {
 namespace {
@@ -27,9 +29,10 @@ namespace {
 struct Flags {
   std::string model;
   std::string dtype = "bfloat16";
+  std::string cpu_isa = "auto";
+  std::string peers;
   int threads = 2;
   int repeats = 7;
-  int context = 512;
   bool json = false;
 };
 
@@ -39,7 +42,7 @@ double Now() {
 
 double Median(std::vector<double> values) {
   CHECK(!values.empty());
-  std::sort(values.begin(), values.end());
+  std::ranges::sort(values);
   return values[values.size() / 2];
 }
 
@@ -49,7 +52,7 @@ double PeakRssGib() {
   return static_cast<double>(usage.ru_maxrss) / (1 << 20);  // KiB
 }
 
-constexpr double kGiga = 1e9;
+constexpr double kGiga = 1e9, kTera = 1e12;
 
 // The model and what it is measured against. One thread.
 class Benchmark {
@@ -63,221 +66,229 @@ class Benchmark {
     model::LoadOptions options;
     options.dir = flags_.model;
     options.dtype = flags_.dtype == "float32" ? model::DType::kFloat32 : model::DType::kBFloat16;
+    options.cpu_isa = flags_.cpu_isa;
     options.threads = flags_.threads;
-    options.max_batch_tokens = std::max(512, flags_.context);
-    options.max_context = flags_.context + kDecodeReserve;
+    options.max_batch_tokens = kGroupRows + kMaxStreams;
+    options.max_context = std::min(kLongPrompt, config_.max_positions);
     element_bytes_ = options.dtype == model::DType::kFloat32 ? 4 : 2;
-    options.kv_cache_bytes = kStreams * (options.max_context + options.page_tokens) *
+    options.page_tokens = kPageTokens;
+    options.kv_cache_bytes = int64_t{kMaxStreams} * PagesOfStream() * kPageTokens *
                              model::KvBytesPerToken(config_, element_bytes_);
     const double start = Now();
-    auto parts = model::LoadParts<ops::AtenOps>(options, nullptr);
-    if (!parts.ok()) return parts.status();
+    auto loaded = model::LoadModel(options, nullptr);
+    if (!loaded.ok()) return loaded.status();
     report_["load_seconds"] = Now() - start;
     report_["load_peak_rss_gib"] = PeakRssGib();
-    weights_ = parts->weights;  // handles of the same memory
-    model_ = std::make_unique<model::OlmoeModel<ops::AtenOps>>(*std::move(parts));
+    report_["weights_gib"] = static_cast<double>((*checkpoint)->total_bytes()) / (1 << 30);
+    model_ = *std::move(loaded);
+    isa_ = ops::ParseIsa(model_->info().kernels).value_or(ops::DetectIsa());
     policy_ = routing::RoutingPolicy::Native(config_.router_shape());
-    PrepareProbes();
+    probe_ = std::make_unique<MemoryProbe>(kProbeBytes);
     return absl::OkStatus();
   }
 
   void Run() {
-    report_["model"] = model_->info().model_id;
-    report_["dtype"] = model_->info().dtype;
+    const model::ModelInfo& info = model_->info();
+    report_["model"] = info.model_id;
+    report_["dtype"] = info.dtype;
+    report_["kernels"] = info.kernels;
     report_["threads"] = flags_.threads;
-    MeasureLinear();
     MakeStreams();
-    Measure("prefill", {.streams = 1, .rows = flags_.context, .past = 0});
-    Measure("decode_1", {.streams = 1, .rows = 1, .past = flags_.context});
-    Measure("decode_8", {.streams = kStreams, .rows = 1, .past = flags_.context});
+    Measure("prefill_512", {.rows = kPrompt});
+    if (config_.max_positions >= kLongPrompt) Measure("prefill_2048", {.rows = kLongPrompt});
+    for (const int streams : {1, 8, 16}) {
+      Measure(absl::StrCat("decode_", streams), {.streams = streams, .past = kPrompt});
+    }
+    MeasureMixed();
+    report_["read_gb_per_s"] = Median(bandwidths_) / kGiga;
+    report_["peak_tflops"] = Median(peaks_) / kTera;
     report_["peak_rss_gib"] = PeakRssGib();
   }
 
-  const nlohmann::json& report() const { return report_; }
+  const nlohmann::ordered_json& report() const { return report_; }
 
  private:
-  static constexpr int kStreams = 8;
+  static constexpr int kMaxStreams = 16;
+  static constexpr int kPrompt = 512, kLongPrompt = 2048, kGroupRows = 512;
   static constexpr int kDecodeReserve = 64;  // positions that decoding may take
+  static constexpr int kPageTokens = 16;
+  static constexpr size_t kProbeBytes = size_t{2} << 30;
+  static constexpr double kPeakSeconds = 0.1;
 
-  // Weights of the model where they are large enough to be no matter of caches.
-  void PrepareProbes() {
-    constexpr int64_t kProbeBytes = int64_t{2} << 30;
-    int64_t bytes = 0;
-    for (const auto& layer : weights_.layers) {
-      const at::Tensor& experts = layer.experts.gate_up;
-      for (int64_t expert = 0; expert < experts.size(0) && bytes < kProbeBytes; ++expert) {
-        matrices_.push_back(experts.select(0, expert));
-        bytes += static_cast<int64_t>(matrices_.back().nbytes());
-      }
-    }
-    if (bytes < kProbeBytes) memory_ = MakeRegions(kProbeBytes);
-    for (const at::Tensor& tensor : bytes < kProbeBytes ? memory_ : matrices_) {
-      regions_.emplace_back(static_cast<const std::byte*>(tensor.data_ptr()), tensor.nbytes());
-      region_bytes_ += static_cast<double>(tensor.nbytes());
-    }
-  }
-
-  void MeasureLinear() {
-    constexpr int64_t kRows = 512;
-    std::vector<double> bandwidth, flops;
-    const std::vector<at::Tensor> some(
-        matrices_.begin(), matrices_.begin() + std::min<ptrdiff_t>(32, std::ssize(matrices_)));
-    const double elements = static_cast<double>(matrices_[0].numel());
-    for (int i = 0; i < flags_.repeats; ++i) {
-      bandwidth.push_back(static_cast<double>(matrices_[0].nbytes() * matrices_.size()) /
-                          LinearSeconds(matrices_, 1));
-      flops.push_back(2 * elements * kRows * static_cast<double>(some.size()) /
-                      LinearSeconds(some, kRows));
-    }
-    report_["at_linear"] = {{"shape", matrices_[0].sizes().vec()},
-                            {"rows_1_gb_per_s", Median(bandwidth) / kGiga},
-                            {"rows_512_tflops", Median(flops) / 1e12}};
-  }
-
-  // `streams` sequences of `rows` tokens a step, after `past` that are in the cache.
+  // `streams` sequences of `rows` tokens, after `past` that are in the cache.
   struct Workload {
     int streams = 1;
     int rows = 1;
     int past = 0;
   };
 
-  int PagesOfStream() const {
-    const int page_tokens = model_->kv_cache().page_tokens;
-    return (flags_.context + kDecodeReserve + page_tokens - 1) / page_tokens;
-  }
+  struct Limits {
+    double bytes_per_s = 0;
+    double flops = 0;
+    // Of work that is bound by nothing else.
+    double Seconds(const StepWork& work) const {
+      return std::max(work.bytes / bytes_per_s, flops > 0 ? work.flops / flops : 0);
+    }
+  };
+
+  int PagesOfStream() const { return (kPrompt + kDecodeReserve) / kPageTokens; }
 
   void MakeStreams() {
     std::mt19937 random(17);
-    for (int stream = 0; stream < kStreams; ++stream) {
+    for (int stream = 0; stream < kMaxStreams; ++stream) {
       std::vector<TokenId>& tokens = tokens_.emplace_back();
-      for (int i = 0; i < flags_.context + kDecodeReserve; ++i) {
+      for (int i = 0; i < kLongPrompt; ++i) {
         tokens.push_back(
             static_cast<TokenId>(random() % static_cast<uint32_t>(config_.vocab_size)));
       }
       std::vector<model::PageId>& pages = pages_.emplace_back();
       for (int i = 0; i < PagesOfStream(); ++i) pages.push_back(stream * PagesOfStream() + i);
     }
+    // The long prompt runs when nothing else does.
+    for (int i = 0; i < kLongPrompt / kPageTokens; ++i) long_pages_.push_back(i);
   }
 
-  model::Chunk MakeChunk(int stream, int first, int rows) const {
+  // The last rows of a prompt sample its first token.
+  model::Chunk MakeChunk(int stream, int first, int rows, bool sample,
+                         const std::vector<model::PageId>& pages) const {
     model::Chunk chunk;
     chunk.tokens = std::span(tokens_[static_cast<size_t>(stream)])
                        .subspan(static_cast<size_t>(first), static_cast<size_t>(rows));
     chunk.first_position = first;
-    chunk.pages = pages_[static_cast<size_t>(stream)];
+    chunk.pages = pages;
     chunk.policy = policy_.get();
-    chunk.sample.emplace();
-    chunk.sample->params.temperature = 0;
+    if (sample) chunk.sample.emplace().params.temperature = 0;
     return chunk;
   }
 
-  double StepSeconds(const model::StepBatch& batch) {
+  double StepSeconds(const model::StepBatch& batch, StepWork* work) {
     const double start = Now();
     const absl::Status status = model_->Step(batch, &output_);
+    const double seconds = Now() - start;
     CHECK(status.ok()) << status;
-    return Now() - start;
+    if (work != nullptr) *work += WorkOf(batch, output_.routing, config_, element_bytes_);
+    return seconds;
   }
 
-  void FillCache(const Workload& work) {
-    for (int stream = 0; stream < work.streams && work.past > 0; ++stream) {
-      StepSeconds({{MakeChunk(stream, 0, work.past)}});
+  model::StepBatch DecodeBatch(int streams, int position) const {
+    model::StepBatch batch;
+    for (int stream = 0; stream < streams; ++stream) {
+      batch.chunks.push_back(
+          MakeChunk(stream, position, 1, true, pages_[static_cast<size_t>(stream)]));
     }
+    return batch;
   }
 
-  void Measure(const std::string& name, const Workload& work) {
-    FillCache(work);
-    std::vector<double> seconds, bandwidths, of_bandwidth, of_bare;
+  // A prompt in groups, as the server runs it.
+  double PrefillSeconds(int stream, int rows, StepWork* work) {
+    const std::vector<model::PageId>& pages =
+        rows > kPrompt ? long_pages_ : pages_[static_cast<size_t>(stream)];
+    double seconds = 0;
+    for (int first = 0; first < rows; first += kGroupRows) {
+      const int group = std::min(kGroupRows, rows - first);
+      seconds +=
+          StepSeconds({{MakeChunk(stream, first, group, first + group == rows, pages)}}, work);
+    }
+    return seconds;
+  }
+
+  Limits Probe() {
+    const Limits limits = {.bytes_per_s = probe_->BytesPerSecond(flags_.threads),
+                           .flops = PeakFlops(isa_, flags_.threads, kPeakSeconds)};
+    bandwidths_.push_back(limits.bytes_per_s);
+    peaks_.push_back(limits.flops);
+    return limits;
+  }
+
+  void Measure(const std::string& name, const Workload& load) {
+    for (int stream = 0; stream < load.streams && load.past > 0; ++stream) {
+      PrefillSeconds(stream, load.past, nullptr);
+    }
+    std::vector<double> seconds, of_bandwidth, of_peak, of_limit;
     for (int i = 0; i <= flags_.repeats; ++i) {
-      const int first = work.past > 0 ? work.past + i : 0;
-      model::StepBatch batch;
-      for (int stream = 0; stream < work.streams; ++stream) {
-        batch.chunks.push_back(MakeChunk(stream, first, work.rows));
-      }
-      const double bandwidth = region_bytes_ / ReadSeconds(regions_, flags_.threads);
-      const double step = StepSeconds(batch);
-      const BareStep shapes =
-          ShapesOf(std::vector<BareSequence>(batch.chunks.size(), {work.rows, first + work.rows}),
-                   work.streams, output_.routing, config_.num_experts);
-      const double bare = BareSeconds(shapes, config_, weights_);
+      const Limits limits = Probe();
+      StepWork work;
+      const double taken = load.past > 0
+                               ? StepSeconds(DecodeBatch(load.streams, load.past + i), &work)
+                               : PrefillSeconds(0, load.rows, &work);
       if (i == 0) continue;  // warms up
-      seconds.push_back(step);
-      bandwidths.push_back(bandwidth);
-      of_bandwidth.push_back(static_cast<double>(BytesRead(shapes, config_, element_bytes_)) /
-                             step / bandwidth);
-      of_bare.push_back(bare / step);
+      seconds.push_back(taken);
+      of_bandwidth.push_back(work.bytes / taken / limits.bytes_per_s);
+      of_peak.push_back(limits.flops > 0 ? work.flops / taken / limits.flops : 0);
+      of_limit.push_back(limits.Seconds(work) / taken);
     }
-    report_[name] = {{"tokens_per_s", work.streams * work.rows / Median(seconds)},
-                     {"step_ms", Median(seconds) * 1e3},
-                     {"read_gb_per_s", Median(bandwidths) / kGiga},
-                     {"bw_util", Median(of_bandwidth)},
-                     {"of_bare_aten", Median(of_bare)}};
+    report_["points"][name] = {{"tokens_per_s", load.streams * load.rows / Median(seconds)},
+                               {"step_ms", Median(seconds) * 1e3},
+                               {"bw_util", Median(of_bandwidth)},
+                               {"of_peak_flops", Median(of_peak)},
+                               {"of_limit", Median(of_limit)}};
+  }
+
+  // The step that gives a prompt of 32 tokens its first token while 8 streams decode, beside the
+  // step that they have without it.
+  void MeasureMixed() {
+    constexpr int kStreams = 8, kShortPrompt = 32;
+    std::vector<double> alone, mixed, ratios;
+    for (int i = 0; i <= flags_.repeats; ++i) {
+      model::StepBatch batch = DecodeBatch(kStreams, kPrompt + i);
+      const double without = StepSeconds(batch, nullptr);
+      batch.chunks.push_back(MakeChunk(kStreams, 0, kShortPrompt, true, pages_[kStreams]));
+      const double with = StepSeconds(batch, nullptr);
+      if (i == 0) continue;
+      alone.push_back(without);
+      mixed.push_back(with);
+      ratios.push_back(with / without);
+    }
+    report_["first_token_of_32_beside_8"] = {{"decode_steps", Median(ratios)},
+                                             {"step_ms", Median(mixed) * 1e3},
+                                             {"decode_ms", Median(alone) * 1e3}};
   }
 
   const Flags flags_;
-  nlohmann::json report_;
+  ops::CpuIsa isa_ = ops::CpuIsa::kPortable;  // whose peak is the limit
+  nlohmann::ordered_json report_;
   int64_t element_bytes_ = 2;
   model::OlmoeConfig config_;
-  model::Weights<ops::AtenOps> weights_;
   std::unique_ptr<model::Model> model_;
+  std::unique_ptr<MemoryProbe> probe_;
   std::shared_ptr<const routing::RoutingPolicy> policy_;
-  std::vector<std::vector<TokenId>> tokens_;       // [streams][context + reserve]
+  std::vector<std::vector<TokenId>> tokens_;       // [streams][kLongPrompt]
   std::vector<std::vector<model::PageId>> pages_;  // [streams]
+  std::vector<model::PageId> long_pages_;
+  std::vector<double> bandwidths_, peaks_;
   model::StepOutput output_;
-  std::vector<at::Tensor> matrices_;  // [2 I, H]: at::linear is measured on them
-  std::vector<at::Tensor> memory_;
-  std::vector<Region> regions_;
-  double region_bytes_ = 0;
 };
 
-void Print(const nlohmann::json& report) {
-  const auto number = [](const nlohmann::json& value) { return value.get<double>(); };
-  std::printf("%s, %s, %d threads: loaded in %.1f s, peak RSS %.2f GiB (%.2f while loading)\n",
-              report.at("model").get<std::string>().c_str(),
-              report.at("dtype").get<std::string>().c_str(), report.at("threads").get<int>(),
-              number(report.at("load_seconds")), number(report.at("peak_rss_gib")),
-              number(report.at("load_peak_rss_gib")));
-  std::printf("at::linear on one expert's gate and up: 1 row %.1f GB/s, 512 rows %.2f TFLOPS\n",
-              number(report.at("at_linear").at("rows_1_gb_per_s")),
-              number(report.at("at_linear").at("rows_512_tflops")));
-  std::printf("%-10s %10s %10s %12s %9s %13s\n", "", "tok/s", "ms/step", "probe GB/s", "bw_util",
-              "of bare ATen");
-  for (const char* name : {"prefill", "decode_1", "decode_8"}) {
-    const nlohmann::json& row = report.at(name);
-    std::printf("%-10s %10.2f %10.1f %12.1f %9.2f %13.2f\n", name,
-                number(row.at("tokens_per_s")), number(row.at("step_ms")),
-                number(row.at("read_gb_per_s")), number(row.at("bw_util")),
-                number(row.at("of_bare_aten")));
-  }
+int Fail(const absl::Status& status) {
+  std::cerr << "olmoe-model-benchmark: " << status.message() << "\n";
+  return 1;
 }
 
 int Main(int argc, char** argv) {
   Flags flags;
-  CLI::App app("Measures the model: prefill, decode with 1 and 8 streams");
+  CLI::App app("Measures the model beside the limits of the machine: prefill, decode with 1, 8 and "
+               "16 streams");
   app.add_option("--model", flags.model, "checkpoint folder")->required();
   app.add_option("--dtype", flags.dtype)->check(CLI::IsMember({"bfloat16", "float32"}));
+  app.add_option("--cpu-isa", flags.cpu_isa, "as olmoe-server's")->capture_default_str();
   app.add_option("--threads", flags.threads)->check(CLI::Range(1, 1024));
   app.add_option("--repeats", flags.repeats, "measured steps; the median counts")
       ->check(CLI::Range(5, 50));
-  app.add_option("--context", flags.context, "tokens of the prompt")->check(CLI::Range(2, 512));
+  app.add_option("--peers", flags.peers,
+                 "tokens per second of others as JSON, {\"engine\": {\"decode_1\": 10.8}}");
   app.add_flag("--json", flags.json);
   CLI11_PARSE(app, argc, argv);
+  nlohmann::json peers = nlohmann::json::object();
+  if (!flags.peers.empty()) {
+    absl::StatusOr<nlohmann::json> read = ReadPeers(flags.peers);
+    if (!read.ok()) return Fail(read.status());
+    peers = *std::move(read);
+  }
   Benchmark benchmark(flags);
-  absl::Status status = benchmark.Load();
-  if (status.ok()) {
-    status = ops::RunAten([&] {
-      benchmark.Run();
-      return absl::OkStatus();
-    });
-  }
-  if (!status.ok()) {
-    std::cerr << status << "\n";
-    return 1;
-  }
-  if (flags.json) {
-    std::cout << benchmark.report().dump(2) << "\n";
-  } else {
-    Print(benchmark.report());
-  }
+  if (absl::Status status = benchmark.Load(); !status.ok()) return Fail(status);
+  benchmark.Run();
+  std::cout << (flags.json ? benchmark.report().dump(2) + "\n"
+                           : Table(benchmark.report(), peers));
   return 0;
 }
 

@@ -74,7 +74,7 @@ void AddChoice(CLI::App* app, const char* flag, const char* help,
 }
 
 void AddModelFlags(CLI::App* app, Options* options) {
-  constexpr int kMaxContext = 1 << 20, kMaxThreads = 1024, kMaxRows = 65536;
+  constexpr int kMaxContext = 1 << 20, kMaxThreads = 1024;
   constexpr int64_t kMaxKvCacheBytes = int64_t{1} << 50;
   app->add_option("--model", options->model.dir, "Checkpoint folder in the layout of the hub")
       ->required()
@@ -85,12 +85,17 @@ void AddModelFlags(CLI::App* app, Options* options) {
                           "bfloat16", &options->model.dtype);
   app->add_option("--device", options->model.device, "Where the model runs")
       ->capture_default_str();
+  app->add_option("--cpu-isa", options->model.cpu_isa,
+                  "Kernels on the CPU: auto (the best it has), amx, avx512-bf16, avx2, portable; "
+                  "aten: LibTorch, the reference")
+      ->check(CLI::IsMember({"auto", "amx", "avx512-bf16", "avx2", "portable", "aten"})
+                  .description(""))
+      ->type_name("NAME")
+      ->capture_default_str();
   AddInt(app, "--threads", "Compute threads; 0: one per core", 0, kMaxThreads,
          &options->model.threads);
   AddInt(app, "--max-context", "Tokens of one sequence; 0: what config.json allows", 0,
          kMaxContext, &options->model.max_context);
-  AddInt(app, "--max-batch-tokens", "Token rows of one step", 1, kMaxRows,
-         &options->model.max_batch_tokens);
   app->add_option("--kv-cache-bytes", options->model.kv_cache_bytes,
                   "Size of the KV cache, as 512MiB or 4GiB; 0: a few sequences of --max-context")
       ->transform(CLI::AsSizeValue(false).description(""))
@@ -101,12 +106,17 @@ void AddModelFlags(CLI::App* app, Options* options) {
 }
 
 void AddServingFlags(CLI::App* app, Options* options) {
-  constexpr int kMaxSequences = 4096, kMaxQueue = 1 << 20, kMaxArms = 64;
+  constexpr int kMaxSequences = 4096, kMaxRows = 32768, kMaxQueue = 1 << 20, kMaxArms = 64;
   AddAddress(app, "--listen", "InferenceService", &options->listen);
   AddAddress(app, "--admin-listen", "RoutingAdminService", &options->admin_listen);
   AddAddress(app, "--http-listen", "/metrics, /healthz, /readyz", &options->http_listen);
   AddInt(app, "--max-batch-sequences", "Sequences that are computed together", 1, kMaxSequences,
          &options->max_batch_sequences);
+  AddInt(app, "--max-batch-tokens", "Rows of prompts and scored windows in one step", 1, kMaxRows,
+         &options->max_batch_tokens);
+  AddDuration(app, "--itl-target",
+              "Time between two tokens, kept to by cutting prompts that share steps; 0s: none",
+              &options->itl_target);
   AddInt(app, "--max-queue", "Requests that wait; more are refused", 1, kMaxQueue,
          &options->max_queue);
   AddInt(app, "--max-arms", "Arms of a routing plan", 1, kMaxArms, &options->max_arms);
@@ -183,10 +193,6 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   AddAccessFlags(&app, &out.options.access);
   try {
     app.parse(argc, argv);
-    if (out.options.max_batch_sequences > out.options.model.max_batch_tokens) {
-      throw CLI::ValidationError("--max-batch-tokens",
-                                 "must be at least --max-batch-sequences");
-    }
   } catch (const CLI::ParseError& error) {
     std::ostringstream help, problem;
     const bool wants_help = app.exit(error, help, problem) == 0;

@@ -27,6 +27,8 @@ struct Options {
   HostPort http_listen = {"127.0.0.1", 9464};    // /metrics, /healthz, /readyz
   access::AccessFiles access;
   int max_batch_sequences = 64;
+  int max_batch_tokens = 512;  // rows of prompts and windows in one step
+  absl::Duration itl_target = absl::ZeroDuration();  // zero: none
   int max_queue = 256;  // requests that wait for a slot
   int max_arms = 8;     // of a routing plan
   bool allow_inline_policy = false;

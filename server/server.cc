@@ -26,6 +26,15 @@ namespace {
 // idle streams are open.
 constexpr absl::Duration kCloseGrace = absl::Seconds(1);
 
+engine::EngineOptions EngineOptionsOf(const Options& options) {
+  engine::EngineOptions engine;
+  engine.max_batch_sequences = options.max_batch_sequences;
+  engine.max_batch_tokens = options.max_batch_tokens;
+  engine.itl_target = options.itl_target;
+  engine.max_queue = options.max_queue;
+  return engine;
+}
+
 }  // namespace
 
 Server::Server(Options options) : options_(std::move(options)) {}
@@ -80,7 +89,9 @@ absl::Status Server::LoadTokenizer() {
 }
 
 absl::Status Server::LoadModel(const model::LoadProgress& progress) {
-  auto model = model::LoadModel(options_.model, progress);
+  model::LoadOptions options = options_.model;
+  options.max_batch_tokens = EngineOptionsOf(options_).scheduler().MaxStepRows();
+  auto model = model::LoadModel(options, progress);
   if (model.ok()) model_ = *std::move(model);
   return model.status();
 }
@@ -111,12 +122,8 @@ void Server::MakeEngine() {
   cursors.run = rpc::RandomBits();
   expert_stats_ = std::make_unique<stats::StatsCursors>(&metrics_->experts(), std::move(cursors));
 
-  engine::EngineOptions options;
-  options.max_batch_sequences = options_.max_batch_sequences;
-  options.max_batch_tokens = options_.model.max_batch_tokens;
-  options.max_queue = options_.max_queue;
   engine_ = engine::Engine::Create(
-      options, model_.get(), tokenizer_.get(),
+      EngineOptionsOf(options_), model_.get(), tokenizer_.get(),
       [metrics = metrics_.get()](const std::vector<engine::StepRows>& rows,
                                  const routing::RoutingRecord& record, absl::Duration step_time) {
         metrics->OnStep(rows, record, step_time);
@@ -218,7 +225,7 @@ void Server::LogWhatIsServed() const {
   const model::ModelInfo& model = model_->info();
   LOG(INFO) << "serving " << model.model_id << " (" << model.num_layers << " layers, "
             << model.num_experts << " experts, top-" << model.default_top_k << ", " << model.dtype
-            << " on " << model.device << ", context " << model.max_context << ") on "
+            << " on " << model.device << " by " << model.kernels << ", context " << model.max_context << ") on "
             << options_.listen.host << ":" << port() << ", admin on "
             << options_.admin_listen.host << ":" << admin_port() << ", HTTP on "
             << options_.http_listen.host << ":" << http_port();

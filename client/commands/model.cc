@@ -27,7 +27,7 @@ std::string RenderModel(const v1::GetModelInfoResponse& info, const Style& style
   row("context", absl::StrCat(info.max_context(), " tokens"));
   row("eos, pad", absl::StrCat(info.eos_token_id(), ", ", info.pad_token_id()));
   row("tokenizer", info.has_tokenizer() ? "yes" : "no: token ids only");
-  row("device", absl::StrCat(info.device(), ", ", info.dtype()));
+  row("device", absl::StrCat(info.device(), ", ", info.dtype(), ", ", info.kernels()));
   row("batch", absl::StrCat(info.max_batch_sequences(), " sequences"));
   row("server", info.server_version());
   return table.Render(style);

@@ -33,7 +33,7 @@ Engine::Engine(EngineOptions options, model::Model* model, const text::Tokenizer
       model_(model),
       tokenizer_(tokenizer),
       observer_(std::move(observer)),
-      scheduler_(options_.max_batch_sequences, options_.max_batch_tokens, model->kv_cache()),
+      scheduler_(options_.scheduler(), model->kv_cache()),
       taps_([this] { OnTapEnded(); }) {}
 
 Engine::~Engine() {

@@ -31,13 +31,22 @@ namespace olmoe::engine {
 
 struct EngineOptions {
   int max_batch_sequences = 64;  // sequences that hold a slot
-  int max_batch_tokens = 512;    // rows of one step; >= max_batch_sequences
+  int max_batch_tokens = 512;    // rows of prompts and windows in one step
+  // Between two tokens of a generation, kept to by cutting prompts and windows that share its
+  // steps (prefill_budget.h). Zero: none.
+  absl::Duration itl_target = absl::ZeroDuration();
   int max_queue = 256;           // requests waiting for their first slot
   // A paused request (Flow::kPause) is cancelled after this long.
   absl::Duration slow_reader_timeout = absl::Seconds(30);
   // The clock of every deadline and duration; thread-safe. An idle engine looks at it when it is
   // called or when, by the last look, the next deadline is due.
   std::function<absl::Time()> now = absl::Now;
+
+  Scheduler::Options scheduler() const {
+    return {.max_sequences = max_batch_sequences,
+            .group_rows = max_batch_tokens,
+            .itl_target = itl_target};
+  }
 };
 
 // A consistent view of the engine's counters.

@@ -119,6 +119,7 @@ void Engine::RunStep() {
   taps_.Ask(&step_);
   const absl::Status status = model_->Step(step_.batch, &output_);
   const absl::Time end = options_.now();
+  scheduler_.OnStepDone(step_, end - begin);
   for (const ScheduledChunk& chunk : step_.chunks) {
     chunk.sequence->Advance(chunk.num_rows);
     if (!status.ok()) SetOutcome(chunk.request, status);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -47,6 +48,7 @@ class LiveRequest {
   // When it became kPaused.
   absl::Time paused_since() const { return paused_since_; }
 
+  bool scores() const { return std::holds_alternative<ScoreWork>(request_.work); }
   // Its sequences share no step with others.
   bool runs_alone() const;
 

@@ -1,27 +1,36 @@
 // Which rows the next step computes.
 //
 // The model's cost of a step hardly depends on its number of rows until there are hundreds: with 32
-// rows nearly all weights are read, whatever else is in the batch. So a step takes all it can:
+// rows nearly all weights are read, whatever else is in the batch. So a step takes all decoding rows
+// and one group of other rows, as large as pays:
 //
-//   1. One row of every generation that has its prompt behind it. These come first, so a long
-//      prompt never delays the next token of a running generation by more than a step.
-//   2. Prompts and windows that have been begun, oldest first: what is begun gets finished.
-//   3. New sequences in order of arrival, while rows, slots and pages are left. A sequence takes
+//   1. One row of every generation that has its prompt behind it. They do not count against the
+//      group: a prompt of just the group's size is never cut because somebody decodes.
+//   2. Prompts that have been begun, then windows that have been begun, oldest first: what is begun
+//      gets finished.
+//   3. New sequences in order of arrival, while the group, slots and pages last. A sequence takes
 //      its slot, and pages for all that it can ever need, in the step that computes its first row
 //      and not before: waiting costs no memory. The last one may get fewer rows than it wants; the
-//      next step continues it by 2.
+//      next step continues it by 2. If no more than an eighth of the group were missing to its end,
+//      it gets those as well: a step of its own for a few rows would read all weights once more.
 //
-//   max_tokens = 8; A and B decode, C has 3 of its 7 prompt rows left, D and E wait with 4 and 6:
-//   A | B | C C C | D D D          next step: A | B | C | D | E E E E
+//   group_rows = 8; A and B decode, C has 3 of its 7 prompt rows left, D and E wait with 4 and 6:
+//   A | B | C C C | D D D D | E          next step: A | B | C | D | E E E E E
+//
+// Latency of those who decode. While somebody does, the group is at most PrefillBudget::rows(), which
+// an inter-token latency target bounds. And scoring yields: after a step in which windows shared
+// the time of decoding rows, none do until steps without windows have taken as long, so scoring
+// slows generations down by half at the most, and is never shut out.
 //
 // Fairness. The queue is strictly first in, first out: if the oldest request lacks pages or a slot,
-// nobody overtakes it, so it waits only for sequences that have begun, and these need nothing more
-// to end. A score request with windows left goes to the back of the queue each time one of them has
-// begun, so it gives way to whatever came in meanwhile, and many score requests take turns.
+// nobody overtakes it (but for the score requests that yield), so it waits only for sequences that
+// have begun, and these need nothing more to end. A score request with windows left goes to the back
+// of the queue each time one of them has begun, so it gives way to whatever came in meanwhile, and
+// many score requests take turns.
 //
 // A sequence that must run alone (ScoreWork::last_logits) waits like any other. In the step in which
 // it would begin it gets all rows and everybody else waits, decoding rows too; what it needs beyond
-// max_tokens follows in the next steps, alone as well.
+// the group follows in the next steps, alone as well.
 //
 // Paused requests keep what they have and are passed over in all three parts.
 //
@@ -35,6 +44,7 @@
 
 #include "server/engine/live_request.h"
 #include "server/engine/page_pool.h"
+#include "server/engine/prefill_budget.h"
 #include "server/engine/sequence.h"
 #include "server/engine/step_observer.h"
 #include "server/model/model.h"
@@ -61,8 +71,16 @@ struct ScheduledStep {
 // Engine thread only.
 class Scheduler {
  public:
-  // max_tokens >= max_sequences >= 1, so that every generation gets its row in every step.
-  Scheduler(int max_sequences, int max_tokens, const model::KvCacheShape& kv_cache);
+  struct Options {
+    int max_sequences = 1;  // >= 1
+    int group_rows = 1;     // >= 1; of prompts and windows in one step
+    // Between two tokens of a generation; zero: as long as the group takes.
+    absl::Duration itl_target = absl::ZeroDuration();
+    // Rows of one step at the most.
+    int MaxStepRows() const;
+  };
+
+  Scheduler(const Options& options, const model::KvCacheShape& kv_cache);
 
   // Lets `request` wait for its first slot. It must be Removed before it is deleted.
   void Add(LiveRequest* request);
@@ -74,24 +92,32 @@ class Scheduler {
   // Chooses the next step; empty when there is nothing to compute. Requests that get their first
   // slot become kRunning. Valid until something of it is removed or released.
   void NextStep(ScheduledStep* step);
+  // The step that NextStep chose last took this long.
+  void OnStepDone(const ScheduledStep& step, absl::Duration step_time);
 
   const PagePool& pages() const { return pages_; }
 
  private:
+  // The rows that a step can still take besides decoding rows.
+  class Group;
+
   // True: the step is that of a sequence that runs alone.
   bool AddAlone(ScheduledStep* step);
   void AddDecodeRows(ScheduledStep* step);
-  void ContinueBegun(ScheduledStep* step);
-  void BeginWaiting(ScheduledStep* step);
+  void ContinueBegun(Phase phase, Group* group);
+  void BeginWaiting(Group* group);
   // The request whose next sequence would begin, if it may begin now.
-  LiveRequest* NextToBegin();
+  LiveRequest* NextToBegin() const;
   // Takes `request` out of the queue, or to its end if it has more sequences.
   Sequence* BeginSequence(LiveRequest* request);
-  int RowsLeft(const ScheduledStep& step) const { return max_tokens_ - step.num_rows; }
+  bool MayRun(const LiveRequest& request) const;
 
-  const int max_sequences_;
-  const int max_tokens_;
+  const Options options_;
   PagePool pages_;
+  PrefillBudget budget_;  // of a step that has decoding rows
+  // How long decoding rows are still to be left without windows.
+  absl::Duration score_debt_ = absl::ZeroDuration();
+  bool windows_yield_ = false;  // in the step that is being chosen
   std::vector<std::unique_ptr<Sequence>> running_;  // have a slot, in the order they began
   std::deque<LiveRequest*> waiting_;                // have a sequence that has not begun
 };

@@ -12,6 +12,7 @@
 #include "server/model/memory_budget.h"
 #include "server/model/olmoe_model.h"
 #include "server/ops/aten/aten_ops.h"
+#include "server/ops/cpu/cpu_ops.h"
 
 namespace olmoe::model {
 namespace {
@@ -81,6 +82,7 @@ ops::OpsOptions MakeOpsOptions(const LoadOptions& options, const OlmoeConfig& co
                                const KvCacheShape& kv_cache) {
   const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   return {.device = options.device,
+          .cpu_isa = options.cpu_isa,
           .threads = options.threads > 0 ? options.threads : cores,
           .compute = options.dtype == DType::kFloat32 ? ops::Precision::kFloat32
                                                       : ops::Precision::kBFloat16,
@@ -101,7 +103,8 @@ std::string ModelId(const std::string& dir) {
   return path.filename().string();
 }
 
-ModelInfo DescribeModel(const LoadOptions& options, const Checkpoint& checkpoint) {
+ModelInfo DescribeModel(const LoadOptions& options, const Checkpoint& checkpoint,
+                        const std::string& kernels) {
   const OlmoeConfig& config = checkpoint.config();
   return {.model_id = ModelId(options.dir),
           .weights_digest = checkpoint.weights_digest(),
@@ -115,7 +118,8 @@ ModelInfo DescribeModel(const LoadOptions& options, const Checkpoint& checkpoint
           .eos_token_id = config.eos_token_id,
           .pad_token_id = config.pad_token_id,
           .device = options.device,
-          .dtype = options.dtype == DType::kFloat32 ? "float32" : "bfloat16"};
+          .dtype = options.dtype == DType::kFloat32 ? "float32" : "bfloat16",
+          .kernels = kernels};
 }
 
 // INVALID_ARGUMENT for the options, RESOURCE_EXHAUSTED for the memory of the host.
@@ -155,7 +159,7 @@ absl::StatusOr<typename OlmoeModel<Ops>::Parts> LoadParts(const LoadOptions& opt
     return ReadWeights(checkpoint->get(), parts.weights, ops->get(), progress);
   });
   if (!status.ok()) return status;
-  parts.info = DescribeModel(options, **checkpoint);
+  parts.info = DescribeModel(options, **checkpoint, (*ops)->Name());
   parts.config = config;
   parts.kv_cache = *kv_cache;
   parts.max_batch_tokens = options.max_batch_tokens;
@@ -166,12 +170,27 @@ absl::StatusOr<typename OlmoeModel<Ops>::Parts> LoadParts(const LoadOptions& opt
 
 template absl::StatusOr<OlmoeModel<ops::AtenOps>::Parts> LoadParts<ops::AtenOps>(
     const LoadOptions& options, const LoadProgress& progress);
+template absl::StatusOr<OlmoeModel<ops::CpuOps>::Parts> LoadParts<ops::CpuOps>(
+    const LoadOptions& options, const LoadProgress& progress);
+
+namespace {
+
+template <ops::Operations Ops>
+absl::StatusOr<std::unique_ptr<Model>> LoadModelOn(const LoadOptions& options,
+                                                   const LoadProgress& progress) {
+  auto parts = LoadParts<Ops>(options, progress);
+  if (!parts.ok()) return parts.status();
+  return std::make_unique<OlmoeModel<Ops>>(*std::move(parts));
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options,
                                                  const LoadProgress& progress) {
-  auto parts = LoadParts<ops::AtenOps>(options, progress);
-  if (!parts.ok()) return parts.status();
-  return std::make_unique<OlmoeModel<ops::AtenOps>>(*std::move(parts));
+  if (options.device == "cpu" && options.cpu_isa != "aten") {
+    return LoadModelOn<ops::CpuOps>(options, progress);
+  }
+  return LoadModelOn<ops::AtenOps>(options, progress);
 }
 
 }  // namespace olmoe::model

@@ -17,6 +17,9 @@ namespace olmoe::model {
 struct LoadOptions {
   std::string dir;               // a checkpoint folder in the layout of the hub
   std::string device = "cpu";    // as LibTorch names it: "cpu", "cuda", "cuda:1"
+  // What computes on device "cpu": "auto", a name that ParseIsa of ops/cpu/isa.h knows, or
+  // "aten" for the reference. Other devices have the reference only.
+  std::string cpu_isa = "auto";
   DType dtype = DType::kBFloat16;  // kFloat32 or kBFloat16: of weights, products and KV cache
   int threads = 0;               // compute threads; 0: one per core
   int64_t kv_cache_bytes = 0;    // 0: kDefaultKvSequences sequences of max_context tokens

@@ -8,7 +8,7 @@
 namespace olmoe::model {
 
 // What LoadModel puts together, by name of the operations: for benchmarks, which use
-// the weights beside the model. Defined for AtenOps.
+// the weights beside the model. Defined for AtenOps and CpuOps.
 template <ops::Operations Ops>
 absl::StatusOr<typename OlmoeModel<Ops>::Parts> LoadParts(const LoadOptions& options,
                                                           const LoadProgress& progress);

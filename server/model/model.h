@@ -36,6 +36,7 @@ struct ModelInfo {
   std::optional<int64_t> pad_token_id;
   std::string device;  // "cpu", "cuda:0"
   std::string dtype;   // "float32", "bfloat16"
+  std::string kernels;  // what computes: "amx", "avx2", ..., "aten"
 
   routing::RouterShape router_shape() const {
     return {num_layers, num_experts, default_top_k, norm_topk_prob};

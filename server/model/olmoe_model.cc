@@ -8,6 +8,7 @@
 #include "server/model/log_softmax.h"
 #include "server/model/sampler.h"
 #include "server/ops/aten/aten_ops.h"
+#include "server/ops/cpu/cpu_ops.h"
 
 namespace olmoe::model {
 namespace {
@@ -180,5 +181,6 @@ void OlmoeModel<Ops>::TraceHidden(const Tensor& x) {
 }
 
 template class OlmoeModel<ops::AtenOps>;
+template class OlmoeModel<ops::CpuOps>;
 
 }  // namespace olmoe::model

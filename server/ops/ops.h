@@ -1,12 +1,13 @@
 // The operations of the forward pass, behind one small interface: the same
 // OlmoeModel::Forward runs on every implementation of it. An implementation is a
 // class that satisfies `Operations`; it is chosen at compile time as the template
-// argument of OlmoeModel. aten/aten_ops.h is the reference.
+// argument of OlmoeModel. aten/aten_ops.h is the reference, cpu/cpu_ops.h the fast one.
 //
 // Rules that hold for every implementation:
 //  * The residual stream, norms, rope, attention logits and softmax, and whatever
 //    a float32 Matrix gives are float32. Only the operands of products with a
-//    bfloat16 weight, their results, and keys and values are bfloat16.
+//    bfloat16 weight, and keys and values, are bfloat16; the results of such products
+//    may be.
 //  * No row of a result depends on the values of another sequence's rows, not even
 //    on NaN or Inf there.
 //  * The experts of a row are summed in rank order, so the sum does not depend on
@@ -36,6 +37,7 @@ inline int64_t BytesPerElement(Precision precision) {
 // What the operations have to know about the model, and what they run on.
 struct OpsOptions {
   std::string device = "cpu";
+  std::string cpu_isa = "auto";  // of CpuOps: IsaName of one, or "auto" for the best
   int threads = 1;
   Precision compute = Precision::kFloat32;  // of weights and of keys and values
   int num_heads = 0;
@@ -81,6 +83,9 @@ concept Operations = requires(
   { ops.PrecisionOf(block) } -> std::same_as<Precision>;
   { ops.Stage(block) } -> std::same_as<void*>;
   { ops.Commit(block) };
+
+  // What computes, for people: "aten", "amx".
+  { ops.Name() } -> std::same_as<std::string>;
 
   // Runs a step or a load; what the libraries below throw becomes its status:
   // RESOURCE_EXHAUSTED for memory, INTERNAL for the rest.

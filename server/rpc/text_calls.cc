@@ -63,6 +63,7 @@ v1::GetModelInfoResponse DescribeModel(const ServiceContext& context) {
   out.set_pad_token_id(WireTokenId(model.pad_token_id));
   out.set_device(model.device);
   out.set_dtype(model.dtype);
+  out.set_kernels(model.kernels);
   out.set_server_version(context.server_version);
   out.set_max_batch_sequences(context.max_batch_sequences);
   out.set_has_tokenizer(context.tokenizer != nullptr);

@@ -88,6 +88,7 @@ void ServerMetrics::AppendInfo(std::vector<prometheus::MetricFamily>* families) 
             {"weights_digest", model.weights_digest},
             {"dtype", model.dtype},
             {"device", model.device},
+            {"kernels", model.kernels},
             {"layers", absl::StrCat(model.num_layers)},
             {"experts", absl::StrCat(model.num_experts)}},
            1);

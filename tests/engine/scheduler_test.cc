@@ -16,8 +16,12 @@ constexpr model::KvCacheShape kKv = {.page_tokens = 4, .num_pages = 100, .page_b
 // A scheduler with requests called by letters, and a model that computes nothing.
 class SchedulerTest : public ::testing::Test {
  protected:
-  void Init(int max_sequences, int max_tokens, model::KvCacheShape kv = kKv) {
-    scheduler_.emplace(max_sequences, max_tokens, kv);
+  void Init(int max_sequences, int group_rows, model::KvCacheShape kv = kKv,
+            absl::Duration itl_target = absl::ZeroDuration()) {
+    scheduler_.emplace(Scheduler::Options{.max_sequences = max_sequences,
+                                          .group_rows = group_rows,
+                                          .itl_target = itl_target},
+                       kv);
   }
 
   void AddGenerate(const std::string& name, int prompt, int max_new_tokens = 4) {
@@ -35,9 +39,10 @@ class SchedulerTest : public ::testing::Test {
   }
 
   // The next step as "A1 B3": one row of A, three of B. Every generation draws a token.
-  std::string Step() {
+  std::string Step(absl::Duration step_time = absl::ZeroDuration()) {
     ScheduledStep step;
     scheduler_->NextStep(&step);
+    scheduler_->OnStepDone(step, step_time);
     std::vector<std::string> chunks;
     for (const ScheduledChunk& chunk : step.chunks) {
       chunks.push_back(absl::StrCat(chunk.request->request().request_id, chunk.num_rows));
@@ -72,16 +77,72 @@ class SchedulerTest : public ::testing::Test {
 };
 
 TEST_F(SchedulerTest, DecodeRowsThenBegunThenNewInOrderOfArrival) {
-  Init(/*max_sequences=*/8, /*max_tokens=*/8);
+  Init(/*max_sequences=*/8, /*group_rows=*/8);
   AddGenerate("A", 1);
   AddGenerate("B", 3);
   AddGenerate("C", 7);
   EXPECT_EQ(Step(), "A1 B3 C4");
   AddGenerate("D", 4);
   AddGenerate("E", 6);
-  EXPECT_EQ(Step(), "A1 B1 C3 D3");
-  EXPECT_EQ(Step(), "A1 B1 C1 D1 E4");
-  EXPECT_EQ(Step(), "A1 B1 C1 D1 E2");
+  EXPECT_EQ(Step(), "A1 B1 C3 D4 E1") << "the example of scheduler.h";
+  EXPECT_EQ(Step(), "A1 B1 C1 D1 E5");
+  EXPECT_EQ(Step(), "A1 B1 C1 D1 E1");
+}
+
+TEST_F(SchedulerTest, APromptOfTheGroupsSizeIsNotCutBecauseOthersDecode) {
+  Init(4, 8);
+  AddGenerate("A", 1);
+  Step();
+  AddGenerate("B", 8);
+  EXPECT_EQ(Step(), "A1 B8");
+}
+
+TEST_F(SchedulerTest, AFewRowsMoreThanTheGroupDoNotGetAStepOfTheirOwn) {
+  Init(4, 16);
+  AddGenerate("A", 18);
+  AddGenerate("B", 19);
+  EXPECT_EQ(Step(), "A18") << "an eighth more";
+  EXPECT_EQ(Step(), "A1 B16");
+  EXPECT_EQ(Step(), "A1 B3");
+}
+
+TEST_F(SchedulerTest, NoStepHasMoreRowsThanPromised) {
+  constexpr Scheduler::Options kOptions = {.max_sequences = 3, .group_rows = 16};
+  scheduler_.emplace(kOptions, kKv);
+  AddGenerate("A", 1);
+  AddGenerate("B", 1);
+  Step();
+  AddGenerate("C", 18);
+  EXPECT_EQ(Step(), "A1 B1 C18");
+  EXPECT_EQ(kOptions.MaxStepRows(), 21);
+}
+
+TEST_F(SchedulerTest, AnInterTokenLatencyTargetBoundsTheGroupBesideDecodingRows) {
+  Init(4, 128, {.page_tokens = 4, .num_pages = 1000, .page_bytes = 1}, absl::Milliseconds(100));
+  AddGenerate("A", 128, /*max_new_tokens=*/50);
+  EXPECT_EQ(Step(absl::Seconds(9)), "A128") << "nobody waits for a token";
+  AddGenerate("B", 500);
+  EXPECT_EQ(Step(absl::Milliseconds(200)), "A1 B128");
+  EXPECT_EQ(Step(absl::Milliseconds(50)), "A1 B64");
+  EXPECT_EQ(Step(absl::Milliseconds(100)), "A1 B128");
+  EXPECT_EQ(Step(), "A1 B128");
+}
+
+TEST_F(SchedulerTest, ScoringYieldsToDecodingForAsLongAsItTook) {
+  Init(8, 8);
+  AddGenerate("A", 1, /*max_new_tokens=*/50);
+  EXPECT_EQ(Step(), "A1");
+  AddScore("S", /*num_windows=*/4, /*rows=*/8);
+  EXPECT_EQ(Step(absl::Milliseconds(100)), "A1 S8");
+  EXPECT_EQ(Step(absl::Milliseconds(40)), "A1");
+  AddGenerate("B", 8);
+  EXPECT_EQ(Step(absl::Milliseconds(50)), "A1 B8") << "prompts do not wait with it";
+  EXPECT_EQ(Step(absl::Milliseconds(40)), "A1 B1");
+  EXPECT_EQ(Step(absl::Milliseconds(100)), "A1 B1 S8");
+  EXPECT_EQ(Step(absl::Milliseconds(99)), "A1 B1");
+  Remove("A");
+  Remove("B");
+  EXPECT_EQ(Step(), "S8") << "there is nobody to yield to";
 }
 
 TEST_F(SchedulerTest, PromptLongerThanAStepIsChunked) {
@@ -105,7 +166,7 @@ TEST_F(SchedulerTest, NoMoreSequencesThanSlots) {
 }
 
 TEST_F(SchedulerTest, AWindowThatGivesItsLastLogitsSharesNoStep) {
-  Init(/*max_sequences=*/4, /*max_tokens=*/8);
+  Init(/*max_sequences=*/4, /*group_rows=*/8);
   AddGenerate("A", 2);
   AddGenerate("B", 4);
   AddScore("P", /*num_windows=*/1, /*rows=*/10, /*alone=*/true);
@@ -177,7 +238,7 @@ TEST_F(SchedulerTest, AGenerationWaitsForOneWindowOfAScoreRequestNotForAll) {
   AddGenerate("A", 2);
   EXPECT_EQ(Step(), "S8");
   EXPECT_EQ(Step(), "A2 S6");
-  EXPECT_EQ(Step(), "A1 S2 S5");
+  EXPECT_EQ(Step(), "A1 S2 S6");
 }
 
 TEST_F(SchedulerTest, WindowsOfOneRequestShareAStep) {
@@ -200,14 +261,14 @@ TEST_F(SchedulerTest, PausedRequestsComputeNothingAndHoldUpNobody) {
   EXPECT_EQ(scheduler_->pages().used(), held + 2);
   Get("A").TransitionTo(RequestState::kRunning);
   Get("S").TransitionTo(RequestState::kRunning);
-  EXPECT_EQ(Step(), "A1 C1 S2 S2 S2");
+  EXPECT_EQ(Step(), "A1 C1 S2 S2 S2 S2");
   Get("B").TransitionTo(RequestState::kRunning);
-  EXPECT_EQ(Step(), "A1 C1 B6");
+  EXPECT_EQ(Step(), "A1 C1 B7 S2");
 }
 
 TEST_F(SchedulerTest, RemovingARequestFreesAllItsWindows) {
   Init(8, 8);
-  AddScore("S", 20, 3);
+  AddScore("S", 20, 5);
   Step();
   EXPECT_GT(scheduler_->pages().used(), 0);
   Remove("S");

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "absl/strings/str_cat.h"
 #include "tests/model/golden.h"
+#include "tests/model/kernel_names.h"
 #include "tests/model/sequence_runner.h"
 #include "tests/support/test_data.h"
 
@@ -34,15 +36,18 @@ struct Differences {
   double mean_nll = 0, mean_nll_of_one = 0;
 };
 
-class BFloat16GoldenTest : public ::testing::TestWithParam<Limits> {
+class BFloat16GoldenTest : public ::testing::TestWithParam<std::tuple<Limits, std::string>> {
  protected:
+  const Limits& limits() const { return std::get<0>(GetParam()); }
+
   void SetUp() override {
     OLMOE_REQUIRE_SHARED(folder, "golden");
-    golden_ = std::make_unique<Golden>(absl::StrCat(folder, "/", GetParam().model));
+    golden_ = std::make_unique<Golden>(absl::StrCat(folder, "/", limits().model));
     LoadOptions options;
     options.dir = golden_->folder();
     options.dtype = DType::kBFloat16;
     options.threads = 1;
+    options.cpu_isa = std::get<1>(GetParam());
     runner_ = std::make_unique<SequenceRunner>(options);
   }
 
@@ -92,15 +97,14 @@ class BFloat16GoldenTest : public ::testing::TestWithParam<Limits> {
 };
 
 TEST_P(BFloat16GoldenTest, DefaultRoutingIsNoWorseThanTheReferenceInBFloat16) {
-  const Limits limits = GetParam();
   Differences found = Measure(golden_->default_run());
   ASSERT_GT(found.row_max.size(), 100u);
   std::sort(found.row_max.begin(), found.row_max.end());
   const double median = found.row_max[found.row_max.size() / 2];
-  EXPECT_LT(found.mean_logit, limits.mean_logit);
-  EXPECT_LT(median, limits.median_row_max);
-  EXPECT_LT(found.mean_nll, limits.mean_nll);
-  EXPECT_LT(found.mean_nll_of_one, limits.mean_nll_of_one);
+  EXPECT_LT(found.mean_logit, limits().mean_logit);
+  EXPECT_LT(median, limits().median_row_max);
+  EXPECT_LT(found.mean_nll, limits().mean_nll);
+  EXPECT_LT(found.mean_nll_of_one, limits().mean_nll_of_one);
   EXPECT_GT(found.mean_logit, 1e-3) << "this was not computed in bfloat16";
   RecordProperty("mean_logit", std::to_string(found.mean_logit));
   RecordProperty("median_row_max", std::to_string(median));
@@ -111,12 +115,17 @@ TEST_P(BFloat16GoldenTest, DefaultRoutingIsNoWorseThanTheReferenceInBFloat16) {
 TEST_P(BFloat16GoldenTest, WithAllExpertsOnlyRoundingRemains) {
   const std::string run = absl::StrCat("k", runner_->info().num_experts);
   const Differences found = Measure(run);
-  EXPECT_LT(found.max_logit, GetParam().max_logit_all_experts);
+  EXPECT_LT(found.max_logit, limits().max_logit_all_experts);
   RecordProperty("max_logit", std::to_string(found.max_logit));
 }
 
-INSTANTIATE_TEST_SUITE_P(, BFloat16GoldenTest, ::testing::ValuesIn(kLimits),
-                         [](const auto& info) { return std::string(info.param.model); });
+INSTANTIATE_TEST_SUITE_P(, BFloat16GoldenTest,
+                         ::testing::Combine(::testing::ValuesIn(kLimits),
+                                            ::testing::ValuesIn(KernelNames())),
+                         [](const auto& info) {
+                           return absl::StrCat(std::get<0>(info.param).model, "_",
+                                               TestName(std::get<1>(info.param)));
+                         });
 
 }  // namespace
 }  // namespace olmoe::model

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "server/model/memory_budget.h"
+#include "tests/model/kernel_names.h"
 #include "tests/support/synthetic_checkpoint.h"
 #include "tests/support/temp_folder.h"
 
@@ -87,6 +88,20 @@ TEST_F(LoadModelTest, RefusesOptionsByName) {
   refused([](LoadOptions* o) { o->kv_cache_bytes = -1; }, "kv_cache_bytes");
   refused([](LoadOptions* o) { o->device = "toaster"; }, "toaster");
   refused([](LoadOptions* o) { o->device = ""; }, "device");
+  refused([](LoadOptions* o) { o->cpu_isa = "sse9"; }, "cpu_isa \"sse9\"");
+}
+
+TEST_F(LoadModelTest, SaysWhichKernelsCompute) {
+  for (const std::string& kernels : KernelNames()) {
+    options_.cpu_isa = kernels;
+    const auto model = LoadModel(options_);
+    ASSERT_TRUE(model.ok()) << model.status();
+    EXPECT_EQ((*model)->info().kernels, kernels);
+  }
+  options_.cpu_isa = "auto";
+  const auto model = LoadModel(options_);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ((*model)->info().kernels, KernelNames().back()) << "not the best";
 }
 
 TEST_F(LoadModelTest, ADeviceThatIsNotThereIsRefusedInOneLine) {

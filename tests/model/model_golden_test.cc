@@ -5,8 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <tuple>
 
+#include "absl/strings/str_cat.h"
 #include "tests/model/golden.h"
+#include "tests/model/kernel_names.h"
 #include "tests/model/sequence_runner.h"
 #include "tests/support/test_data.h"
 
@@ -29,15 +32,17 @@ double MaxDifference(std::span<const float> a, std::span<const float> b, size_t 
   return largest;
 }
 
-class ModelGoldenTest : public ::testing::TestWithParam<const char*> {
+// Model and kernels.
+class ModelGoldenTest : public ::testing::TestWithParam<std::tuple<const char*, std::string>> {
  protected:
   void SetUp() override {
     OLMOE_REQUIRE_SHARED(folder, "golden");
-    golden_ = std::make_unique<Golden>(folder + "/" + GetParam());
+    golden_ = std::make_unique<Golden>(folder + "/" + std::get<0>(GetParam()));
     LoadOptions options;
     options.dir = golden_->folder();
     options.dtype = DType::kFloat32;
     options.threads = 1;
+    options.cpu_isa = std::get<1>(GetParam());
     runner_ = std::make_unique<SequenceRunner>(options);
   }
 
@@ -242,8 +247,13 @@ TEST_P(ModelGoldenTest, GreedyContinuationsMatchTokenByToken) {
   EXPECT_GT(compared, 400);
 }
 
-INSTANTIATE_TEST_SUITE_P(, ModelGoldenTest, ::testing::Values("standard", "sharded"),
-                         [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(, ModelGoldenTest,
+                         ::testing::Combine(::testing::Values("standard", "sharded"),
+                                            ::testing::ValuesIn(KernelNames())),
+                         [](const auto& info) {
+                           return absl::StrCat(std::get<0>(info.param), "_",
+                                               TestName(std::get<1>(info.param)));
+                         });
 
 }  // namespace
 }  // namespace olmoe::model

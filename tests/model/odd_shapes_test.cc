@@ -4,7 +4,10 @@
 
 #include <cmath>
 #include <random>
+#include <tuple>
 
+#include "absl/strings/str_cat.h"
+#include "tests/model/kernel_names.h"
 #include "tests/model/reference_forward.h"
 #include "tests/model/sequence_runner.h"
 #include "tests/support/synthetic_checkpoint.h"
@@ -80,7 +83,22 @@ std::vector<TokenId> RandomTokens(int number, int vocabulary, uint32_t seed) {
   return tokens;
 }
 
-class OddShapesTest : public ::testing::TestWithParam<Variation> {};
+// Shapes and kernels.
+class OddShapesTest : public ::testing::TestWithParam<std::tuple<Variation, std::string>> {
+ protected:
+  testing::SyntheticCheckpointOptions Synthetic() const {
+    testing::SyntheticCheckpointOptions synthetic;
+    std::get<0>(GetParam()).change(&synthetic.config);
+    return synthetic;
+  }
+  LoadOptions Options(const std::string& folder) const {
+    LoadOptions options;
+    options.dir = folder;
+    options.cpu_isa = std::get<1>(GetParam());
+    options.threads = 2;
+    return options;
+  }
+};
 
 double LargestDifference(const std::vector<float>& logits,
                          const std::vector<std::vector<double>>& expected) {
@@ -96,18 +114,15 @@ double LargestDifference(const std::vector<float>& logits,
 
 TEST_P(OddShapesTest, Float32AgreesWithTheReferenceHoweverItIsChunked) {
   testing::TempFolder folder;
-  testing::SyntheticCheckpointOptions synthetic;
-  GetParam().change(&synthetic.config);
+  testing::SyntheticCheckpointOptions synthetic = Synthetic();
   synthetic.num_shards = 2;
   ASSERT_TRUE(testing::WriteSyntheticCheckpoint(folder.path(), synthetic).ok());
   const ReferenceForward reference(folder.path());
   const std::vector<TokenId> tokens = RandomTokens(23, synthetic.config.vocab_size, 3);
   const std::vector<std::vector<double>> expected = reference.Logits(tokens);
 
-  LoadOptions options;
-  options.dir = folder.path();
+  LoadOptions options = Options(folder.path());
   options.dtype = DType::kFloat32;
-  options.threads = 2;
   options.page_tokens = 5;
   options.kv_cache_bytes = 1 << 20;
   SequenceRunner runner(options);
@@ -123,24 +138,26 @@ TEST_P(OddShapesTest, Float32AgreesWithTheReferenceHoweverItIsChunked) {
 // has the real limits.
 TEST_P(OddShapesTest, BFloat16StaysNearTheReference) {
   testing::TempFolder folder;
-  testing::SyntheticCheckpointOptions synthetic;
-  GetParam().change(&synthetic.config);
+  testing::SyntheticCheckpointOptions synthetic = Synthetic();
   // No selection to flip: what remains is rounding.
   synthetic.config.experts_per_token = synthetic.config.num_experts;
   ASSERT_TRUE(testing::WriteSyntheticCheckpoint(folder.path(), synthetic).ok());
   const std::vector<TokenId> tokens = RandomTokens(23, synthetic.config.vocab_size, 3);
-  LoadOptions options;
-  options.dir = folder.path();
+  LoadOptions options = Options(folder.path());
   options.dtype = DType::kBFloat16;
-  options.threads = 2;
   SequenceRunner runner(options);
   const auto policy = routing::RoutingPolicy::Native(runner.info().router_shape());
   const SequenceResult result = runner.Run({tokens}, *policy, 9)[0];
   EXPECT_LT(LargestDifference(result.logits, ReferenceForward(folder.path()).Logits(tokens)), 0.25);
 }
 
-INSTANTIATE_TEST_SUITE_P(, OddShapesTest, ::testing::ValuesIn(kVariations),
-                         [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(, OddShapesTest,
+                         ::testing::Combine(::testing::ValuesIn(kVariations),
+                                            ::testing::ValuesIn(KernelNames())),
+                         [](const auto& info) {
+                           return absl::StrCat(std::get<0>(info.param).name, "_",
+                                               TestName(std::get<1>(info.param)));
+                         });
 
 }  // namespace
 }  // namespace olmoe::model

@@ -41,11 +41,11 @@ TEST(OptionsTest, DefaultsAreLoopbackAndTheDocumentedPorts) {
 TEST(OptionsTest, EveryFlagReachesItsOption) {
   const Options options = Good(
       {"--listen", "0.0.0.0:0", "--admin-listen", "[::1]:7", "--http-listen", "localhost:65535",
-       "--dtype", "float32", "--device", "cuda:1", "--threads", "3", "--max-context", "512",
+       "--dtype", "float32", "--device", "cuda:1", "--cpu-isa", "avx2", "--threads", "3", "--max-context", "512",
        "--max-batch-tokens", "128", "--max-batch-sequences", "32", "--max-queue", "9",
        "--max-arms", "4", "--kv-cache-bytes", "3MiB", "--allow-inline-policy", "--expert-metrics",
        "layer", "--ports-file", "p", "--state-dir", "s", "--routing", "r",
-       "--lame-duck", "1500ms", "--drain-grace", "1m30s",
+       "--itl-target", "80ms", "--lame-duck", "1500ms", "--drain-grace", "1m30s",
        "--tls-cert", "cert", "--tls-key", "key", "--tls-client-ca", "ca", "--admin-tls-client-ca",
        "admin-ca", "--token-file", "users", "--admin-token-file", "admins"});
   EXPECT_EQ(options.listen.port, 0);
@@ -53,9 +53,10 @@ TEST(OptionsTest, EveryFlagReachesItsOption) {
   EXPECT_EQ(options.http_listen.port, 65535);
   EXPECT_EQ(options.model.dtype, model::DType::kFloat32);
   EXPECT_EQ(options.model.device, "cuda:1");
+  EXPECT_EQ(options.model.cpu_isa, "avx2");
   EXPECT_EQ(options.model.threads, 3);
   EXPECT_EQ(options.model.max_context, 512);
-  EXPECT_EQ(options.model.max_batch_tokens, 128);
+  EXPECT_EQ(options.max_batch_tokens, 128);
   EXPECT_EQ(options.max_batch_sequences, 32);
   EXPECT_EQ(options.max_queue, 9);
   EXPECT_EQ(options.max_arms, 4);
@@ -65,6 +66,7 @@ TEST(OptionsTest, EveryFlagReachesItsOption) {
   EXPECT_EQ(options.ports_file, "p");
   EXPECT_EQ(options.state_dir, "s");
   EXPECT_EQ(options.routing_file, "r");
+  EXPECT_EQ(options.itl_target, absl::Milliseconds(80));
   EXPECT_EQ(options.lame_duck, absl::Milliseconds(1500));
   EXPECT_EQ(options.drain_grace, absl::Seconds(90));
   EXPECT_EQ(options.access.tls_cert, "cert");
@@ -98,7 +100,7 @@ TEST(OptionsTest, BadUsageIsOneLineNamingTheFlagAndExitCode2) {
       {{"--model", "m", "--threads", "-1"}, "--threads"},
       {{"--model", "m", "--threads", "many"}, "--threads"},
       {{"--model", "m", "--max-batch-sequences", "0"}, "--max-batch-sequences"},
-      {{"--model", "m", "--max-batch-tokens", "63"}, "--max-batch-tokens"},
+      {{"--model", "m", "--max-batch-tokens", "0"}, "--max-batch-tokens"},
       {{"--model", "m", "--max-queue", "99999999999999999999"}, "--max-queue"},
       {{"--model", "m", "--kv-cache-bytes", "-1"}, "--kv-cache-bytes"},
       {{"--model", "m", "--kv-cache-bytes", "3parsecs"}, "--kv-cache-bytes"},

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -65,6 +66,7 @@ class AtenOps {
   static absl::StatusOr<std::unique_ptr<AtenOps>> Create(const OpsOptions& options);
 
   const OpsOptions& options() const { return options_; }
+  std::string Name() const { return "aten"; }
 
   Vector NewVector(int64_t size);
   Matrix NewMatrix(int64_t out, int64_t in, Precision precision, bool bias);

@@ -1,0 +1,80 @@
+#include "bench/report.h"
+
+#include <algorithm>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace olmoe::bench {
+namespace {
+
+std::string Number(const nlohmann::ordered_json& row, const char* key, const char* none = "-") {
+  const auto found = row.find(key);
+  return found == row.end() ? none : absl::StrFormat("%.2f", found->get<double>());
+}
+
+std::string AgainstPeer(const nlohmann::ordered_json& row, const std::string& point,
+                        const nlohmann::json& peer) {
+  const auto found = peer.find(point);
+  if (found == peer.end()) return "-";
+  const double other = found->get<double>();
+  return absl::StrFormat("%.2f (%.2fx)", other, row.at("tokens_per_s").get<double>() / other);
+}
+
+bool IsPeers(const nlohmann::json& peers) {
+  return peers.is_object() && std::ranges::all_of(peers, [](const nlohmann::json& peer) {
+           return peer.is_object() && std::ranges::all_of(peer, [](const nlohmann::json& figure) {
+                    return figure.is_number() && figure.get<double>() > 0;
+                  });
+         });
+}
+
+}  // namespace
+
+absl::StatusOr<nlohmann::json> ReadPeers(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) return absl::NotFoundError(absl::StrCat("cannot read ", path));
+  nlohmann::json peers = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
+  if (IsPeers(peers)) return peers;
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": expected {\"engine\": {\"point\": tokens per second}}"));
+}
+
+std::string Table(const nlohmann::ordered_json& report, const nlohmann::json& peers) {
+  std::string out = absl::StrFormat(
+      "%s, %s by %s, %d threads: loaded in %.1f s, peak RSS %.2f GiB for %.2f GiB of weights\n"
+      "probe: reads %.1f GB/s, computes %.2f TFLOPS (medians)\n\n",
+      report.at("model").get<std::string>(), report.at("dtype").get<std::string>(),
+      report.at("kernels").get<std::string>(), report.at("threads").get<int>(),
+      report.at("load_seconds").get<double>(), report.at("load_peak_rss_gib").get<double>(),
+      report.at("weights_gib").get<double>(), report.at("read_gb_per_s").get<double>(),
+      report.at("peak_tflops").get<double>());
+  absl::StrAppendFormat(&out, "| %-12s | %9s | %9s | %7s | %9s | %8s |", "point", "tok/s",
+                        "ms/step", "bw_util", "of peak", "of limit");
+  std::string rule = "| --- | ---: | ---: | ---: | ---: | ---: |";
+  for (const auto& [name, peer] : peers.items()) {
+    absl::StrAppendFormat(&out, " %18s |", name);
+    rule += " ---: |";
+  }
+  absl::StrAppend(&out, "\n", rule, "\n");
+  for (const auto& [point, row] : report.at("points").items()) {
+    absl::StrAppendFormat(&out, "| %-12s | %9s | %9s | %7s | %9s | %8s |", point,
+                          Number(row, "tokens_per_s"), Number(row, "step_ms"),
+                          Number(row, "bw_util"), Number(row, "of_peak_flops"),
+                          Number(row, "of_limit"));
+    for (const auto& [name, peer] : peers.items()) {
+      absl::StrAppendFormat(&out, " %18s |", AgainstPeer(row, point, peer));
+    }
+    out += "\n";
+  }
+  const nlohmann::ordered_json& mixed = report.at("first_token_of_32_beside_8");
+  absl::StrAppendFormat(&out,
+                        "\nA 32-token prompt beside 8 decoding streams: its step takes %.2f decode "
+                        "steps (%.1f ms against %.1f ms)\n",
+                        mixed.at("decode_steps").get<double>(), mixed.at("step_ms").get<double>(),
+                        mixed.at("decode_ms").get<double>());
+  return out;
+}
+
+}  // namespace olmoe::bench

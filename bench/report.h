@@ -1,0 +1,23 @@
+#ifndef OLMOE_BENCH_REPORT_H_
+#define OLMOE_BENCH_REPORT_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "nlohmann/json.hpp"
+
+namespace olmoe::bench {
+
+// Figures of other engines beside ours, tokens per second by point:
+//   {"ik_llama.cpp BF16": {"prefill_512": 90, "decode_1": 10.8}, ...}
+// They are only worth comparing when they were measured in the same minutes.
+// Errors: NOT_FOUND, INVALID_ARGUMENT.
+absl::StatusOr<nlohmann::json> ReadPeers(const std::string& path);
+
+// The report of the benchmark as a table, with a column of ratios for each peer.
+std::string Table(const nlohmann::ordered_json& report, const nlohmann::json& peers);
+
+}  // namespace olmoe::bench
+
+#endif  // OLMOE_BENCH_REPORT_H_

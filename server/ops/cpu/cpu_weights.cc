@@ -1,0 +1,99 @@
+// The weights of CpuOps: their memory, and how blocks of a checkpoint come into it.
+#include <algorithm>
+
+#include "glog/logging.h"
+#include "server/ops/cpu/cpu_ops.h"
+#include "server/ops/cpu/panel_task.h"
+
+namespace olmoe::ops {
+namespace {
+
+int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+}  // namespace
+
+CpuOps::Vector::Vector(int64_t size)
+    : memory_(std::make_shared<std::vector<float>>(static_cast<size_t>(size))) {}
+
+int64_t CpuOps::Experts::padded_intermediate() const {
+  return RoundUp(intermediate, 2 * kGateColumns);
+}
+
+CpuOps::Matrix CpuOps::NewMatrix(int64_t out, int64_t in, Precision precision, bool bias) {
+  return {std::make_shared<PackedMatrix>(out, in, precision), bias ? Vector(out) : Vector()};
+}
+
+CpuOps::Experts CpuOps::NewExperts(int64_t num_experts, int64_t intermediate, int64_t hidden) {
+  Experts experts;
+  experts.number = num_experts;
+  experts.intermediate = intermediate;
+  experts.gate_up = std::make_shared<PackedMatrix>(
+      num_experts * 2 * experts.padded_intermediate(), hidden, options_.compute);
+  experts.down = std::make_shared<PackedMatrix>(num_experts * RoundUp(hidden, kPanelColumns),
+                                                intermediate, options_.compute);
+  return experts;
+}
+
+CpuOps::KvPages CpuOps::NewKvPages() {
+  return {std::make_shared<HugeBuffer>(attention_.page_bytes() *
+                                       static_cast<size_t>(options_.num_pages))};
+}
+
+CpuOps::Block CpuOps::All(const Vector& vector) {
+  return {.values = {vector.data(), static_cast<size_t>(vector.size())}};
+}
+
+CpuOps::Block CpuOps::Bias(const Matrix& matrix, int64_t first, int64_t number) {
+  return {.values = All(matrix.bias).values.subspan(static_cast<size_t>(first),
+                                                    static_cast<size_t>(number))};
+}
+
+CpuOps::Block CpuOps::Rows(const Matrix& matrix, int64_t first, int64_t number) {
+  return {.matrix = matrix.weight.get(),
+          .place = {.first_row = first, .number = number, .group = kPanelColumns}};
+}
+
+CpuOps::Block CpuOps::Gate(const Experts& experts, int64_t expert) {
+  return {.matrix = experts.gate_up.get(),
+          .place = {.first_panel = expert * experts.gate_up_panels(),
+                    .number = experts.intermediate,
+                    .group = kGateColumns}};
+}
+
+CpuOps::Block CpuOps::Up(const Experts& experts, int64_t expert) {
+  Block block = Gate(experts, expert);
+  block.place.offset = kGateColumns;
+  return block;
+}
+
+CpuOps::Block CpuOps::Down(const Experts& experts, int64_t expert) {
+  return {.matrix = experts.down.get(),
+          .place = {.first_panel = expert * experts.down_panels(),
+                    .number = experts.gate_up->in(),
+                    .group = kPanelColumns}};
+}
+
+Precision CpuOps::PrecisionOf(const Block& block) const {
+  return block.matrix == nullptr ? Precision::kFloat32 : block.matrix->precision();
+}
+
+void* CpuOps::Stage(const Block& block) {
+  if (block.matrix == nullptr) return block.values.data();
+  const size_t bytes = static_cast<size_t>(block.place.number * block.matrix->in() *
+                                           BytesPerElement(block.matrix->precision()));
+  if (staging_.bytes() < bytes) {
+    staging_ = HugeBuffer();  // before the next one is taken
+    staging_ = HugeBuffer(bytes);
+  }
+  return staging_.data();
+}
+
+void CpuOps::Commit(const Block& block) {
+  if (block.matrix == nullptr) return;
+  const int64_t begin = block.place.begin();
+  pool_.Run(static_cast<int>(block.place.end() - begin), [&](int panel) {
+    block.matrix->PackPanel(staging_.data(), block.place, begin + panel);
+  });
+}
+
+}  // namespace olmoe::ops

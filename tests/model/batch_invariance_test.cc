@@ -1,0 +1,182 @@
+// "Bit-identical whatever shares its step": random schedules of the same requests, on the
+// CPU kernels, against each request alone.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <random>
+#include <tuple>
+
+#include "absl/strings/str_cat.h"
+#include "tests/model/kernel_names.h"
+#include "tests/model/sequence_runner.h"
+#include "tests/support/synthetic_checkpoint.h"
+#include "tests/support/temp_folder.h"
+
+namespace olmoe::model {
+namespace {
+
+constexpr int kSequences = 6;
+constexpr int kSchedules = 300;
+
+// What became of one token of a sequence: the logits after it and where it was routed.
+struct TokenResult {
+  std::vector<uint32_t> logits;  // bits
+  std::vector<uint8_t> experts;
+  std::vector<uint32_t> weights;  // bits
+  bool operator==(const TokenResult&) const = default;
+};
+
+std::vector<uint32_t> Bits(std::span<const float> values) {
+  std::vector<uint32_t> bits;
+  for (const float value : values) bits.push_back(std::bit_cast<uint32_t>(value));
+  return bits;
+}
+
+// dtype and kernels.
+class BatchInvarianceTest : public ::testing::TestWithParam<std::tuple<DType, std::string>> {
+ protected:
+  void SetUp() override {
+    testing::SyntheticCheckpointOptions synthetic;
+    ASSERT_TRUE(testing::WriteSyntheticCheckpoint(folder_.path(), synthetic).ok());
+    const routing::RouterShape shape = synthetic.config.router_shape();
+    std::mt19937 random(1);
+    for (int i = 0; i < kSequences; ++i) {
+      std::vector<TokenId>& tokens = tokens_.emplace_back();
+      for (int length = 3 + 9 * i; length > 0; --length) {
+        tokens.push_back(static_cast<TokenId>(
+            random() % static_cast<uint32_t>(synthetic.config.vocab_size)));
+      }
+      routing::PolicySpec spec;  // each sequence has a k of its own
+      spec.policy_id = "k";
+      spec.apply = routing::Rule{routing::TopK{1 + static_cast<uint32_t>(i % shape.num_experts)}};
+      auto policy = routing::RoutingPolicy::Create(spec, shape, nullptr, "policy");
+      ASSERT_TRUE(policy.ok()) << policy.status();
+      policies_.push_back(*std::move(policy));
+    }
+  }
+
+  SequenceRunner MakeRunner(int threads, int page_tokens) const {
+    LoadOptions options;
+    options.dir = folder_.path();
+    options.dtype = std::get<0>(GetParam());
+    options.cpu_isa = std::get<1>(GetParam());
+    options.threads = threads;
+    options.page_tokens = page_tokens;
+    options.kv_cache_bytes = 4 << 20;
+    return SequenceRunner(options);
+  }
+
+  Chunk MakeChunk(size_t sequence, size_t first, size_t number,
+                  std::span<const PageId> pages) const {
+    Chunk chunk;
+    chunk.tokens = std::span(tokens_[sequence]).subspan(first, number);
+    chunk.first_position = static_cast<int>(first);
+    chunk.pages = pages;
+    chunk.policy = policies_[sequence].get();
+    chunk.last_logits = true;
+    return chunk;
+  }
+
+  // Of the last row of every chunk, by sequence and position.
+  using Results = std::vector<std::vector<TokenResult>>;
+
+  // Puts the sequences through steps that `take` fills: how many of `left` tokens of a
+  // sequence the next step gets.
+  template <typename Take>
+  Results Run(SequenceRunner& runner, std::vector<size_t> order, const Take& take) {
+    std::vector<std::vector<PageId>> pages(kSequences);
+    std::vector<size_t> next(kSequences, 0);
+    Results results(kSequences);
+    for (const size_t i : order) {
+      pages[i] = runner.TakePages(static_cast<int>(tokens_[i].size()));
+      results[i].resize(tokens_[i].size());
+    }
+    for (bool more = true; more;) {
+      StepBatch step;
+      std::vector<size_t> sequences;
+      more = false;
+      for (const size_t i : order) {
+        const size_t number = take(i, tokens_[i].size() - next[i]);
+        if (number > 0) {
+          step.chunks.push_back(MakeChunk(i, next[i], number, pages[i]));
+          sequences.push_back(i);
+        }
+        next[i] += number;
+        more |= next[i] < tokens_[i].size();
+      }
+      RunStep(runner, step, sequences, &results);
+    }
+    for (const size_t i : order) runner.Release(pages[i]);
+    return results;
+  }
+
+  void RunStep(SequenceRunner& runner, const StepBatch& step, const std::vector<size_t>& sequences,
+               Results* results) {
+    StepOutput output;
+    ASSERT_TRUE(runner.model()->Step(step, &output).ok());
+    int row = -1;
+    for (size_t i = 0; i < step.chunks.size(); ++i) {
+      const Chunk& chunk = step.chunks[i];
+      ASSERT_TRUE(output.chunks[i].status.ok()) << output.chunks[i].status;
+      row += static_cast<int>(chunk.tokens.size());
+      TokenResult& result = (*results)[sequences[i]][static_cast<size_t>(chunk.first_position) +
+                                                     chunk.tokens.size() - 1];
+      result.logits = Bits(output.chunks[i].last_logits);
+      for (int layer = 0; layer < runner.info().num_layers; ++layer) {
+        const std::span<const float> weights = output.routing.weights(layer, row);
+        const auto experts = output.routing.order(layer, row).first(weights.size());
+        result.experts.insert(result.experts.end(), experts.begin(), experts.end());
+        const std::vector<uint32_t> bits = Bits(weights);
+        result.weights.insert(result.weights.end(), bits.begin(), bits.end());
+      }
+    }
+  }
+
+  testing::TempFolder folder_;
+  std::vector<std::vector<TokenId>> tokens_;
+  std::vector<std::shared_ptr<const routing::RoutingPolicy>> policies_;
+};
+
+TEST_P(BatchInvarianceTest, NoBitDependsOnWhatSharesTheStep) {
+  Results alone(kSequences);
+  {
+    SequenceRunner runner = MakeRunner(1, 16);
+    for (size_t i = 0; i < kSequences; ++i) {  // token by token
+      alone[i] = Run(runner, {i}, [](size_t, size_t left) { return std::min<size_t>(left, 1); })[i];
+    }
+  }
+  std::mt19937 random(2);
+  for (const int page_tokens : {16, 5}) {
+    SequenceRunner runner = MakeRunner(3, page_tokens);
+    for (int schedule = 0; schedule < kSchedules / 2; ++schedule) {
+      std::vector<size_t> order;
+      for (size_t i = 0; i < kSequences; ++i) order.push_back(i);
+      std::shuffle(order.begin(), order.end(), random);
+      order.resize(1 + random() % kSequences);
+      const Results together = Run(runner, order, [&](size_t, size_t left) {
+        return std::min<size_t>(left, random() % (random() % 2 == 0 ? 3 : 50));
+      });
+      for (const size_t i : order) {
+        for (size_t position = 0; position < tokens_[i].size(); ++position) {
+          if (together[i][position].logits.empty()) continue;  // inside a chunk
+          ASSERT_TRUE(together[i][position] == alone[i][position])
+              << "schedule " << schedule << ", sequence " << i << ", position " << position;
+        }
+        ASSERT_FALSE(together[i].back().logits.empty());
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    , BatchInvarianceTest,
+    ::testing::Combine(::testing::Values(DType::kFloat32, DType::kBFloat16),
+                       ::testing::ValuesIn(CpuKernelNames())),
+    [](const auto& info) {
+      return absl::StrCat(std::string(DTypeName(std::get<0>(info.param))), "_",
+                          TestName(std::get<1>(info.param)));
+    });
+
+}  // namespace
+}  // namespace olmoe::model
