@@ -7,6 +7,7 @@
 // once; `flops` counts two for a multiplication and its addition.
 #include <algorithm>
 #include <bit>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -71,7 +72,7 @@ CpuOps::Tensor MakeRows(CpuOps* ops, int rows) {
 // Bandwidth and peak, as the mean of before and after.
 class Limits {
  public:
-  explicit Limits(ops::CpuIsa isa) : isa_(isa), probe_(kProbeBytes) { Probe(); }
+  explicit Limits(ops::CpuIsa isa) : isa_(isa) { Probe(); }
 
   void Report(benchmark::State* state, double bytes, double flops) {
     Probe();
@@ -84,24 +85,33 @@ class Limits {
 
  private:
   void Probe() {
-    bytes_per_s_ += probe_.BytesPerSecond(kThreads);
+    static const MemoryProbe probe(kProbeBytes);
+    bytes_per_s_ += probe.BytesPerSecond(kThreads);
     flops_ += PeakFlops(isa_, kThreads, kPeakSeconds);
   }
 
   const ops::CpuIsa isa_;
-  MemoryProbe probe_;
   double bytes_per_s_ = 0, flops_ = 0;  // sums of both probes
 };
 
-void MeasureLinear(benchmark::State& state, ops::CpuIsa isa, int rows, int64_t out,
-                   ops::Precision precision, int64_t bytes_of_all) {
-  const auto ops = MakeOps(isa);
-  const int64_t bytes = out * kHidden * ops::BytesPerElement(precision);
-  std::vector<CpuOps::Matrix> matrices;
-  for (int64_t i = 0; i < bytes_of_all / bytes; ++i) {
+// Weights are the same for every instruction set, so they are made once.
+const std::vector<CpuOps::Matrix>& Matrices(int64_t out, ops::Precision precision,
+                                            int64_t bytes_of_all) {
+  static std::map<int64_t, std::vector<CpuOps::Matrix>> all;
+  std::vector<CpuOps::Matrix>& matrices = all[out];
+  if (!matrices.empty()) return matrices;
+  const auto ops = MakeOps(ops::CpuIsa::kPortable);
+  for (int64_t bytes = 0; bytes < bytes_of_all;
+       bytes += out * kHidden * ops::BytesPerElement(precision)) {
     matrices.push_back(ops->NewMatrix(out, kHidden, precision, /*bias=*/false));
     FillBlock(ops.get(), ops->Rows(matrices.back(), 0, out), out * kHidden);
   }
+  return matrices;
+}
+
+void MeasureLinear(benchmark::State& state, ops::CpuIsa isa, int rows, int64_t out,
+                   const std::vector<CpuOps::Matrix>& matrices) {
+  const auto ops = MakeOps(isa);
   const CpuOps::Tensor x = MakeRows(ops.get(), rows);
   Limits limits(isa);
   size_t next = 0;
@@ -109,15 +119,20 @@ void MeasureLinear(benchmark::State& state, ops::CpuIsa isa, int rows, int64_t o
     ops->Linear(x, matrices[next]);
     next = (next + 1) % matrices.size();
   }
-  limits.Report(&state, static_cast<double>(bytes), 2.0 * rows * static_cast<double>(out * kHidden));
+  const double elements = static_cast<double>(out * kHidden);
+  const int64_t element_bytes = ops::BytesPerElement(matrices[0].weight->precision());
+  limits.Report(&state, elements * static_cast<double>(element_bytes), 2.0 * rows * elements);
 }
 
 void Linear(benchmark::State& state, ops::CpuIsa isa, int rows) {
-  MeasureLinear(state, isa, rows, 1024, ops::Precision::kBFloat16, int64_t{1} << 30);
+  constexpr int64_t kOut = 1024;
+  MeasureLinear(state, isa, rows, kOut,
+                Matrices(kOut, ops::Precision::kBFloat16, int64_t{1} << 30));
 }
 
 void Router(benchmark::State& state, ops::CpuIsa isa, int rows) {
-  MeasureLinear(state, isa, rows, kNumExperts, ops::Precision::kFloat32, int64_t{1} << 29);
+  MeasureLinear(state, isa, rows, kNumExperts,
+                Matrices(kNumExperts, ops::Precision::kFloat32, int64_t{1} << 29));
 }
 
 // Every row picks its experts anew.
@@ -149,9 +164,10 @@ double BytesOf(const ops::ExpertSelection& selection) {
   return bytes;
 }
 
-void Experts(benchmark::State& state, ops::CpuIsa isa, int rows) {
-  const auto ops = MakeOps(isa);
-  std::vector<CpuOps::Experts> layers;
+const std::vector<CpuOps::Experts>& Layers() {
+  static std::vector<CpuOps::Experts> layers;
+  if (!layers.empty()) return layers;
+  const auto ops = MakeOps(ops::CpuIsa::kPortable);
   for (int layer = 0; layer < 2; ++layer) {
     layers.push_back(ops->NewExperts(kNumExperts, kIntermediate, kHidden));
     for (int64_t expert = 0; expert < kNumExperts; ++expert) {
@@ -162,6 +178,12 @@ void Experts(benchmark::State& state, ops::CpuIsa isa, int rows) {
       }
     }
   }
+  return layers;
+}
+
+void Experts(benchmark::State& state, ops::CpuIsa isa, int rows) {
+  const auto ops = MakeOps(isa);
+  const std::vector<CpuOps::Experts>& layers = Layers();
   std::mt19937 random(1);
   std::vector<ops::ExpertSelection> selections;
   for (int i = 0; i < 32; ++i) selections.push_back(Select(rows, &random));

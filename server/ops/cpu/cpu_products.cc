@@ -1,8 +1,10 @@
 // The products of CpuOps: Linear and the experts.
 //
 // An operation makes its operand once, rounded and padded, and then hands out panels of
-// the weight: a task is some neighbouring panels with about kTaskBytes, for all rows. So
-// weights stream from memory in order, by all threads together, and each is read once.
+// the weight: a task is some neighbouring panels with 128 KiB, for all rows. So weights
+// stream from memory in order, by all threads together, and each is read once. With many
+// rows a task is 1 MiB: rows then stay in the cache for several panels, and kernels fetch
+// the next panel while they compute.
 //
 // Experts: the rows of an expert are gathered into neighbouring slots, and every expert
 // that has any streams its panels once for all of them. gate and up share their panels,
@@ -21,6 +23,8 @@ namespace olmoe::ops {
 namespace {
 
 constexpr int64_t kTaskBytes = 128 << 10;
+constexpr int64_t kManyRows = 32;  // from here on a task is kLongTaskBytes
+constexpr int64_t kLongTaskBytes = 1 << 20;
 // Rows of a task, where there are too few panels to occupy all threads.
 constexpr int64_t kRowsUnit = 32;
 constexpr int64_t kTasksPerThread = 4;
@@ -31,8 +35,8 @@ constexpr int64_t kGapBytes = 64;
 int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 int64_t Divide(int64_t value, int64_t unit) { return (value + unit - 1) / unit; }
 
-int64_t PanelsOfTask(int64_t panel_bytes) {
-  return std::max<int64_t>(1, kTaskBytes / panel_bytes);
+int64_t PanelsOfTask(int64_t panel_bytes, int64_t rows) {
+  return std::max<int64_t>(1, (rows > kManyRows ? kLongTaskBytes : kTaskBytes) / panel_bytes);
 }
 
 const std::byte* RowOf(const void* rows, int64_t row, int64_t stride, Precision precision) {
@@ -76,7 +80,7 @@ CpuOps::Tensor CpuOps::Linear(const Tensor& x, const Matrix& matrix) {
   const Precision precision = weight.precision();
   const Operand operand = MakeOperand(x, weight, std::nullopt);
   const Tensor result = NewTensor(x.rows(), weight.out());
-  const int64_t panels = PanelsOfTask(weight.panel_bytes());
+  const int64_t panels = PanelsOfTask(weight.panel_bytes(), x.rows());
   const int64_t panel_tasks = Divide(weight.num_panels(), panels);
   const int64_t row_tasks =
       std::clamp<int64_t>(Divide(pool_.threads() * kTasksPerThread, panel_tasks), 1,
@@ -104,11 +108,13 @@ CpuOps::Tensor CpuOps::Linear(const Tensor& x, const Matrix& matrix) {
 }
 
 void CpuOps::PlanExperts(const ExpertSelection& selection, int64_t panels, int64_t panel_bytes) {
-  const int64_t panels_of_task = PanelsOfTask(panel_bytes);
   expert_tasks_.clear();
   for (int64_t expert = 0; expert < selection.num_experts(); ++expert) {
     const std::span<const int32_t> begin = selection.slot_begin();
-    if (begin[static_cast<size_t>(expert)] == begin[static_cast<size_t>(expert) + 1]) continue;
+    const int64_t rows =
+        begin[static_cast<size_t>(expert) + 1] - begin[static_cast<size_t>(expert)];
+    if (rows == 0) continue;
+    const int64_t panels_of_task = PanelsOfTask(panel_bytes, rows);
     for (int64_t panel = 0; panel < panels; panel += panels_of_task) {
       expert_tasks_.push_back({expert, panel, std::min(panels_of_task, panels - panel)});
     }

@@ -82,11 +82,19 @@ inline void PrefetchTile(const char* weights) {
   }
 }
 
+// What to bring into the second-level cache meanwhile: the next panel, a part of it in each
+// block of rows. With more rows than kTwo has, the memory would otherwise idle while all
+// blocks but the first take the panel from the cache.
+struct Ahead {
+  const char* weights = nullptr;
+  int64_t step_bytes = 0;  // for every two tiles that are read
+};
+
 // The sums of a block of rows go to `sums` [32][32]. kTwo: there are more than 16 rows.
 // kFromMemory: nobody has read the panel yet.
 template <bool kTwo, bool kFromMemory>
 void SumBlock(const uint16_t* x, int64_t x_stride, const char* weights, int64_t depth,
-              float* sums) {
+              Ahead ahead, float* sums) {
   const int64_t stride_bytes = x_stride * 2;
   const uint16_t* second = x + kTileRows * x_stride;
   Zero<0>();
@@ -96,6 +104,10 @@ void SumBlock(const uint16_t* x, int64_t x_stride, const char* weights, int64_t 
     Zero<3>();
   }
   for (int64_t k = 0; k < depth; k += kDepthUnit, weights += 2 * kTileBytes) {
+    for (int64_t i = 0; i < ahead.step_bytes; i += kLineBytes) {
+      _mm_prefetch(ahead.weights + i, _MM_HINT_T1);
+    }
+    ahead.weights += ahead.step_bytes;
     if constexpr (kFromMemory) PrefetchTile(weights);
     Load<6>(weights, kLineBytes);
     Load<4>(x + k, stride_bytes);
@@ -118,28 +130,43 @@ void SumBlock(const uint16_t* x, int64_t x_stride, const char* weights, int64_t 
   }
 }
 
+inline int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+inline const char* PanelOf(const PanelTask& task, int64_t panel) {
+  return static_cast<const char*>(task.panels) + panel * task.depth * 2 * kPanelColumns;
+}
+
+// The part of the panel after `panel` that the block from `first` on brings, of `rows`.
+inline Ahead NextPanel(const PanelTask& task, int64_t panel, int64_t first, int64_t rows) {
+  constexpr int64_t kBlockRows = 2 * kTileRows;
+  const int64_t blocks = (rows + kBlockRows - 1) / kBlockRows;
+  if (blocks == 1) return {};  // which waits for nothing but its panel
+  const int64_t step_lines = (2 * kTileRows + blocks - 1) / blocks;
+  const int64_t block_bytes = step_lines * kLineBytes * (task.depth / kDepthUnit);
+  return {PanelOf(task, panel + 1) + first / kBlockRows * block_bytes, step_lines * kLineBytes};
+}
+
 // The block of rows from `first` on.
 template <typename Epilogue>
 void MultiplyBlock(const PanelTask& task, int64_t panel, int64_t first, int64_t rows,
-                   bool from_memory) {
+                   const Ahead& ahead) {
+  const bool from_memory = first == 0;
   alignas(64) float sums[2 * kTileRows * kPanelColumns];
   const auto sum = rows > kTileRows
                        ? (from_memory ? SumBlock<true, true> : SumBlock<true, false>)
                        : (from_memory ? SumBlock<false, true> : SumBlock<false, false>);
   sum(static_cast<const uint16_t*>(task.x) + first * task.x_stride, task.x_stride,
-      static_cast<const char*>(task.panels) + panel * task.depth * 2 * kPanelColumns, task.depth,
-      sums);
+      PanelOf(task, panel), task.depth, ahead, sums);
   for (int64_t row = 0; row < rows; ++row) {
     const float* of_row = sums + row * kPanelColumns;
     Epilogue::Apply(task, panel, first + row, _mm512_load_ps(of_row), _mm512_load_ps(of_row + 16));
   }
 }
 
-inline int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
 template <typename Epilogue>
 void MultiplyPanels(const PanelTask& task) {
   int64_t configured = 0;  // rows
+  const int64_t cached_rows = Smaller(task.rows, kCachedRows);
   for (int64_t begin = 0; begin < task.rows; begin += kCachedRows) {
     const int64_t end = Smaller(task.rows, begin + kCachedRows);
     for (int64_t panel = 0; panel < task.num_panels; ++panel) {
@@ -149,7 +176,9 @@ void MultiplyPanels(const PanelTask& task) {
           Configure(Smaller(rows, kTileRows), rows - Smaller(rows, kTileRows));
           configured = rows;
         }
-        MultiplyBlock<Epilogue>(task, panel, first, rows, /*from_memory=*/first == 0);
+        const bool more = begin == 0 && panel + 1 < task.num_panels;
+        MultiplyBlock<Epilogue>(task, panel, first, rows,
+                                more ? NextPanel(task, panel, first, cached_rows) : Ahead());
       }
     }
   }
