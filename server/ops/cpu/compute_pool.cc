@@ -1,5 +1,7 @@
 #include "server/ops/cpu/compute_pool.h"
 
+#include <pthread.h>
+
 #include <chrono>
 
 namespace olmoe::ops {
@@ -87,6 +89,7 @@ void ComputePool::WaitForWorkers(uint32_t n) {
 }
 
 void ComputePool::Work(int worker) {
+  pthread_setname_np(pthread_self(), "compute");
   do {
     while (TakeAndDo(worker)) {
     }

@@ -71,6 +71,11 @@ CpuOps::CpuOps(const OpsOptions& options, CpuIsa isa)
   }
 }
 
+void CpuOps::PoisonForTesting() {
+  memory_.PoisonForTesting();
+  std::memset(attention_memory_.data(), 0xff, attention_memory_.bytes());
+}
+
 absl::Status CpuOps::Run(const std::function<absl::Status()>& body) {
   running_ = true;
   const absl::Cleanup finish = [&] {

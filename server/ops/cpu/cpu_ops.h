@@ -110,6 +110,9 @@ class CpuOps {
   const OpsOptions& options() const { return options_; }
   std::string Name() const { return std::string(IsaName(isa_)); }
 
+  // Memory that an operation has not written is NaN to it.
+  void PoisonForTesting();
+
   Vector NewVector(int64_t size) { return Vector(size); }
   Matrix NewMatrix(int64_t out, int64_t in, Precision precision, bool bias);
   Experts NewExperts(int64_t num_experts, int64_t intermediate, int64_t hidden);

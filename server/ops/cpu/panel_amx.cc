@@ -136,14 +136,12 @@ inline const char* PanelOf(const PanelTask& task, int64_t panel) {
   return static_cast<const char*>(task.panels) + panel * task.depth * 2 * kPanelColumns;
 }
 
-// The part of the panel after `panel` that the block from `first` on brings, of `rows`.
-inline Ahead NextPanel(const PanelTask& task, int64_t panel, int64_t first, int64_t rows) {
-  constexpr int64_t kBlockRows = 2 * kTileRows;
-  const int64_t blocks = (rows + kBlockRows - 1) / kBlockRows;
+// The part of the panel after `panel` that block `block` of `blocks` brings.
+inline Ahead NextPanel(const PanelTask& task, int64_t panel, int64_t block, int64_t blocks) {
   if (blocks == 1) return {};  // which waits for nothing but its panel
   const int64_t step_lines = (2 * kTileRows + blocks - 1) / blocks;
   const int64_t block_bytes = step_lines * kLineBytes * (task.depth / kDepthUnit);
-  return {PanelOf(task, panel + 1) + first / kBlockRows * block_bytes, step_lines * kLineBytes};
+  return {PanelOf(task, panel + 1) + block * block_bytes, step_lines * kLineBytes};
 }
 
 // The block of rows from `first` on.
@@ -163,25 +161,30 @@ void MultiplyBlock(const PanelTask& task, int64_t panel, int64_t first, int64_t 
   }
 }
 
+// All panels for rows `begin` .. `end` - 1, which are blocks of `block_rows` each.
 template <typename Epilogue>
-void MultiplyPanels(const PanelTask& task) {
-  int64_t configured = 0;  // rows
-  const int64_t cached_rows = Smaller(task.rows, kCachedRows);
-  for (int64_t begin = 0; begin < task.rows; begin += kCachedRows) {
-    const int64_t end = Smaller(task.rows, begin + kCachedRows);
-    for (int64_t panel = 0; panel < task.num_panels; ++panel) {
-      for (int64_t first = begin; first < end; first += 2 * kTileRows) {
-        const int64_t rows = Smaller(end - first, 2 * kTileRows);
-        if (rows != configured) {
-          Configure(Smaller(rows, kTileRows), rows - Smaller(rows, kTileRows));
-          configured = rows;
-        }
-        const bool more = begin == 0 && panel + 1 < task.num_panels;
-        MultiplyBlock<Epilogue>(task, panel, first, rows,
-                                more ? NextPanel(task, panel, first, cached_rows) : Ahead());
-      }
+void MultiplyRows(const PanelTask& task, int64_t begin, int64_t end, int64_t block_rows) {
+  Configure(Smaller(block_rows, kTileRows), block_rows - Smaller(block_rows, kTileRows));
+  const int64_t blocks = (end - begin) / block_rows;
+  for (int64_t panel = 0; panel < task.num_panels; ++panel) {
+    const bool more = begin == 0 && panel + 1 < task.num_panels;
+    for (int64_t block = 0; block < blocks; ++block) {
+      MultiplyBlock<Epilogue>(task, panel, begin + block * block_rows, block_rows,
+                              more ? NextPanel(task, panel, block, blocks) : Ahead());
     }
   }
+}
+
+// Rows that do not fill a block come last, for all panels together: to configure tiles
+// costs as much as some steps.
+template <typename Epilogue>
+void MultiplyPanels(const PanelTask& task) {
+  constexpr int64_t kBlockRows = 2 * kTileRows;
+  const int64_t whole = task.rows / kBlockRows * kBlockRows;
+  for (int64_t begin = 0; begin < whole; begin += kCachedRows) {
+    MultiplyRows<Epilogue>(task, begin, Smaller(whole, begin + kCachedRows), kBlockRows);
+  }
+  if (whole < task.rows) MultiplyRows<Epilogue>(task, whole, task.rows, task.rows - whole);
   Release();  // no thread sleeps with tiles, whose state would have to be saved
 }
 

@@ -164,7 +164,9 @@ void Block(const PanelTask& task, int64_t panel, int64_t first_row) {
   const char* weights = static_cast<const char*>(task.panels) +
                         panel * task.depth * kPanelColumns * static_cast<int64_t>(sizeof(Element));
   __m256 sums[kRows][kVectors];
+#pragma GCC unroll 2
   for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) sums[row][v] = _mm256_setzero_ps();
   }
   for (int64_t k = 0; k < task.depth; weights += 2 * Step::kHalfBytes) {
@@ -174,6 +176,7 @@ void Block(const PanelTask& task, int64_t panel, int64_t first_row) {
       Step::Add(x + k, task.x_stride, weights + 64 * step, sums);
     }
   }
+#pragma GCC unroll 2
   for (int row = 0; row < kRows; ++row) Epilogue::Apply(task, panel, first_row + row, sums[row]);
 }
 

@@ -1,5 +1,6 @@
 // The panel kernels in plain C++, for a CPU that there are no others for. The compiler
 // makes vector code of the loops over the columns.
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -13,40 +14,42 @@ constexpr int64_t kBlockRows = 4;
 
 using Sums = float[kBlockRows][kPanelColumns];
 
-float Widen(uint16_t value) {
-  const uint32_t bits = static_cast<uint32_t>(value) << 16;
-  float wide;
-  std::memcpy(&wide, &bits, sizeof(wide));
-  return wide;
+// The first input of a pair is the low half of its 32 bits.
+float FirstOf(uint32_t pair) { return std::bit_cast<float>(pair << 16); }
+float SecondOf(uint32_t pair) { return std::bit_cast<float>(pair & 0xffff0000u); }
+
+uint32_t PairAt(const uint16_t* x) {
+  uint32_t pair;
+  std::memcpy(&pair, x, sizeof(pair));
+  return pair;
 }
 
 uint16_t Narrow(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof(bits));
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
   if (value != value) return static_cast<uint16_t>((bits >> 16) | 0x40);  // stays a NaN
   return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+// sum[column] += a * first + b * second, for the pairs of 16 columns.
+void AddLine(const uint16_t* line, uint32_t x, float* sum) {
+  constexpr int64_t kColumns = kPanelColumns / 2;
+  uint32_t pairs[kColumns];
+  std::memcpy(pairs, line, sizeof(pairs));
+  const float a = FirstOf(x), b = SecondOf(x);
+  for (int64_t column = 0; column < kColumns; ++column) {
+    sum[column] = sum[column] + a * FirstOf(pairs[column]) + b * SecondOf(pairs[column]);
+  }
 }
 
 void SumPanel(const uint16_t* x, int64_t stride, int64_t rows, const uint16_t* panel,
               int64_t depth, Sums* sums) {
   constexpr int64_t kTile = kTileBytes / 2;
   for (int64_t k = 0; k < depth; k += 2) {
-    // Of the pair k, k + 1 in both tiles.
-    const uint16_t* pairs = panel + k / kDepthUnit * 2 * kTile + k % kDepthUnit / 2 * kDepthUnit;
-    float first[kPanelColumns], second[kPanelColumns];
-    for (int64_t column = 0; column < kPanelColumns / 2; ++column) {
-      for (int64_t half = 0; half < 2; ++half) {
-        first[half * 16 + column] = Widen(pairs[half * kTile + 2 * column]);
-        second[half * 16 + column] = Widen(pairs[half * kTile + 2 * column + 1]);
-      }
-    }
+    const uint16_t* line = panel + k / kDepthUnit * 2 * kTile + k % kDepthUnit / 2 * kDepthUnit;
     for (int64_t row = 0; row < rows; ++row) {
-      const float a = Widen(x[row * stride + k]), b = Widen(x[row * stride + k + 1]);
-      float* sum = (*sums)[row];
-      for (int64_t column = 0; column < kPanelColumns; ++column) {
-        sum[column] += a * first[column];
-        sum[column] += b * second[column];
-      }
+      const uint32_t pair = PairAt(x + row * stride + k);
+      AddLine(line, pair, (*sums)[row]);
+      AddLine(line + kTile, pair, (*sums)[row] + kPanelColumns / 2);
     }
   }
 }

@@ -1,6 +1,7 @@
 #include "server/ops/cpu/step_memory.h"
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 
 namespace olmoe::ops {
@@ -26,6 +27,7 @@ StepMemory::Block StepMemory::Take(size_t bytes) {
   }
   Slab* slab = free.back();
   free.pop_back();
+  if (poison_) std::memset(slab->data, 0xff, kSmallest << size);
   return Block(slab);
 }
 

@@ -61,6 +61,9 @@ class StepMemory {
 
   size_t bytes_from_system() const { return bytes_from_system_; }
 
+  // From now on blocks are NaN in every format when they are handed out.
+  void PoisonForTesting() { poison_ = true; }
+
  private:
   static constexpr int kSizes = 40;  // 4 KiB << size
   std::byte* TakeFromSystem(size_t bytes);
@@ -70,6 +73,7 @@ class StepMemory {
   std::vector<HugeBuffer> buffers_;
   size_t rest_of_buffer_ = 0;  // bytes at the end of the last one that are not handed out
   size_t bytes_from_system_ = 0;
+  bool poison_ = false;
 };
 
 }  // namespace olmoe::ops

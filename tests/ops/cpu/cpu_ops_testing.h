@@ -37,9 +37,11 @@ inline OpsOptions SmallOptions(Precision precision = Precision::kFloat32) {
   return options;
 }
 
+// Whose scratch memory is NaN wherever it has not been written.
 inline std::unique_ptr<CpuOps> MakeOps(const OpsOptions& options) {
   auto ops = CpuOps::Create(options);
   EXPECT_TRUE(ops.ok()) << ops.status();
+  (*ops)->PoisonForTesting();
   return *std::move(ops);
 }
 
