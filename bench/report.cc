@@ -50,7 +50,7 @@ std::string Table(const nlohmann::ordered_json& report, const nlohmann::json& pe
       report.at("load_seconds").get<double>(), report.at("load_peak_rss_gib").get<double>(),
       report.at("weights_gib").get<double>(), report.at("read_gb_per_s").get<double>(),
       report.at("peak_tflops").get<double>());
-  absl::StrAppendFormat(&out, "| %-12s | %9s | %9s | %7s | %9s | %8s |", "point", "tok/s",
+  absl::StrAppendFormat(&out, "| %-24s | %9s | %9s | %7s | %9s | %8s |", "point", "tok/s",
                         "ms/step", "bw_util", "of peak", "of limit");
   std::string rule = "| --- | ---: | ---: | ---: | ---: | ---: |";
   for (const auto& [name, peer] : peers.items()) {
@@ -59,7 +59,7 @@ std::string Table(const nlohmann::ordered_json& report, const nlohmann::json& pe
   }
   absl::StrAppend(&out, "\n", rule, "\n");
   for (const auto& [point, row] : report.at("points").items()) {
-    absl::StrAppendFormat(&out, "| %-12s | %9s | %9s | %7s | %9s | %8s |", point,
+    absl::StrAppendFormat(&out, "| %-24s | %9s | %9s | %7s | %9s | %8s |", point,
                           Number(row, "tokens_per_s"), Number(row, "step_ms"),
                           Number(row, "bw_util"), Number(row, "of_peak_flops"),
                           Number(row, "of_limit"));

@@ -1,13 +1,17 @@
 // "Bit-identical whatever shares its step": random schedules of the same requests, on the
-// CPU kernels, against each request alone.
+// CPU kernels, against each request alone. On a small model, or:
+//   OLMOE_INVARIANCE_MODEL=DIR OLMOE_INVARIANCE_STEPS=200 batch_invariance_test
+// with --gtest_filter='*bfloat16_amx' for one dtype and kernels
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <bit>
+#include <cstdlib>
 #include <random>
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
+#include "server/model/checkpoint.h"
 #include "tests/model/kernel_names.h"
 #include "tests/model/sequence_runner.h"
 #include "tests/support/synthetic_checkpoint.h"
@@ -17,7 +21,14 @@ namespace olmoe::model {
 namespace {
 
 constexpr int kSequences = 6;
-constexpr int kSchedules = 300;
+constexpr int kSteps = 2000;  // at least, that are compared for each dtype and kernels
+
+const char* ModelFolder() { return std::getenv("OLMOE_INVARIANCE_MODEL"); }
+
+int WantedSteps() {
+  const char* steps = std::getenv("OLMOE_INVARIANCE_STEPS");
+  return steps == nullptr ? kSteps : std::stoi(steps);
+}
 
 // What became of one token of a sequence: the logits after it and where it was routed.
 struct TokenResult {
@@ -37,15 +48,19 @@ std::vector<uint32_t> Bits(std::span<const float> values) {
 class BatchInvarianceTest : public ::testing::TestWithParam<std::tuple<DType, std::string>> {
  protected:
   void SetUp() override {
-    testing::SyntheticCheckpointOptions synthetic;
-    ASSERT_TRUE(testing::WriteSyntheticCheckpoint(folder_.path(), synthetic).ok());
-    const routing::RouterShape shape = synthetic.config.router_shape();
+    if (ModelFolder() == nullptr) {
+      ASSERT_TRUE(testing::WriteSyntheticCheckpoint(folder_.path(), {}).ok());
+    }
+    const auto checkpoint = Checkpoint::Open(Folder());
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    const OlmoeConfig& config = (*checkpoint)->config();
+    const routing::RouterShape shape = config.router_shape();
     std::mt19937 random(1);
     for (int i = 0; i < kSequences; ++i) {
       std::vector<TokenId>& tokens = tokens_.emplace_back();
       for (int length = 3 + 9 * i; length > 0; --length) {
         tokens.push_back(static_cast<TokenId>(
-            random() % static_cast<uint32_t>(synthetic.config.vocab_size)));
+            random() % static_cast<uint32_t>(config.vocab_size)));
       }
       routing::PolicySpec spec;  // each sequence has a k of its own
       spec.policy_id = "k";
@@ -56,14 +71,16 @@ class BatchInvarianceTest : public ::testing::TestWithParam<std::tuple<DType, st
     }
   }
 
+  std::string Folder() const { return ModelFolder() == nullptr ? folder_.path() : ModelFolder(); }
+
   SequenceRunner MakeRunner(int threads, int page_tokens) const {
     LoadOptions options;
-    options.dir = folder_.path();
+    options.dir = Folder();
     options.dtype = std::get<0>(GetParam());
     options.cpu_isa = std::get<1>(GetParam());
     options.threads = threads;
     options.page_tokens = page_tokens;
-    options.kv_cache_bytes = 4 << 20;
+    options.kv_cache_bytes = ModelFolder() == nullptr ? 4 << 20 : 64 << 20;
     return SequenceRunner(options);
   }
 
@@ -106,6 +123,7 @@ class BatchInvarianceTest : public ::testing::TestWithParam<std::tuple<DType, st
         more |= next[i] < tokens_[i].size();
       }
       RunStep(runner, step, sequences, &results);
+      ++num_steps_;
     }
     for (const size_t i : order) runner.Release(pages[i]);
     return results;
@@ -134,6 +152,7 @@ class BatchInvarianceTest : public ::testing::TestWithParam<std::tuple<DType, st
   }
 
   testing::TempFolder folder_;
+  int num_steps_ = 0;  // that Run has made
   std::vector<std::vector<TokenId>> tokens_;
   std::vector<std::shared_ptr<const routing::RoutingPolicy>> policies_;
 };
@@ -149,7 +168,8 @@ TEST_P(BatchInvarianceTest, NoBitDependsOnWhatSharesTheStep) {
   std::mt19937 random(2);
   for (const int page_tokens : {16, 5}) {
     SequenceRunner runner = MakeRunner(3, page_tokens);
-    for (int schedule = 0; schedule < kSchedules / 2; ++schedule) {
+    num_steps_ = 0;
+    for (int schedule = 0; num_steps_ < WantedSteps() / 2; ++schedule) {
       std::vector<size_t> order;
       for (size_t i = 0; i < kSequences; ++i) order.push_back(i);
       std::shuffle(order.begin(), order.end(), random);
