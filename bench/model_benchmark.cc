@@ -31,6 +31,7 @@ struct Flags {
   std::string dtype = "bfloat16";
   std::string cpu_isa = "auto";
   std::string peers;
+  std::vector<std::string> points;  // empty: all
   int threads = 2;
   int repeats = 7;
   bool json = false;
@@ -208,6 +209,9 @@ class Benchmark {
   }
 
   void Measure(const std::string& name, const Workload& load) {
+    if (!flags_.points.empty() && std::ranges::find(flags_.points, name) == flags_.points.end()) {
+      return;
+    }
     for (int stream = 0; stream < load.streams && load.past > 0; ++stream) {
       PrefillSeconds(stream, load.past, kGroupRows, nullptr);
     }
@@ -281,6 +285,7 @@ int Main(int argc, char** argv) {
   app.add_option("--threads", flags.threads)->check(CLI::Range(1, 1024));
   app.add_option("--repeats", flags.repeats, "measured steps; the median counts")
       ->check(CLI::Range(5, 50));
+  app.add_option("--points", flags.points, "as prefill_512,decode_1; default: all")->delimiter(',');
   app.add_option("--peers", flags.peers,
                  "tokens per second of others as JSON, {\"engine\": {\"decode_1\": 10.8}}");
   app.add_flag("--json", flags.json);
