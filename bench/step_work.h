@@ -13,7 +13,7 @@ namespace olmoe::bench {
 // What a step cannot do without: whatever computes it, on one machine.
 struct StepWork {
   double bytes = 0;  // of weights, each once, and of keys and values; embedding rows not
-  double flops = 0;  // of matrix products and causal attention, two for a multiplication and addition
+  double flops = 0;  // of products and causal attention, two for a multiplication and addition
 
   StepWork& operator+=(const StepWork& other);
 };

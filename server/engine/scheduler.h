@@ -1,8 +1,8 @@
 // Which rows the next step computes.
 //
 // The model's cost of a step hardly depends on its number of rows until there are hundreds: with 32
-// rows nearly all weights are read, whatever else is in the batch. So a step takes all decoding rows
-// and one group of other rows, as large as pays:
+// rows nearly all weights are read, whatever else is in the batch. So a step takes all decoding
+// rows and one group of other rows, as large as pays:
 //
 //   1. One row of every generation that has its prompt behind it. They do not count against the
 //      group: a prompt of just the group's size is never cut because somebody decodes.
@@ -17,16 +17,16 @@
 //   group_rows = 8; A and B decode, C has 3 of its 7 prompt rows left, D and E wait with 4 and 6:
 //   A | B | C C C | D D D D | E          next step: A | B | C | D | E E E E E
 //
-// Latency of those who decode. While somebody does, the group is at most PrefillBudget::rows(), which
-// an inter-token latency target bounds. And scoring yields: after a step in which windows shared
-// the time of decoding rows, none do until steps without windows have taken as long, so scoring
-// slows generations down by half at the most, and is never shut out.
+// Latency of those who decode. While somebody does, the group is at most PrefillBudget::rows(),
+// which an inter-token latency target bounds. And scoring yields: after a step in which windows
+// shared the time of decoding rows, none do until steps without windows have taken as long, so
+// scoring slows generations down by half at the most, and is never shut out.
 //
 // Fairness. The queue is strictly first in, first out: if the oldest request lacks pages or a slot,
 // nobody overtakes it (but for the score requests that yield), so it waits only for sequences that
-// have begun, and these need nothing more to end. A score request with windows left goes to the back
-// of the queue each time one of them has begun, so it gives way to whatever came in meanwhile, and
-// many score requests take turns.
+// have begun, and these need nothing more to end. A score request with windows left goes to the
+// back of the queue each time one of them has begun, so it gives way to whatever came in meanwhile,
+// and many score requests take turns.
 //
 // A sequence that must run alone (ScoreWork::last_logits) waits like any other. In the step in which
 // it would begin it gets all rows and everybody else waits, decoding rows too; what it needs beyond
