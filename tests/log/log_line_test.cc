@@ -30,7 +30,7 @@ TEST(LogLineTest, TextReadsAsOtherLogLines) {
 }
 
 TEST(LogLineTest, ALineStaysALineWhateverAClientSends) {
-  const std::string hostile = std::string("\n\r\t\"\\ }\x80\xff\x01", 12) + "\xe2\x80\xa8";
+  const std::string hostile = std::string("\n\r\t\"\\ }\x80\xff\x01\0", 11) + "\xe2\x80\xa8";
   const std::string json = FormatLine(Line(hostile), LogFormat::kJson);
   EXPECT_EQ(std::count(json.begin(), json.end(), '\n'), 1);
   EXPECT_EQ(nlohmann::json::parse(json)["tokens"], 7);
