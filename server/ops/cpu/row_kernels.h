@@ -14,9 +14,6 @@ namespace olmoe::ops {
 struct RowKernels {
   // to[i] = x[i] * weight[i] / sqrt(mean of squares + epsilon). `to` may be x.
   void (*rms_norm)(const float* x, const float* weight, int64_t n, float epsilon, float* to);
-  // The same rounded, as the operand of a product.
-  void (*rms_norm_to_bfloat16)(const float* x, const float* weight, int64_t n, float epsilon,
-                               uint16_t* to);
   // Rotates the two halves of every head by the angles of its dimensions:
   // heads [num_heads][head_size], cosines and sines [head_size / 2] of the row's position.
   void (*rope)(float* heads, int num_heads, int head_size, const float* cosines,
@@ -27,8 +24,6 @@ struct RowKernels {
   // sum += weights[0] * slots[0] + ..., one after the other.
   void (*add_weighted)(const float* const* slots, const float* weights, int num_slots, int64_t n,
                        float* sum);
-  // to = silu(gate) * up. `to` may be one of them.
-  void (*swiglu)(const float* gate, const float* up, int64_t n, float* to);
   void (*widen)(const uint16_t* x, int64_t n, float* to);
   void (*narrow)(const float* x, int64_t n, uint16_t* to);
 };

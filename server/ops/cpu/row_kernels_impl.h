@@ -4,7 +4,6 @@
 
 #include <cstdint>
 
-#include "server/ops/cpu/exp2_impl.h"
 #include "server/ops/cpu/row_kernels.h"
 
 namespace olmoe::ops {
@@ -59,8 +58,7 @@ inline float SumOfSquares(const float* x, int64_t n) {
   return Vec::Sum(Vec::Add(Vec::Add(sums[0], sums[1]), Vec::Add(sums[2], sums[3])));
 }
 
-template <typename Result>
-void RmsNorm(const float* x, const float* weight, int64_t n, float epsilon, Result* to) {
+void RmsNorm(const float* x, const float* weight, int64_t n, float epsilon, float* to) {
   const float mean = SumOfSquares(x, n) / static_cast<float>(n);
   const Vec::F scale = Vec::Set(1.0f / __builtin_sqrtf(mean + epsilon));
   ForVectors(n, [&](int64_t i, int lanes) {
@@ -106,31 +104,17 @@ void AddWeighted(const float* const* slots, const float* weights, int num_slots,
   });
 }
 
-// silu(x) = x / (1 + e^-x). An exponential too large for float32 is 2^126, and x over it
-// is 0 but for a last bit of nothing.
-void SwiGlu(const float* gate, const float* up, int64_t n, float* to) {
-  const Vec::F minus_log2_e = Vec::Set(-1.44269504f), largest = Vec::Set(126.0f);
-  ForVectors(n, [&](int64_t i, int lanes) {
-    const Vec::F x = Load(gate + i, lanes);
-    const Vec::F power = Exp2(Vec::Min(largest, Vec::Mul(x, minus_log2_e)));
-    const Vec::F silu = Vec::Div(x, Vec::Add(Vec::Set(1.0f), power));
-    Store(to + i, lanes, Vec::Mul(silu, Load(up + i, lanes)));
-  });
-}
-
 template <typename From, typename To>
 void Convert(const From* x, int64_t n, To* to) {
   ForVectors(n, [&](int64_t i, int lanes) { Store(to + i, lanes, Load(x + i, lanes)); });
 }
 
 constexpr RowKernels kRowKernels = {
-    .rms_norm = RmsNorm<float>,
-    .rms_norm_to_bfloat16 = RmsNorm<uint16_t>,
+    .rms_norm = RmsNorm,
     .rope = Rope,
     .clamp = Clamp,
     .add = Add,
     .add_weighted = AddWeighted,
-    .swiglu = SwiGlu,
     .widen = Convert<uint16_t, float>,
     .narrow = Convert<float, uint16_t>,
 };

@@ -27,7 +27,6 @@ struct Vec {
   static F Add(F a, F b) { return _mm256_add_ps(a, b); }
   static F Sub(F a, F b) { return _mm256_sub_ps(a, b); }
   static F Mul(F a, F b) { return _mm256_mul_ps(a, b); }
-  static F Div(F a, F b) { return _mm256_div_ps(a, b); }
   static F Fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
   static F Max(F x, F y) { return _mm256_max_ps(x, y); }
   static F Min(F x, F y) { return _mm256_min_ps(x, y); }

@@ -30,7 +30,6 @@ struct Vec {
   static F Add(F a, F b) { return _mm512_add_ps(a, b); }
   static F Sub(F a, F b) { return _mm512_sub_ps(a, b); }
   static F Mul(F a, F b) { return _mm512_mul_ps(a, b); }
-  static F Div(F a, F b) { return _mm512_div_ps(a, b); }
   static F Fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }  // a * b + c
   // The maximum or minimum of x and y; y where one of them is NaN.
   static F Max(F x, F y) { return _mm512_max_ps(x, y); }

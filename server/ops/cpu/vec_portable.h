@@ -35,7 +35,6 @@ struct Vec {
   static F Add(F a, F b) { return a + b; }
   static F Sub(F a, F b) { return a - b; }
   static F Mul(F a, F b) { return a * b; }
-  static F Div(F a, F b) { return a / b; }
   static F Fma(F a, F b, F c) { return a * b + c; }  // rounded twice
   static F Max(F x, F y) { return Select(x > y, x, y); }
   static F Min(F x, F y) { return Select(x < y, x, y); }
