@@ -10,6 +10,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "CLI/CLI.hpp"
@@ -208,10 +209,12 @@ class Benchmark {
     return limits;
   }
 
+  bool Wanted(std::string_view point) const {
+    return flags_.points.empty() || std::ranges::find(flags_.points, point) != flags_.points.end();
+  }
+
   void Measure(const std::string& name, const Workload& load) {
-    if (!flags_.points.empty() && std::ranges::find(flags_.points, name) == flags_.points.end()) {
-      return;
-    }
+    if (!Wanted(name)) return;
     for (int stream = 0; stream < load.streams && load.past > 0; ++stream) {
       PrefillSeconds(stream, load.past, kGroupRows, nullptr);
     }
@@ -238,6 +241,7 @@ class Benchmark {
   // The step that gives a prompt of 32 tokens its first token while 8 streams decode, beside the
   // step that they have without it.
   void MeasureMixed() {
+    if (!Wanted("first_token_of_32_beside_8")) return;
     constexpr int kStreams = 8, kShortPrompt = 32;
     std::vector<double> alone, mixed, ratios;
     for (int i = 0; i <= flags_.repeats; ++i) {

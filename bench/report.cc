@@ -68,7 +68,9 @@ std::string Table(const nlohmann::ordered_json& report, const nlohmann::json& pe
     }
     out += "\n";
   }
-  const nlohmann::ordered_json& mixed = report.at("first_token_of_32_beside_8");
+  const auto found = report.find("first_token_of_32_beside_8");
+  if (found == report.end()) return out;
+  const nlohmann::ordered_json& mixed = *found;
   absl::StrAppendFormat(&out,
                         "\nA 32-token prompt beside 8 decoding streams: its step takes %.2f decode "
                         "steps (%.1f ms against %.1f ms)\n",
