@@ -17,43 +17,13 @@
 // weights follows that one in every batch.
 #include "server/ops/cpu/vec_avx512.h"
 
+#include "server/ops/cpu/amx_tiles.h"
 #include "server/ops/cpu/attention_impl.h"
-
-// GCC 12 drops stores to the operand of its own _tile_loadconfig and moves stores across
-// _tile_loadd. Tiles are no operands that the compiler knows.
-#define OLMOE_TILE_LOAD(tile, from, stride)                                                 \
-  __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile ::"r"(from),                          \
-                   "r"(static_cast<int64_t>(stride))                                        \
-                   : "memory")
-#define OLMOE_TILE_STORE(tile, to, stride)                                                  \
-  __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" ::"r"(to),                        \
-                   "r"(static_cast<int64_t>(stride))                                        \
-                   : "memory")
-#define OLMOE_TILE_ZERO(tile) __asm__ volatile("tilezero %%tmm" #tile ::: "memory")
-#define OLMOE_TILE_PRODUCT(c, a, b) \
-  __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::: "memory")
 
 namespace olmoe::ops {
 namespace {
 
-constexpr int kTileBytes = 64;  // of a row: 32 bfloat16 or 16 float32
 constexpr int kTileDims = 32;   // of A in a product of queries and keys; positions, of weights
-
-// Tiles 0 ... 3 are C, 4 and 5 the two parts of A, 6 and 7 are B.
-void ConfigureTiles(int rows) {
-  struct alignas(64) {
-    uint8_t palette = 1;
-    uint8_t start_row = 0;
-    uint8_t reserved[14] = {};
-    uint16_t row_bytes[16] = {};
-    uint8_t rows[16] = {};
-  } config;
-  for (int tile = 0; tile < 8; ++tile) {
-    config.row_bytes[tile] = kTileBytes;
-    config.rows[tile] = static_cast<uint8_t>(tile < 6 ? rows : 16);
-  }
-  __asm__ volatile("ldtilecfg %0" ::"m"(config) : "memory");
-}
 
 // As many values as a tile of keys holds.
 [[gnu::always_inline]] inline void PrefetchTile(const uint16_t* from) {
@@ -129,16 +99,16 @@ class AmxProducts {
     const int strips = (n + kStrip - 1) / kStrip;
     if (strips == kStripsPerBlock) return LogitsOfBlock(queries, block);
     for (int strip = 0; strip < strips; ++strip) {
-      OLMOE_TILE_ZERO(0);
+      Zero<0>();
       for (int d = 0; d < dims_; d += kTileDims) {
         const uint16_t* query = queries + 2 * d * kTileQueries;
-        OLMOE_TILE_LOAD(4, query, kTileBytes);
-        OLMOE_TILE_LOAD(5, query + kTileQueries * kTileDims, kTileBytes);
-        OLMOE_TILE_LOAD(6, block.keys[strip] + d * kStrip, kTileBytes);
-        OLMOE_TILE_PRODUCT(0, 4, 6);
-        OLMOE_TILE_PRODUCT(0, 5, 6);
+        Load<4>(query, kLineBytes);
+        Load<5>(query + kTileQueries * kTileDims, kLineBytes);
+        Load<6>(block.keys[strip] + d * kStrip, kLineBytes);
+        Multiply<0, 4, 6>();
+        Multiply<0, 5, 6>();
       }
-      OLMOE_TILE_STORE(0, logits_ + strip * kStrip, kKeyBlock * 4);
+      Store<0>(logits_ + strip * kStrip, kKeyBlock * 4);
     }
   }
 
@@ -167,85 +137,85 @@ class AmxProducts {
   }
 
   void LogitsOfBlock(const uint16_t* queries, const KeyBlock<Element>& block) {
-    OLMOE_TILE_ZERO(0);
-    OLMOE_TILE_ZERO(1);
-    OLMOE_TILE_ZERO(2);
-    OLMOE_TILE_ZERO(3);
+    Zero<0>();
+    Zero<1>();
+    Zero<2>();
+    Zero<3>();
     for (int d = 0; d < dims_; d += kTileDims) {
       const uint16_t* query = queries + 2 * d * kTileQueries;
-      OLMOE_TILE_LOAD(4, query, kTileBytes);
-      OLMOE_TILE_LOAD(5, query + kTileQueries * kTileDims, kTileBytes);
-      OLMOE_TILE_LOAD(6, block.keys[0] + d * kStrip, kTileBytes);
-      OLMOE_TILE_LOAD(7, block.keys[1] + d * kStrip, kTileBytes);
-      OLMOE_TILE_PRODUCT(0, 4, 6);
-      OLMOE_TILE_PRODUCT(1, 4, 7);
-      OLMOE_TILE_PRODUCT(0, 5, 6);
-      OLMOE_TILE_PRODUCT(1, 5, 7);
-      OLMOE_TILE_LOAD(6, block.keys[2] + d * kStrip, kTileBytes);
-      OLMOE_TILE_LOAD(7, block.keys[3] + d * kStrip, kTileBytes);
-      OLMOE_TILE_PRODUCT(2, 4, 6);
-      OLMOE_TILE_PRODUCT(3, 4, 7);
-      OLMOE_TILE_PRODUCT(2, 5, 6);
-      OLMOE_TILE_PRODUCT(3, 5, 7);
+      Load<4>(query, kLineBytes);
+      Load<5>(query + kTileQueries * kTileDims, kLineBytes);
+      Load<6>(block.keys[0] + d * kStrip, kLineBytes);
+      Load<7>(block.keys[1] + d * kStrip, kLineBytes);
+      Multiply<0, 4, 6>();
+      Multiply<1, 4, 7>();
+      Multiply<0, 5, 6>();
+      Multiply<1, 5, 7>();
+      Load<6>(block.keys[2] + d * kStrip, kLineBytes);
+      Load<7>(block.keys[3] + d * kStrip, kLineBytes);
+      Multiply<2, 4, 6>();
+      Multiply<3, 4, 7>();
+      Multiply<2, 5, 6>();
+      Multiply<3, 5, 7>();
       if (!block.prefetch) continue;
       for (const Element* values : block.values) PrefetchTile(values + d * kStrip);
     }
-    OLMOE_TILE_STORE(0, logits_, kKeyBlock * 4);
-    OLMOE_TILE_STORE(1, logits_ + kStrip, kKeyBlock * 4);
-    OLMOE_TILE_STORE(2, logits_ + 2 * kStrip, kKeyBlock * 4);
-    OLMOE_TILE_STORE(3, logits_ + 3 * kStrip, kKeyBlock * 4);
+    Store<0>(logits_, kKeyBlock * 4);
+    Store<1>(logits_ + kStrip, kKeyBlock * 4);
+    Store<2>(logits_ + 2 * kStrip, kKeyBlock * 4);
+    Store<3>(logits_ + 3 * kStrip, kKeyBlock * 4);
   }
 
   void LoadWeights(int position) const {
     const uint16_t* high = weights_ + position;
-    OLMOE_TILE_LOAD(4, high, kKeyBlock * 2);
-    OLMOE_TILE_LOAD(5, high + kTileQueries * kKeyBlock, kKeyBlock * 2);
+    Load<4>(high, kKeyBlock * 2);
+    Load<5>(high + kTileQueries * kKeyBlock, kKeyBlock * 2);
   }
 
   void MixOf64(const KeyBlock<Element>& block, int n, int d, float* output) const {
     const int64_t output_bytes = int64_t{dims_} * 4;
-    OLMOE_TILE_LOAD(0, output, output_bytes);
-    OLMOE_TILE_LOAD(1, output + 16, output_bytes);
-    OLMOE_TILE_LOAD(2, output + 32, output_bytes);
-    OLMOE_TILE_LOAD(3, output + 48, output_bytes);
+    Load<0>(output, output_bytes);
+    Load<1>(output + 16, output_bytes);
+    Load<2>(output + 32, output_bytes);
+    Load<3>(output + 48, output_bytes);
     for (int position = 0; position < n; position += kTileDims) {
       const Element* values = block.values[position / kStrip] + 2 * d;
       LoadWeights(position);
-      OLMOE_TILE_LOAD(6, values, output_bytes);
-      OLMOE_TILE_LOAD(7, values + 32, output_bytes);
-      OLMOE_TILE_PRODUCT(0, 4, 6);
-      OLMOE_TILE_PRODUCT(1, 4, 7);
-      OLMOE_TILE_PRODUCT(0, 5, 6);
-      OLMOE_TILE_PRODUCT(1, 5, 7);
-      OLMOE_TILE_LOAD(6, values + 64, output_bytes);
-      OLMOE_TILE_LOAD(7, values + 96, output_bytes);
-      OLMOE_TILE_PRODUCT(2, 4, 6);
-      OLMOE_TILE_PRODUCT(3, 4, 7);
-      OLMOE_TILE_PRODUCT(2, 5, 6);
-      OLMOE_TILE_PRODUCT(3, 5, 7);
+      Load<6>(values, output_bytes);
+      Load<7>(values + 32, output_bytes);
+      Multiply<0, 4, 6>();
+      Multiply<1, 4, 7>();
+      Multiply<0, 5, 6>();
+      Multiply<1, 5, 7>();
+      Load<6>(values + 64, output_bytes);
+      Load<7>(values + 96, output_bytes);
+      Multiply<2, 4, 6>();
+      Multiply<3, 4, 7>();
+      Multiply<2, 5, 6>();
+      Multiply<3, 5, 7>();
     }
-    OLMOE_TILE_STORE(0, output, output_bytes);
-    OLMOE_TILE_STORE(1, output + 16, output_bytes);
-    OLMOE_TILE_STORE(2, output + 32, output_bytes);
-    OLMOE_TILE_STORE(3, output + 48, output_bytes);
+    Store<0>(output, output_bytes);
+    Store<1>(output + 16, output_bytes);
+    Store<2>(output + 32, output_bytes);
+    Store<3>(output + 48, output_bytes);
   }
 
   void MixOf32(const KeyBlock<Element>& block, int n, int d, float* output) const {
     const int64_t output_bytes = int64_t{dims_} * 4;
-    OLMOE_TILE_LOAD(0, output, output_bytes);
-    OLMOE_TILE_LOAD(1, output + 16, output_bytes);
+    Load<0>(output, output_bytes);
+    Load<1>(output + 16, output_bytes);
     for (int position = 0; position < n; position += kTileDims) {
       const Element* values = block.values[position / kStrip] + 2 * d;
       LoadWeights(position);
-      OLMOE_TILE_LOAD(6, values, output_bytes);
-      OLMOE_TILE_LOAD(7, values + 32, output_bytes);
-      OLMOE_TILE_PRODUCT(0, 4, 6);
-      OLMOE_TILE_PRODUCT(1, 4, 7);
-      OLMOE_TILE_PRODUCT(0, 5, 6);
-      OLMOE_TILE_PRODUCT(1, 5, 7);
+      Load<6>(values, output_bytes);
+      Load<7>(values + 32, output_bytes);
+      Multiply<0, 4, 6>();
+      Multiply<1, 4, 7>();
+      Multiply<0, 5, 6>();
+      Multiply<1, 5, 7>();
     }
-    OLMOE_TILE_STORE(0, output, output_bytes);
-    OLMOE_TILE_STORE(1, output + 16, output_bytes);
+    Store<0>(output, output_bytes);
+    Store<1>(output + 16, output_bytes);
   }
 
   const int dims_;

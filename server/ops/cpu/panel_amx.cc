@@ -1,197 +1,274 @@
-// The bfloat16 panel kernels in AMX. Blocks of up to 32 rows and 32 columns: four tiles of
-// sums, two of x, two of weights; every tile that is loaded is used twice. Tiles of x
-// have as many rows as there are, so one row costs little and nothing beyond x is read.
+// The bfloat16 panel kernels in AMX. A block is up to 32 rows and 32 columns: four tiles of
+// sums, two of x, two of weights; every tile that is loaded is used twice. Fewer than 16
+// rows have tiles of so many, so one row costs little and nothing beyond x is read.
 //
-// The instructions are written out: GCC 12 removes the stores to the configuration that
-// _tile_loadconfig reads, and its _tile_loadd does not say that it reads memory.
+// With an expert's 64 rows of a prefill, memory brings a panel in a time in which 64 rows
+// can be computed twice. But a block computes from a panel as it comes, and were the whole
+// panel read block after block, memory would idle during all but the first. So blocks take
+// turns (SumPanel), and what else there is to do is spread over them (Finish).
 #include <immintrin.h>
 
 #include <cstdint>
 
+#include "server/ops/cpu/amx_tiles.h"
 #include "server/ops/cpu/avx512_epilogue.h"
 #include "server/ops/cpu/panel_functions.h"
 
 namespace olmoe::ops {
 namespace {
 
-constexpr int64_t kTileRows = 16;
-constexpr int64_t kLineBytes = 64;  // of a tile
-constexpr int64_t kPrefetchBytes = 1024;
-// Rows of x that stay in the second-level cache while the panels of a task go by.
-constexpr int64_t kCachedRows = 256;
+constexpr int64_t kSumsOfTile = kTileRows * kPanelColumns;
+// Tiles of rows whose x stays in the second-level cache while the panels of a task go by.
+constexpr int64_t kCachedTiles = 16;
+// More rows than a block's are results that nobody will find in a cache.
+constexpr int64_t kBlockRows = 2 * kTileRows;
+// The tiles that take turns at a panel, and the depth of a turn: 8 KiB of weights.
+constexpr int64_t kTurnTiles = 6;
+constexpr int64_t kTurnSteps = 4;
 
-// Tiles: 0 and 1 sums of the first 16 rows, 2 and 3 of the others, by half of the panel;
-// 4 and 5 x of the first rows and of the others; 6 and 7 the halves of the panel.
-struct alignas(64) TileConfig {
-  uint8_t palette = 1;
-  uint8_t start_row = 0;
-  uint8_t reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
-};
-static_assert(sizeof(TileConfig) == 64);
+inline int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// The tile registers of this thread, for `first` rows in tiles 0, 1, 4 and `second` in
-// 2, 3, 5. Also sets all tiles to zero.
-inline void Configure(int64_t first, int64_t second) {
-  const uint8_t a = static_cast<uint8_t>(first), b = static_cast<uint8_t>(second > 0 ? second : 1);
-  const uint8_t rows[8] = {a, a, b, b, a, b, kTileRows, kTileRows};
-  TileConfig config;
-  for (int tile = 0; tile < 8; ++tile) {
-    config.row_bytes[tile] = 64;
-    config.rows[tile] = rows[tile];
-  }
-  __asm__ volatile("ldtilecfg %0" : : "m"(config));
-}
-
-inline void Release() { __asm__ volatile("tilerelease" : : : "memory"); }
-
-template <int kTile>
-inline void Zero() {
-  __asm__ volatile("tilezero %%tmm%c0" : : "i"(kTile));
-}
-
-template <int kTile>
-inline void Load(const void* from, int64_t stride_bytes) {
-  __asm__ volatile("tileloadd (%1,%2,1), %%tmm%c0"
-                   :
-                   : "i"(kTile), "r"(from), "r"(stride_bytes)
-                   : "memory");
-}
-
-template <int kTile>
-inline void Store(void* to, int64_t stride_bytes) {
-  __asm__ volatile("tilestored %%tmm%c0, (%1,%2,1)"
-                   :
-                   : "i"(kTile), "r"(to), "r"(stride_bytes)
-                   : "memory");
-}
-
-// sums += x * weights
-template <int kSums, int kX, int kWeights>
-inline void Multiply() {
-  __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0"
-                   :
-                   : "i"(kSums), "i"(kX), "i"(kWeights));
-}
-
-inline void PrefetchTile(const char* weights) {
+template <int64_t kLines>
+inline void Prefetch(const char* lines) {
 #pragma GCC unroll 16
-  for (int64_t line = 0; line < kTileBytes; line += kLineBytes) {
-    _mm_prefetch(weights + kPrefetchBytes + line, _MM_HINT_T0);
+  for (int64_t line = 0; line < kLines; ++line) {
+    _mm_prefetch(lines + line * kLineBytes, _MM_HINT_T0);
   }
 }
 
-// What to bring into the second-level cache meanwhile: the next panel, a part of it in each
-// block of rows. With more rows than kTwo has, the memory would otherwise idle while all
-// blocks but the first take the panel from the cache.
-struct Ahead {
-  const char* weights = nullptr;
-  int64_t step_bytes = 0;  // for every two tiles that are read
+// What a block finds of the panel.
+enum class Source {
+  kMemory,  // nobody has read these steps of it
+  kTurn,    // the same in a turn: what it prefetches must leave line buffers to the other blocks
+  kCache,   // a block before has read them
+  kCacheBeforeTurn,  // the same, and the next turn's first lines are to be prefetched meanwhile
 };
 
-// The sums of a block of rows go to `sums` [32][32]. kTwo: there are more than 16 rows.
-// kFromMemory: nobody has read the panel yet.
-template <bool kTwo, bool kFromMemory>
-void SumBlock(const uint16_t* x, int64_t x_stride, const char* weights, int64_t depth,
-              Ahead ahead, float* sums) {
-  const int64_t stride_bytes = x_stride * 2;
-  const uint16_t* second = x + kTileRows * x_stride;
-  Zero<0>();
-  Zero<1>();
-  if constexpr (kTwo) {
-    Zero<2>();
-    Zero<3>();
-  }
-  for (int64_t k = 0; k < depth; k += kDepthUnit, weights += 2 * kTileBytes) {
-    for (int64_t i = 0; i < ahead.step_bytes; i += kLineBytes) {
-      _mm_prefetch(ahead.weights + i, _MM_HINT_T1);
+// Some steps of a panel for a block of rows.
+struct Steps {
+  const uint16_t* first;   // x of its first tile, at the first of the steps
+  const uint16_t* second;  // of its second tile; null: it has one
+  int64_t stride_bytes;    // of x
+  const char* weights;
+  int64_t count;
+  bool begin;   // there are no sums yet
+  float* sums;  // [16][32], and another for the second tile
+};
+
+template <bool kTwo, Source kFrom>
+void AddSteps(const Steps& steps) {
+  constexpr int64_t kAhead = kFrom == Source::kMemory ? 1024 : kFrom == Source::kTurn ? 512 : 0;
+  constexpr int64_t kNextLines = kFrom == Source::kCacheBeforeTurn ? 8 : 0;
+  constexpr int64_t kSumsBytes = kPanelColumns * 4;
+  float* const sums = steps.sums;
+  if (steps.begin) {
+    Zero<0>();
+    Zero<1>();
+    if constexpr (kTwo) {
+      Zero<2>();
+      Zero<3>();
     }
-    ahead.weights += ahead.step_bytes;
-    if constexpr (kFromMemory) PrefetchTile(weights);
+  } else {
+    Load<0>(sums, kSumsBytes);
+    Load<1>(sums + 16, kSumsBytes);
+    if constexpr (kTwo) {
+      Load<2>(sums + kSumsOfTile, kSumsBytes);
+      Load<3>(sums + kSumsOfTile + 16, kSumsBytes);
+    }
+  }
+  const char* weights = steps.weights;
+  const char* next = weights + steps.count * 2 * kTileBytes;
+  for (int64_t k = 0; k < steps.count * kDepthUnit; k += kDepthUnit, weights += 2 * kTileBytes) {
+    if constexpr (kNextLines > 0) Prefetch<kNextLines>(next);
+    next += kNextLines * kLineBytes;
+    if constexpr (kAhead > 0) Prefetch<16>(weights + kAhead);
     Load<6>(weights, kLineBytes);
-    Load<4>(x + k, stride_bytes);
+    Load<4>(steps.first + k, steps.stride_bytes);
     Multiply<0, 4, 6>();
-    if constexpr (kFromMemory) PrefetchTile(weights + kTileBytes);
+    if constexpr (kAhead > 0) Prefetch<16>(weights + kTileBytes + kAhead);
     Load<7>(weights + kTileBytes, kLineBytes);
     Multiply<1, 4, 7>();
     if constexpr (kTwo) {
-      Load<5>(second + k, stride_bytes);
+      Load<5>(steps.second + k, steps.stride_bytes);
       Multiply<2, 5, 6>();
       Multiply<3, 5, 7>();
     }
   }
-  constexpr int64_t kSumsBytes = kPanelColumns * 4;
   Store<0>(sums, kSumsBytes);
   Store<1>(sums + 16, kSumsBytes);
   if constexpr (kTwo) {
-    Store<2>(sums + kTileRows * kPanelColumns, kSumsBytes);
-    Store<3>(sums + kTileRows * kPanelColumns + 16, kSumsBytes);
+    Store<2>(sums + kSumsOfTile, kSumsBytes);
+    Store<3>(sums + kSumsOfTile + 16, kSumsBytes);
   }
 }
 
-inline int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
-inline const char* PanelOf(const PanelTask& task, int64_t panel) {
-  return static_cast<const char*>(task.panels) + panel * task.depth * 2 * kPanelColumns;
+template <Source kFrom>
+inline void AddSteps(const Steps& steps) {
+  steps.second != nullptr ? AddSteps<true, kFrom>(steps) : AddSteps<false, kFrom>(steps);
 }
 
-// The part of the panel after `panel` that block `block` of `blocks` brings.
-inline Ahead NextPanel(const PanelTask& task, int64_t panel, int64_t block, int64_t blocks) {
-  if (blocks == 1) return {};  // which waits for nothing but its panel
-  const int64_t step_lines = (2 * kTileRows + blocks - 1) / blocks;
-  const int64_t block_bytes = step_lines * kLineBytes * (task.depth / kDepthUnit);
-  return {PanelOf(task, panel + 1) + block * block_bytes, step_lines * kLineBytes};
+// Where a tile of rows begins. The last one ends with the last row and computes again, with
+// the same bits, what it shares with the one before: to configure tiles for the rest would
+// take longer, and nothing beyond x may be read.
+inline int64_t FirstRow(const PanelTask& task, int64_t tile) {
+  return Smaller(tile * kTileRows, task.rows > kTileRows ? task.rows - kTileRows : 0);
 }
 
-// The block of rows from `first` on.
+// Some tiles of rows, and the sums of a panel for them.
+struct TileRange {
+  int64_t begin = 0;
+  int64_t end = 0;
+  float* sums = nullptr;  // [end - begin][16][32]
+};
+
+// `count` steps from `step` on, for `tile` and, if it is of the range, the next one.
+inline Steps StepsOf(const PanelTask& task, const char* panel, const TileRange& range, int64_t tile,
+                     int64_t step, int64_t count) {
+  const uint16_t* x = static_cast<const uint16_t*>(task.x) + step * kDepthUnit;
+  const bool two = tile + 1 < range.end;
+  return {.first = x + FirstRow(task, tile) * task.x_stride,
+          .second = two ? x + FirstRow(task, tile + 1) * task.x_stride : nullptr,
+          .stride_bytes = task.x_stride * 2,
+          .weights = panel + step * 2 * kTileBytes,
+          .count = count,
+          .begin = step == 0,
+          .sums = range.sums + (tile - range.begin) * kSumsOfTile};
+}
+
+// The sums of a panel on their way through the epilogue, in parts.
 template <typename Epilogue>
-void MultiplyBlock(const PanelTask& task, int64_t panel, int64_t first, int64_t rows,
-                   const Ahead& ahead) {
-  const bool from_memory = first == 0;
-  alignas(64) float sums[2 * kTileRows * kPanelColumns];
-  const auto sum = rows > kTileRows
-                       ? (from_memory ? SumBlock<true, true> : SumBlock<true, false>)
-                       : (from_memory ? SumBlock<false, true> : SumBlock<false, false>);
-  sum(static_cast<const uint16_t*>(task.x) + first * task.x_stride, task.x_stride,
-      PanelOf(task, panel), task.depth, ahead, sums);
-  for (int64_t row = 0; row < rows; ++row) {
-    const float* of_row = sums + row * kPanelColumns;
-    Epilogue::Apply(task, panel, first + row, _mm512_load_ps(of_row), _mm512_load_ps(of_row + 16));
+class Finish {
+ public:
+  Finish(const PanelTask& task, Epilogue* epilogue)
+      : task_(task), epilogue_(epilogue), rows_of_tile_(Smaller(task.rows, kTileRows)) {}
+
+  void Begin(int64_t panel, const TileRange& range) {
+    panel_ = panel;
+    range_ = range;
+    done_ = 0;
   }
-}
+  // One part of `parts`.
+  void DoPart(int64_t parts) { Do((rows() + parts - 1) / parts); }
+  void DoRest() { Do(rows()); }
 
-// All panels for rows `begin` .. `end` - 1, which are blocks of `block_rows` each.
-template <typename Epilogue>
-void MultiplyRows(const PanelTask& task, int64_t begin, int64_t end, int64_t block_rows) {
-  Configure(Smaller(block_rows, kTileRows), block_rows - Smaller(block_rows, kTileRows));
-  const int64_t blocks = (end - begin) / block_rows;
-  for (int64_t panel = 0; panel < task.num_panels; ++panel) {
-    const bool more = begin == 0 && panel + 1 < task.num_panels;
-    for (int64_t block = 0; block < blocks; ++block) {
-      MultiplyBlock<Epilogue>(task, panel, begin + block * block_rows, block_rows,
-                              more ? NextPanel(task, panel, block, blocks) : Ahead());
+ private:
+  int64_t rows() const { return (range_.end - range_.begin) * rows_of_tile_; }
+
+  void Do(int64_t number) {
+    for (const int64_t end = Smaller(done_ + number, rows()); done_ < end; ++done_) {
+      const int64_t tile = done_ / rows_of_tile_, row = done_ % rows_of_tile_;
+      const float* sums = range_.sums + tile * kSumsOfTile + row * kPanelColumns;
+      epilogue_->Apply(task_, panel_, FirstRow(task_, range_.begin + tile) + row,
+                       _mm512_load_ps(sums), _mm512_load_ps(sums + 16));
     }
   }
+
+  const PanelTask& task_;
+  Epilogue* epilogue_;
+  int64_t rows_of_tile_;
+  int64_t panel_ = 0;
+  TileRange range_;
+  int64_t done_ = 0;
+};
+
+// The sums of `range`, and meanwhile the rest of `before`. In a turn the first block computes
+// kTurnSteps from memory, the others the same from the first-level cache, and some rows of
+// `before` are finished, while the hardware fetches on. More than kTurnTiles gain nothing by it.
+template <typename Epilogue>
+void SumPanel(const PanelTask& task, const char* panel, const TileRange& range,
+              Finish<Epilogue>* before) {
+  const int64_t steps = task.depth / kDepthUnit;
+  const auto of = [&](int64_t tile, int64_t step, int64_t count) {
+    return StepsOf(task, panel, range, tile, step, count);
+  };
+  int64_t summed = range.begin + 2;
+  if (range.begin == 0 && range.end > 2) {
+    summed = Smaller(range.end, kTurnTiles);
+    for (int64_t step = 0; step < steps; step += kTurnSteps) {
+      const int64_t count = Smaller(kTurnSteps, steps - step);
+      AddSteps<Source::kTurn>(of(0, step, count));
+      AddSteps<Source::kCacheBeforeTurn>(of(2, step, count));
+      if (summed > 4) AddSteps<Source::kCache>(of(4, step, count));
+      before->DoPart((steps + kTurnSteps - 1) / kTurnSteps);
+    }
+  } else {
+    AddSteps<Source::kMemory>(of(range.begin, 0, steps));
+  }
+  before->DoRest();
+  for (int64_t tile = summed; tile < range.end; tile += 2) {
+    AddSteps<Source::kCache>(of(tile, 0, steps));
+  }
 }
 
-// Rows that do not fill a block come last, for all panels together: to configure tiles
-// costs as much as some steps.
 template <typename Epilogue>
 void MultiplyPanels(const PanelTask& task) {
-  constexpr int64_t kBlockRows = 2 * kTileRows;
-  const int64_t whole = task.rows / kBlockRows * kBlockRows;
-  for (int64_t begin = 0; begin < whole; begin += kCachedRows) {
-    MultiplyRows<Epilogue>(task, begin, Smaller(whole, begin + kCachedRows), kBlockRows);
+  alignas(64) float sums[2][kCachedTiles * kSumsOfTile];
+  const int64_t tiles = (task.rows + kTileRows - 1) / kTileRows;
+  const int64_t panel_bytes = task.depth * 2 * kPanelColumns;
+  Epilogue epilogue;
+  Finish<Epilogue> finish(task, &epilogue);
+  ConfigureTiles(Smaller(task.rows, kTileRows));
+  for (int64_t begin = 0; begin < tiles; begin += kCachedTiles) {
+    for (int64_t panel = 0; panel < task.num_panels; ++panel) {
+      const TileRange range = {begin, Smaller(tiles, begin + kCachedTiles), sums[panel % 2]};
+      SumPanel(task, static_cast<const char*>(task.panels) + panel * panel_bytes, range, &finish);
+      finish.Begin(panel, range);
+    }
+    finish.DoRest();
   }
-  if (whole < task.rows) MultiplyRows<Epilogue>(task, whole, task.rows, task.rows - whole);
-  Release();  // no thread sleeps with tiles, whose state would have to be saved
+  ReleaseTiles();  // no thread sleeps with tiles, whose state would have to be saved
+}
+
+// Results that go to memory past the caches: to fetch their lines before they are written
+// took as long as a fifth of the weights. They need whole lines.
+
+struct StreamSums {
+  static void Apply(const PanelTask& task, int64_t panel, int64_t row, __m512 low, __m512 high) {
+    if (task.bias != nullptr || task.columns < (panel + 1) * kPanelColumns) {
+      return StoreSums::Apply(task, panel, row, low, high);
+    }
+    float* out = static_cast<float*>(task.out) + row * task.out_stride + panel * kPanelColumns;
+    _mm512_stream_ps(out, low);
+    _mm512_stream_ps(out + 16, high);
+  }
+};
+
+// Two panels make a line: that of the first one waits for the second.
+class StreamSwiGluBf16 {
+ public:
+  void Apply(const PanelTask& task, int64_t panel, int64_t row, __m512 gate, __m512 up) {
+    __m256i* of_row = &first_half_[row % (kCachedTiles * kTileRows)];
+    if (panel % 2 == 0 && panel + 1 == task.num_panels) {
+      return StoreSwiGluBf16::Apply(task, panel, row, gate, up);
+    }
+    const __m256i result = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(SwiGluOf(gate, up)));
+    if (panel % 2 == 0) {
+      *of_row = result;
+      return;
+    }
+    uint16_t* out =
+        static_cast<uint16_t*>(task.out) + row * task.out_stride + (panel - 1) * kGateColumns;
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(out),
+                        _mm512_inserti64x4(_mm512_castsi256_si512(*of_row), result, 1));
+  }
+
+ private:
+  __m256i first_half_[kCachedTiles * kTileRows];
+};
+
+template <typename Stored, typename Streamed>
+void Multiply(const PanelTask& task, int64_t element_bytes) {
+  const bool lines = reinterpret_cast<uintptr_t>(task.out) % kLineBytes == 0 &&
+                     task.out_stride * element_bytes % kLineBytes == 0;
+  if (task.rows <= kBlockRows || !lines) return MultiplyPanels<Stored>(task);
+  MultiplyPanels<Streamed>(task);
+  _mm_sfence();  // another thread will read them
 }
 
 }  // namespace
 
-void LinearBf16Amx(const PanelTask& task) { MultiplyPanels<StoreSums>(task); }
-void SwiGluBf16Amx(const PanelTask& task) { MultiplyPanels<StoreSwiGluBf16>(task); }
-void ReleaseTilesAmx() { Release(); }
+void LinearBf16Amx(const PanelTask& task) { Multiply<StoreSums, StreamSums>(task, 4); }
+void SwiGluBf16Amx(const PanelTask& task) { Multiply<StoreSwiGluBf16, StreamSwiGluBf16>(task, 2); }
+void ReleaseTilesAmx() { ReleaseTiles(); }
 
 }  // namespace olmoe::ops
