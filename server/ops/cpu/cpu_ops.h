@@ -153,8 +153,8 @@ class CpuOps {
     const void* data = nullptr;
     int64_t stride = 0;  // elements
   };
-  // Some panels of one expert, for all of its rows.
-  struct ExpertTask {
+  // Some panels of a weight, or of one expert's for all of its rows.
+  struct Task {
     int64_t expert = 0, first_panel = 0, num_panels = 0;
   };
 
@@ -189,7 +189,7 @@ class CpuOps {
   HugeBuffer packed_from_;
   std::future<void> packing_;
   std::vector<AttentionTask> attention_tasks_;  // of the batch that was prepared last
-  std::vector<ExpertTask> expert_tasks_;
+  std::vector<Task> tasks_;  // of the phase at hand
   std::vector<const float*> result_of_rank_;  // [rows][max ranks]
 };
 

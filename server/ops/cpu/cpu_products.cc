@@ -1,10 +1,10 @@
 // The products of CpuOps: Linear and the experts.
 //
 // An operation makes its operand once, rounded and padded, and then hands out panels of
-// the weight: a task is some neighbouring panels with 128 KiB, for all rows. So weights
-// stream from memory in order, by all threads together, and each is read once. With many
-// rows a task is 1 MiB: rows then stay in the cache for several panels, and kernels fetch
-// the next panel while they compute.
+// the weight: a task is some neighbouring panels, for all rows. So weights stream from
+// memory in order, by all threads together, and each is read once. Where a task begins,
+// memory is cold: tasks are long, and get short as the phase ends, so that no thread
+// waits long for the last one.
 //
 // Experts: the rows of an expert are gathered into neighbouring slots, and every expert
 // that has any streams its panels once for all of them. gate and up share their panels,
@@ -22,9 +22,11 @@
 namespace olmoe::ops {
 namespace {
 
-constexpr int64_t kTaskBytes = 128 << 10;
-constexpr int64_t kManyRows = 32;  // from here on a task is kLongTaskBytes
-constexpr int64_t kLongTaskBytes = 1 << 20;
+// Of weights. With many rows a task also reads them from the cache, and reads its x.
+constexpr int64_t kShortestTaskBytes = 128 << 10;
+constexpr int64_t kLongestTaskBytes = 512 << 10;
+constexpr int64_t kManyRows = 32;
+constexpr int64_t kLongestOfManyRows = 1 << 20;
 // Rows of a task, where there are too few panels to occupy all threads.
 constexpr int64_t kRowsUnit = 32;
 constexpr int64_t kTasksPerThread = 4;
@@ -35,9 +37,29 @@ constexpr int64_t kGapBytes = 64;
 int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 int64_t Divide(int64_t value, int64_t unit) { return (value + unit - 1) / unit; }
 
-int64_t PanelsOfTask(int64_t panel_bytes, int64_t rows) {
-  return std::max<int64_t>(1, (rows > kManyRows ? kLongTaskBytes : kTaskBytes) / panel_bytes);
-}
+// Cuts the panels of a phase into tasks.
+class TaskCutter {
+ public:
+  TaskCutter(int threads, int64_t panels, int64_t panel_bytes)
+      : parts_(threads * kTasksPerThread), panels_(panels), panel_bytes_(panel_bytes) {}
+
+  // How many panels the next task has, for `rows` rows: 1 .. `most`. Even or 1, for two
+  // panels of gates make a cache line of results.
+  int64_t Next(int64_t rows, int64_t most) {
+    const int64_t longest = rows > kManyRows ? kLongestOfManyRows : kLongestTaskBytes;
+    const int64_t bytes =
+        std::clamp(panels_ * panel_bytes_ / parts_, kShortestTaskBytes, longest);
+    int64_t number = std::clamp<int64_t>(bytes / panel_bytes_, 1, most);
+    if (number > 1 && number < most) number -= number % 2;
+    panels_ -= number;
+    return number;
+  }
+
+ private:
+  int64_t parts_;
+  int64_t panels_;  // left
+  int64_t panel_bytes_;
+};
 
 const std::byte* RowOf(const void* rows, int64_t row, int64_t stride, Precision precision) {
   return static_cast<const std::byte*>(rows) + row * stride * BytesPerElement(precision);
@@ -80,43 +102,50 @@ CpuOps::Tensor CpuOps::Linear(const Tensor& x, const Matrix& matrix) {
   const Precision precision = weight.precision();
   const Operand operand = MakeOperand(x, weight, std::nullopt);
   const Tensor result = NewTensor(x.rows(), weight.out());
-  const int64_t panels = PanelsOfTask(weight.panel_bytes(), x.rows());
-  const int64_t panel_tasks = Divide(weight.num_panels(), panels);
+  const int64_t panels = weight.num_panels();
+  TaskCutter cutter(pool_.threads(), panels, weight.panel_bytes());
+  tasks_.clear();
+  for (int64_t panel = 0; panel < panels; panel += tasks_.back().num_panels) {
+    tasks_.push_back({0, panel, cutter.Next(x.rows(), panels - panel)});
+  }
   const int64_t row_tasks =
-      std::clamp<int64_t>(Divide(pool_.threads() * kTasksPerThread, panel_tasks), 1,
+      std::clamp<int64_t>(Divide(pool_.threads() * kTasksPerThread, std::ssize(tasks_)), 1,
                           std::max<int64_t>(1, x.rows() / kRowsUnit));
   const auto product =
       precision == Precision::kFloat32 ? panel_kernels_.linear_f32 : panel_kernels_.linear_bf16;
-  pool_.Run(static_cast<int>(panel_tasks * row_tasks), [&](int task) {
-    const int64_t first_panel = task / row_tasks * panels;
-    const int64_t first_column = first_panel * kPanelColumns;
-    const int64_t part = task % row_tasks;
+  pool_.Run(static_cast<int>(std::ssize(tasks_) * row_tasks), [&](int i) {
+    const Task& task = tasks_[static_cast<size_t>(i / row_tasks)];
+    const int64_t first_column = task.first_panel * kPanelColumns;
+    const int64_t part = i % row_tasks;
     const int64_t first_row = x.rows() * part / row_tasks;
-    const int64_t num_panels = std::min(panels, weight.num_panels() - first_panel);
     product({.x = RowOf(operand.data, first_row, operand.stride, precision),
              .x_stride = operand.stride,
              .rows = x.rows() * (part + 1) / row_tasks - first_row,
-             .panels = weight.panel(first_panel),
-             .num_panels = num_panels,
+             .panels = weight.panel(task.first_panel),
+             .num_panels = task.num_panels,
              .depth = weight.depth(),
              .out = result.row(first_row) + first_column,
              .out_stride = result.stride(),
-             .columns = std::min(num_panels * kPanelColumns, weight.out() - first_column),
+             .columns = std::min(task.num_panels * kPanelColumns, weight.out() - first_column),
              .bias = matrix.bias.size() > 0 ? matrix.bias.data() + first_column : nullptr});
   });
   return result;
 }
 
 void CpuOps::PlanExperts(const ExpertSelection& selection, int64_t panels, int64_t panel_bytes) {
-  expert_tasks_.clear();
+  const std::span<const int32_t> begin = selection.slot_begin();
+  const auto rows_of = [&](int64_t expert) {
+    return begin[static_cast<size_t>(expert) + 1] - begin[static_cast<size_t>(expert)];
+  };
+  int64_t used = 0;
+  for (int64_t expert = 0; expert < selection.num_experts(); ++expert) used += rows_of(expert) > 0;
+  TaskCutter cutter(pool_.threads(), used * panels, panel_bytes);
+  tasks_.clear();
   for (int64_t expert = 0; expert < selection.num_experts(); ++expert) {
-    const std::span<const int32_t> begin = selection.slot_begin();
-    const int64_t rows =
-        begin[static_cast<size_t>(expert) + 1] - begin[static_cast<size_t>(expert)];
+    const int64_t rows = rows_of(expert);
     if (rows == 0) continue;
-    const int64_t panels_of_task = PanelsOfTask(panel_bytes, rows);
-    for (int64_t panel = 0; panel < panels; panel += panels_of_task) {
-      expert_tasks_.push_back({expert, panel, std::min(panels_of_task, panels - panel)});
+    for (int64_t panel = 0; panel < panels; panel += tasks_.back().num_panels) {
+      tasks_.push_back({expert, panel, cutter.Next(rows, panels - panel)});
     }
   }
 }
@@ -134,8 +163,8 @@ CpuOps::Operand CpuOps::GateAndUp(const Operand& x, const Experts& experts,
   PlanExperts(selection, experts.gate_up_panels(), weight.panel_bytes());
   const auto product =
       precision == Precision::kFloat32 ? panel_kernels_.swiglu_f32 : panel_kernels_.swiglu_bf16;
-  pool_.Run(static_cast<int>(expert_tasks_.size()), [&](int i) {
-    const ExpertTask& task = expert_tasks_[static_cast<size_t>(i)];
+  pool_.Run(static_cast<int>(tasks_.size()), [&](int i) {
+    const Task& task = tasks_[static_cast<size_t>(i)];
     const int64_t first = selection.slot_begin()[static_cast<size_t>(task.expert)];
     const int64_t column = task.first_panel * kGateColumns;
     product({.x = RowOf(x.data, first, x.stride, precision),
@@ -159,8 +188,8 @@ CpuOps::Tensor CpuOps::DownProject(const Operand& x, const Experts& experts,
   PlanExperts(selection, experts.down_panels(), weight.panel_bytes());
   const auto product =
       precision == Precision::kFloat32 ? panel_kernels_.linear_f32 : panel_kernels_.linear_bf16;
-  pool_.Run(static_cast<int>(expert_tasks_.size()), [&](int i) {
-    const ExpertTask& task = expert_tasks_[static_cast<size_t>(i)];
+  pool_.Run(static_cast<int>(tasks_.size()), [&](int i) {
+    const Task& task = tasks_[static_cast<size_t>(i)];
     const int64_t first = selection.slot_begin()[static_cast<size_t>(task.expert)];
     const int64_t column = task.first_panel * kPanelColumns;
     product({.x = RowOf(x.data, first, x.stride, precision),
