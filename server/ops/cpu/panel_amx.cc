@@ -107,12 +107,21 @@ inline void AddSteps(const Steps& steps) {
   steps.second != nullptr ? AddSteps<true, kFrom>(steps) : AddSteps<false, kFrom>(steps);
 }
 
-// Where a tile of rows begins. The last one ends with the last row and computes again, with
-// the same bits, what it shares with the one before: to configure tiles for the rest would
-// take longer, and nothing beyond x may be read.
-inline int64_t FirstRow(const PanelTask& task, int64_t tile) {
-  return Smaller(tile * kTileRows, task.rows > kTileRows ? task.rows - kTileRows : 0);
-}
+// How the rows of a task are cut into tiles: as few as possible, all of as many rows, for a
+// product takes as long as it has rows. The last one ends with the last row, and computes
+// again, with the same bits, what it shares with the one before: to configure tiles for the
+// rest would take longer, and nothing beyond x may be read.
+struct Cut {
+  explicit Cut(const PanelTask& task)
+      : tiles((task.rows + kTileRows - 1) / kTileRows),
+        rows_of_tile((task.rows + tiles - 1) / tiles),
+        last(task.rows - rows_of_tile) {}
+  int64_t FirstRow(int64_t tile) const { return Smaller(tile * rows_of_tile, last); }
+
+  int64_t tiles;
+  int64_t rows_of_tile;
+  int64_t last;  // where the last tile begins
+};
 
 // Some tiles of rows, and the sums of a panel for them.
 struct TileRange {
@@ -122,12 +131,12 @@ struct TileRange {
 };
 
 // `count` steps from `step` on, for `tile` and, if it is of the range, the next one.
-inline Steps StepsOf(const PanelTask& task, const char* panel, const TileRange& range, int64_t tile,
-                     int64_t step, int64_t count) {
+inline Steps StepsOf(const PanelTask& task, const Cut& cut, const char* panel,
+                     const TileRange& range, int64_t tile, int64_t step, int64_t count) {
   const uint16_t* x = static_cast<const uint16_t*>(task.x) + step * kDepthUnit;
   const bool two = tile + 1 < range.end;
-  return {.first = x + FirstRow(task, tile) * task.x_stride,
-          .second = two ? x + FirstRow(task, tile + 1) * task.x_stride : nullptr,
+  return {.first = x + cut.FirstRow(tile) * task.x_stride,
+          .second = two ? x + cut.FirstRow(tile + 1) * task.x_stride : nullptr,
           .stride_bytes = task.x_stride * 2,
           .weights = panel + step * 2 * kTileBytes,
           .count = count,
@@ -139,47 +148,50 @@ inline Steps StepsOf(const PanelTask& task, const char* panel, const TileRange& 
 template <typename Epilogue>
 class Finish {
  public:
-  Finish(const PanelTask& task, Epilogue* epilogue)
-      : task_(task), epilogue_(epilogue), rows_of_tile_(Smaller(task.rows, kTileRows)) {}
+  Finish(const PanelTask& task, const Cut& cut, Epilogue* epilogue)
+      : task_(task), cut_(cut), epilogue_(epilogue) {}
 
   void Begin(int64_t panel, const TileRange& range) {
     panel_ = panel;
     range_ = range;
-    done_ = 0;
+    tile_ = range.begin;
+    row_ = 0;
   }
   // One part of `parts`.
-  void DoPart(int64_t parts) { Do((rows() + parts - 1) / parts); }
-  void DoRest() { Do(rows()); }
+  void DoPart(int64_t parts) { Do(((range_.end - range_.begin) * cut_.rows_of_tile) / parts + 1); }
+  void DoRest() { Do((range_.end - range_.begin) * cut_.rows_of_tile); }
 
  private:
-  int64_t rows() const { return (range_.end - range_.begin) * rows_of_tile_; }
-
-  void Do(int64_t number) {
-    for (const int64_t end = Smaller(done_ + number, rows()); done_ < end; ++done_) {
-      const int64_t tile = done_ / rows_of_tile_, row = done_ % rows_of_tile_;
-      const float* sums = range_.sums + tile * kSumsOfTile + row * kPanelColumns;
-      epilogue_->Apply(task_, panel_, FirstRow(task_, range_.begin + tile) + row,
-                       _mm512_load_ps(sums), _mm512_load_ps(sums + 16));
+  void Do(int64_t rows) {
+    for (; rows > 0 && tile_ < range_.end; --rows) {
+      const float* sums =
+          range_.sums + (tile_ - range_.begin) * kSumsOfTile + row_ * kPanelColumns;
+      epilogue_->Apply(task_, panel_, cut_.FirstRow(tile_) + row_, _mm512_load_ps(sums),
+                       _mm512_load_ps(sums + 16));
+      if (++row_ == cut_.rows_of_tile) {
+        ++tile_;
+        row_ = 0;
+      }
     }
   }
 
   const PanelTask& task_;
+  const Cut& cut_;
   Epilogue* epilogue_;
-  int64_t rows_of_tile_;
   int64_t panel_ = 0;
   TileRange range_;
-  int64_t done_ = 0;
+  int64_t tile_ = 0, row_ = 0;  // the next one
 };
 
 // The sums of `range`, and meanwhile the rest of `before`. In a turn the first block computes
 // kTurnSteps from memory, the others the same from the first-level cache, and some rows of
 // `before` are finished, while the hardware fetches on. More than kTurnTiles gain nothing by it.
 template <typename Epilogue>
-void SumPanel(const PanelTask& task, const char* panel, const TileRange& range,
+void SumPanel(const PanelTask& task, const Cut& cut, const char* panel, const TileRange& range,
               Finish<Epilogue>* before) {
   const int64_t steps = task.depth / kDepthUnit;
   const auto of = [&](int64_t tile, int64_t step, int64_t count) {
-    return StepsOf(task, panel, range, tile, step, count);
+    return StepsOf(task, cut, panel, range, tile, step, count);
   };
   int64_t summed = range.begin + 2;
   if (range.begin == 0 && range.end > 2) {
@@ -203,15 +215,17 @@ void SumPanel(const PanelTask& task, const char* panel, const TileRange& range,
 template <typename Epilogue>
 void MultiplyPanels(const PanelTask& task) {
   alignas(64) float sums[2][kCachedTiles * kSumsOfTile];
-  const int64_t tiles = (task.rows + kTileRows - 1) / kTileRows;
+  const Cut cut(task);
   const int64_t panel_bytes = task.depth * 2 * kPanelColumns;
   Epilogue epilogue;
-  Finish<Epilogue> finish(task, &epilogue);
-  ConfigureTiles(Smaller(task.rows, kTileRows));
-  for (int64_t begin = 0; begin < tiles; begin += kCachedTiles) {
+  Finish<Epilogue> finish(task, cut, &epilogue);
+  ConfigureTiles(cut.rows_of_tile);
+  for (int64_t begin = 0; begin < cut.tiles; begin += kCachedTiles) {
+    const int64_t end = Smaller(cut.tiles, begin + kCachedTiles);
     for (int64_t panel = 0; panel < task.num_panels; ++panel) {
-      const TileRange range = {begin, Smaller(tiles, begin + kCachedTiles), sums[panel % 2]};
-      SumPanel(task, static_cast<const char*>(task.panels) + panel * panel_bytes, range, &finish);
+      const TileRange range = {begin, end, sums[panel % 2]};
+      SumPanel(task, cut, static_cast<const char*>(task.panels) + panel * panel_bytes, range,
+               &finish);
       finish.Begin(panel, range);
     }
     finish.DoRest();

@@ -133,13 +133,15 @@ class PanelKernelsTest : public ::testing::TestWithParam<std::tuple<CpuIsa, Prec
   Precision precision() const { return std::get<1>(GetParam()); }
   bool wide() const { return precision() == Precision::kFloat32; }
 
-  // float32 [rows, out] of rows first .. first + rows - 1 of x.
+  // float32 [rows, out] of rows first .. first + rows - 1 of x. With `lines` every row of the
+  // result begins with a cache line, which kernels may write as such.
   std::vector<float> Linear(const std::vector<float>& x, int64_t first, int64_t rows,
                             const Weight& weight, Against against,
-                            const std::vector<float>& bias = {}) {
+                            const std::vector<float>& bias = {}, bool lines = false) {
     const PackedMatrix& matrix = weight.matrix();
     const Guarded<std::byte> panels = weight.Panels(against);
-    const int64_t stride = matrix.depth() + 32, out = matrix.out(), out_stride = out + 3;
+    const int64_t stride = matrix.depth() + 32, out = matrix.out();
+    const int64_t out_stride = lines ? out / 16 * 16 + 16 : out + 3;
     const std::vector<float> picked(x.begin() + first * matrix.in(),
                                     x.begin() + (first + rows) * matrix.in());
     Guarded<float> result(static_cast<size_t>((rows - 1) * out_stride + out), against);
@@ -178,28 +180,28 @@ class PanelKernelsTest : public ::testing::TestWithParam<std::tuple<CpuIsa, Prec
 
   // [rows, n] of what the kernel wrote, widened.
   std::vector<float> SwiGlu(const std::vector<float>& x, int64_t rows, const Weight& gate_up,
-                            int64_t n, Against against) {
+                            int64_t n, Against against, bool lines = false) {
     const PackedMatrix& matrix = gate_up.matrix();
     const Guarded<std::byte> panels = gate_up.Panels(against);
     const int64_t stride = matrix.depth() + 32, columns = matrix.num_panels() * kGateColumns;
+    const int64_t out_stride = lines ? (columns + 31) / 32 * 32 : columns;
     PanelTask task{.x_stride = stride,
                    .rows = rows,
                    .panels = panels.data(),
                    .num_panels = matrix.num_panels(),
                    .depth = matrix.depth(),
-                   .out_stride = columns};
+                   .out_stride = out_stride};
     const auto run = [&](auto element, PanelKernels::Product product) {
       using T = decltype(element);
       const auto operand = Operand<T>(x, rows, matrix.in(), matrix.depth(), stride, against);
-      Guarded<T> result(static_cast<size_t>(rows * columns),
-                        against);
+      Guarded<T> result(static_cast<size_t>((rows - 1) * out_stride + columns), against);
       task.x = operand.data();
       task.out = result.data();
       product(task);
       std::vector<float> values;
       for (int64_t row = 0; row < rows; ++row) {
         for (int64_t i = 0; i < columns; ++i) {
-          const T value = result[static_cast<size_t>(row * columns + i)];
+          const T value = result[static_cast<size_t>(row * out_stride + i)];
           if (i >= n) {
             EXPECT_EQ(value, 0) << "the padding of the next product";
           } else if constexpr (std::is_same_v<T, float>) {
@@ -263,9 +265,12 @@ TEST_P(PanelKernelsTest, ARowHasTheSameBitsWithAnyNumberOfRowsAndAtAnyPlace) {
   for (const int64_t rows : {127, 128, 129, 511, 512, 513}) numbers.push_back(rows);
   for (const int64_t rows : numbers) {
     const int64_t first = (rows * 7) % (kRows - rows + 1);
-    const std::vector<float> some = Linear(x, first, rows, weight, Against::kPageAfter);
-    ASSERT_EQ(std::memcmp(some.data(), all.data() + first * kOut, some.size() * sizeof(float)), 0)
-        << rows << " rows from " << first;
+    for (const bool lines : {false, true}) {
+      const Against against = lines ? Against::kPageBefore : Against::kPageAfter;
+      const std::vector<float> some = Linear(x, first, rows, weight, against, {}, lines);
+      ASSERT_EQ(std::memcmp(some.data(), all.data() + first * kOut, some.size() * sizeof(float)), 0)
+          << rows << " rows from " << first << (lines ? ", in lines" : "");
+    }
   }
 }
 
@@ -341,14 +346,20 @@ TEST_P(PanelKernelsTest, SwiGluOfLargeGatesAndOfNaN) {
 }
 
 TEST_P(PanelKernelsTest, SwiGluGivesARowTheSameBitsAmongAnyRows) {
-  constexpr int64_t kN = 48, kIn = 130, kRows = 70;
-  const Weight weight(Random(kN, kIn, 11), Random(kN, kIn, 12), kN, kIn, precision());
-  const std::vector<float> x = Random(kRows, kIn, 13);
-  const std::vector<float> all = SwiGlu(x, kRows, weight, kN, Against::kPageAfter);
-  for (int64_t rows = 1; rows <= kRows; ++rows) {
-    const std::vector<float> first(x.begin(), x.begin() + rows * kIn);
-    const std::vector<float> some = SwiGlu(first, rows, weight, kN, Against::kPageAfter);
-    ASSERT_EQ(std::memcmp(some.data(), all.data(), some.size() * sizeof(float)), 0) << rows;
+  constexpr int64_t kIn = 130, kRows = 300;
+  for (const int64_t n : {48, 64}) {  // an odd and an even number of panels
+    const Weight weight(Random(n, kIn, 11), Random(n, kIn, 12), n, kIn, precision());
+    const std::vector<float> x = Random(kRows, kIn, 13);
+    const std::vector<float> all = SwiGlu(x, kRows, weight, n, Against::kPageAfter);
+    for (int64_t rows = 1; rows <= kRows; rows += rows < 70 ? 1 : 23) {
+      const std::vector<float> first(x.begin(), x.begin() + rows * kIn);
+      for (const bool lines : {false, true}) {
+        const Against against = lines ? Against::kPageBefore : Against::kPageAfter;
+        const std::vector<float> some = SwiGlu(first, rows, weight, n, against, lines);
+        ASSERT_EQ(std::memcmp(some.data(), all.data(), some.size() * sizeof(float)), 0)
+            << n << " columns, " << rows << " rows" << (lines ? ", in lines" : "");
+      }
+    }
   }
 }
 
