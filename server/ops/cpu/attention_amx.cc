@@ -114,8 +114,8 @@ class AmxProducts {
 
   void Mix(int /*rows*/, const KeyBlock<Element>& block, int n, float* output) {
     int d = 0;
-    for (; d + 64 <= dims_; d += 64) MixOf64(block, n, d, output + d);
-    for (; d < dims_; d += 32) MixOf32(block, n, d, output + d);
+    for (; d + 64 <= dims_; d += 64) MixOf<64>(block, n, d, output + d);
+    for (; d < dims_; d += 32) MixOf<32>(block, n, d, output + d);
   }
 
  private:
@@ -172,12 +172,15 @@ class AmxProducts {
     Load<5>(high + kTileQueries * kKeyBlock, kKeyBlock * 2);
   }
 
-  void MixOf64(const KeyBlock<Element>& block, int n, int d, float* output) const {
+  template <int kDims>
+  void MixOf(const KeyBlock<Element>& block, int n, int d, float* output) const {
     const int64_t output_bytes = int64_t{dims_} * 4;
     Load<0>(output, output_bytes);
     Load<1>(output + 16, output_bytes);
-    Load<2>(output + 32, output_bytes);
-    Load<3>(output + 48, output_bytes);
+    if constexpr (kDims == 64) {
+      Load<2>(output + 32, output_bytes);
+      Load<3>(output + 48, output_bytes);
+    }
     for (int position = 0; position < n; position += kTileDims) {
       const Element* values = block.values[position / kStrip] + 2 * d;
       LoadWeights(position);
@@ -187,35 +190,21 @@ class AmxProducts {
       Multiply<1, 4, 7>();
       Multiply<0, 5, 6>();
       Multiply<1, 5, 7>();
-      Load<6>(values + 64, output_bytes);
-      Load<7>(values + 96, output_bytes);
-      Multiply<2, 4, 6>();
-      Multiply<3, 4, 7>();
-      Multiply<2, 5, 6>();
-      Multiply<3, 5, 7>();
+      if constexpr (kDims == 64) {
+        Load<6>(values + 64, output_bytes);
+        Load<7>(values + 96, output_bytes);
+        Multiply<2, 4, 6>();
+        Multiply<3, 4, 7>();
+        Multiply<2, 5, 6>();
+        Multiply<3, 5, 7>();
+      }
     }
     Store<0>(output, output_bytes);
     Store<1>(output + 16, output_bytes);
-    Store<2>(output + 32, output_bytes);
-    Store<3>(output + 48, output_bytes);
-  }
-
-  void MixOf32(const KeyBlock<Element>& block, int n, int d, float* output) const {
-    const int64_t output_bytes = int64_t{dims_} * 4;
-    Load<0>(output, output_bytes);
-    Load<1>(output + 16, output_bytes);
-    for (int position = 0; position < n; position += kTileDims) {
-      const Element* values = block.values[position / kStrip] + 2 * d;
-      LoadWeights(position);
-      Load<6>(values, output_bytes);
-      Load<7>(values + 32, output_bytes);
-      Multiply<0, 4, 6>();
-      Multiply<1, 4, 7>();
-      Multiply<0, 5, 6>();
-      Multiply<1, 5, 7>();
+    if constexpr (kDims == 64) {
+      Store<2>(output + 32, output_bytes);
+      Store<3>(output + 48, output_bytes);
     }
-    Store<0>(output, output_bytes);
-    Store<1>(output + 16, output_bytes);
   }
 
   const int dims_;

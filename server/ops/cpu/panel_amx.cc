@@ -200,6 +200,7 @@ void SumPanel(const PanelTask& task, const Cut& cut, const char* panel, const Ti
       const int64_t count = Smaller(kTurnSteps, steps - step);
       AddSteps<Source::kTurn>(of(0, step, count));
       AddSteps<Source::kCacheBeforeTurn>(of(2, step, count));
+      static_assert(kTurnTiles == 6);
       if (summed > 4) AddSteps<Source::kCache>(of(4, step, count));
       before->DoPart((steps + kTurnSteps - 1) / kTurnSteps);
     }
