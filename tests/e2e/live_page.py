@@ -1,13 +1,13 @@
 """What looking at the live page takes: a headless Chromium, an experiment, light traffic."""
 
 import contextlib
-import itertools
 import pathlib
-import threading
+import time
 
 import pytest
 
 import api
+import background
 
 CHROMIUM = pathlib.Path("/usr/bin/chromium")
 DRIVER = pathlib.Path("/usr/bin/chromedriver")
@@ -66,27 +66,14 @@ def patch_experiment(server, alpha=0.12, note="does Benjamini-Hochberg need fewe
                            "--arm", "bh", "--weight", 50, "--bh", rule, "--note", note)
 
 
-@contextlib.contextmanager
 def traffic(server, clients=2, pause_s=0.15):
     """Clients that generate for ever new units, each with a pause after a reply."""
-    stop = threading.Event()
-    units = itertools.count()
+    def generate(client, i):
+        unit = i * clients + client
+        request = api.inference.GenerateRequest(text=PROMPTS[unit % len(PROMPTS)],
+                                                max_new_tokens=8 + unit * 7 % 40,
+                                                ignore_eos=True, unit_id=f"u{unit}")
+        server.generate(request)
+        time.sleep(pause_s)
 
-    def client():
-        while not stop.is_set():
-            unit = next(units)
-            request = api.inference.GenerateRequest(text=PROMPTS[unit % len(PROMPTS)],
-                                                    max_new_tokens=8 + unit * 7 % 40,
-                                                    ignore_eos=True, unit_id=f"u{unit}")
-            server.generate(request)
-            stop.wait(pause_s)
-
-    threads = [threading.Thread(target=client) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
+    return background.repeated(clients, generate)

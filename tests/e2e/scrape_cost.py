@@ -11,16 +11,15 @@ about how they are distributed). Exit code 1 if the whole interval is above --li
 """
 
 import argparse
-import contextlib
 import math
 import pathlib
 import statistics
 import sys
-import threading
 import time
 import urllib.request
 
 import api
+import background
 from api import admin, routing
 from server_process import DEADLINE_S, ServerProcess
 
@@ -54,33 +53,11 @@ def patch_arms(server, count):
                               timeout=DEADLINE_S)
 
 
-@contextlib.contextmanager
 def streams(server, count):
     """This many generations at any time. Leaving the block raises what went wrong."""
-    over = threading.Event()
-    failed = []
     tokens = min(256, server.model_info().max_context - 8)
-
-    def generate(seed):
-        try:
-            for i in range(1_000_000_000):
-                if over.is_set():
-                    return
-                server.generate(api.tokens_request([5, 6, 7], tokens, unit_id=f"{seed}-{i}"))
-        except Exception as error:  # pylint: disable=broad-except
-            failed.append(error)
-
-    threads = [threading.Thread(target=generate, args=(seed,)) for seed in range(count)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
-    if failed:
-        raise failed[0]
+    return background.repeated(count, lambda thread, i: server.generate(
+        api.tokens_request([5, 6, 7], tokens, unit_id=f"{thread}-{i}")))
 
 
 def run(server, seconds, interval):

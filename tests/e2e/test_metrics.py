@@ -1,17 +1,16 @@
 """/metrics of a server in use: the whole table, every series, as promtool takes it."""
 
 import collections
-import contextlib
 import gzip
 import re
 import shutil
 import subprocess
-import threading
 import urllib.request
 
 import pytest
 
 import api
+import background
 from api import admin, routing
 from server_process import DEADLINE_S, ServerProcess, wait_until
 
@@ -75,36 +74,17 @@ def plan():
     ])
 
 
-@contextlib.contextmanager
 def traffic(server):
     """Generations and scores of many units, until the end of the block."""
-    over = threading.Event()
-    failed = []
+    def generate_and_score(thread, i):
+        unit = f"unit-{thread}-{i}"
+        server.generate(api.tokens_request([5 + thread, 6, 7], 8, unit_id=unit))
+        item = api.inference.ScoreItem()
+        item.context_tokens.ids.extend([5, 6, 7])
+        item.continuation_tokens.ids.extend([8, 9])
+        server.score(item, unit_id=unit)
 
-    def work(seed):
-        try:
-            for i in range(1_000_000):
-                if over.is_set():
-                    return
-                unit = f"unit-{seed}-{i}"
-                server.generate(api.tokens_request([5 + seed, 6, 7], 8, unit_id=unit))
-                item = api.inference.ScoreItem()
-                item.context_tokens.ids.extend([5, 6, 7])
-                item.continuation_tokens.ids.extend([8, 9])
-                server.score(item, unit_id=unit)
-        except Exception as error:  # pylint: disable=broad-except
-            failed.append(error)
-
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
-    assert not failed, failed
+    return background.repeated(3, generate_and_score)
 
 
 def scrape(server):

@@ -1,12 +1,10 @@
 """The probe of PatchRouters on a real model."""
 
-import contextlib
-import threading
-
 import grpc
 import pytest
 
 import api
+import background
 from api import admin, routing
 from server_process import DEADLINE_S
 
@@ -34,24 +32,9 @@ def probe(server, *arms, text=PROMPT, require_change=False, **fields):
     return server.admin.PatchRouters(request, timeout=DEADLINE_S)
 
 
-@contextlib.contextmanager
 def streams(server, count):
     """This many endless generations in the background."""
-    over = threading.Event()
-
-    def generate(seed):
-        while not over.is_set():
-            server.greedy([5 + seed, 6, 7], 40)
-
-    threads = [threading.Thread(target=generate, args=(i,)) for i in range(count)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
+    return background.repeated(count, lambda thread, _: server.greedy([5 + thread, 6, 7], 40))
 
 
 def test_the_numbers_say_what_an_arm_does(demo):
