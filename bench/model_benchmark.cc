@@ -68,6 +68,11 @@ class Benchmark {
     const auto checkpoint = model::Checkpoint::Open(flags_.model);
     if (!checkpoint.ok()) return checkpoint.status();
     config_ = (*checkpoint)->config();
+    if (config_.max_positions < kPrompt + kDecodeReserve) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "the model's context has ", config_.max_positions, " tokens, the measured streams need ",
+          kPrompt + kDecodeReserve));
+    }
     model::LoadOptions options;
     options.dir = flags_.model;
     options.dtype = flags_.dtype == "float32" ? model::DType::kFloat32 : model::DType::kBFloat16;
@@ -99,6 +104,7 @@ class Benchmark {
     report_["dtype"] = info.dtype;
     report_["kernels"] = info.kernels;
     report_["threads"] = flags_.threads;
+    report_["points"] = nlohmann::ordered_json::object();
     MakeStreams();
     Measure("prefill_512", {.rows = kPrompt});
     if (config_.max_positions >= kLongPrompt) {
@@ -245,6 +251,7 @@ class Benchmark {
     constexpr int kStreams = 8, kShortPrompt = 32;
     std::vector<double> alone, mixed, ratios;
     for (int i = 0; i <= flags_.repeats; ++i) {
+      Probe();
       model::StepBatch batch = DecodeBatch(kStreams, kPrompt + i);
       const double without = StepSeconds(batch, nullptr);
       batch.chunks.push_back(MakeChunk(kStreams, 0, kShortPrompt, true, pages_[kStreams]));
@@ -289,7 +296,10 @@ int Main(int argc, char** argv) {
   app.add_option("--threads", flags.threads)->check(CLI::Range(1, 1024));
   app.add_option("--repeats", flags.repeats, "measured steps; the median counts")
       ->check(CLI::Range(5, 50));
-  app.add_option("--points", flags.points, "as prefill_512,decode_1; default: all")->delimiter(',');
+  app.add_option("--points", flags.points, "as prefill_512,decode_1; default: all")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"prefill_512", "prefill_2048", "prefill_2048_in_one_step", "decode_1",
+                             "decode_8", "decode_16", "first_token_of_32_beside_8"}));
   app.add_option("--peers", flags.peers,
                  "tokens per second of others as JSON, {\"engine\": {\"decode_1\": 10.8}}");
   app.add_flag("--json", flags.json);
