@@ -37,7 +37,7 @@ constexpr int64_t kGapBytes = 64;
 int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 int64_t Divide(int64_t value, int64_t unit) { return (value + unit - 1) / unit; }
 
-// Cuts the panels of a phase into tasks.
+// Cuts the panels of a phase into tasks. One thread.
 class TaskCutter {
  public:
   TaskCutter(int threads, int64_t panels, int64_t panel_bytes)

@@ -144,7 +144,7 @@ inline Steps StepsOf(const PanelTask& task, const Cut& cut, const char* panel,
           .sums = range.sums + (tile - range.begin) * kSumsOfTile};
 }
 
-// The sums of a panel on their way through the epilogue, in parts.
+// The sums of a panel on their way through the epilogue, in parts. One thread.
 template <typename Epilogue>
 class Finish {
  public:
@@ -248,7 +248,7 @@ struct StreamSums {
   }
 };
 
-// Two panels make a line: that of the first one waits for the second.
+// Two panels make a line: that of the first one waits for the second. One thread.
 class StreamSwiGluBf16 {
  public:
   void Apply(const PanelTask& task, int64_t panel, int64_t row, __m512 gate, __m512 up) {
