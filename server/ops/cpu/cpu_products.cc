@@ -173,7 +173,8 @@ CpuOps::Operand CpuOps::GateAndUp(const Operand& x, const Experts& experts,
              .panels = weight.panel(task.expert * experts.gate_up_panels() + task.first_panel),
              .num_panels = task.num_panels,
              .depth = weight.depth(),
-             .out = result.memory.as<std::byte>() + (first * result.stride + column) * element_bytes,
+             .out = result.memory.as<std::byte>() +
+                    (first * result.stride + column) * element_bytes,
              .out_stride = result.stride});
   });
   return result;
