@@ -107,6 +107,8 @@ void AddModelFlags(CLI::App* app, Options* options) {
 
 void AddServingFlags(CLI::App* app, Options* options) {
   constexpr int kMaxSequences = 4096, kMaxRows = 32768, kMaxQueue = 1 << 20, kMaxArms = 64;
+  // Less has no room for one message of the largest size.
+  constexpr int64_t kMinRequestMemory = int64_t{64} << 20, kMaxRequestMemory = int64_t{1} << 40;
   AddAddress(app, "--listen", "InferenceService", &options->listen);
   AddAddress(app, "--admin-listen", "RoutingAdminService", &options->admin_listen);
   AddAddress(app, "--http-listen", "The live page at /, /metrics, /healthz, /readyz", &options->http_listen);
@@ -119,6 +121,12 @@ void AddServingFlags(CLI::App* app, Options* options) {
               &options->itl_target);
   AddInt(app, "--max-queue", "Requests that wait; more are refused", 1, kMaxQueue,
          &options->max_queue);
+  app->add_option("--max-request-memory", options->max_request_memory,
+                  "What requests and their answers may hold together, from receipt until written")
+      ->transform(CLI::AsSizeValue(false).description(""))
+      ->check(CLI::Range(kMinRequestMemory, kMaxRequestMemory).description(""))
+      ->type_name("SIZE")
+      ->default_str("1GiB");
   AddInt(app, "--max-arms", "Arms of a routing plan", 1, kMaxArms, &options->max_arms);
   app->add_flag("--allow-inline-policy", options->allow_inline_policy,
                 "Requests may bring their own routing policy");

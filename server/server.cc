@@ -117,6 +117,9 @@ absl::Status Server::MakeRouting() {
 }
 
 void Server::MakeEngine() {
+  rpc::CallLimits::Options limits;
+  limits.max_request_memory = options_.max_request_memory;
+  call_limits_ = std::make_unique<rpc::CallLimits>(std::move(limits));
   stats::ServerMetrics::Options metrics;
   metrics.model = model_->info();
   metrics.server_version = ServerVersion();
@@ -138,6 +141,8 @@ void Server::MakeEngine() {
 void Server::MakeContext() {
   context_.engine = engine_.get();
   context_.admin_gate = access_.admin.gate.get();
+  context_.gate = access_.inference.gate.get();
+  context_.limits = call_limits_.get();
   context_.controller = controller_.get();
   context_.calibrations = calibrations_.get();
   context_.expert_stats = expert_stats_.get();

@@ -17,6 +17,7 @@
 #include "server/options.h"
 #include "server/routing/calibration.h"
 #include "server/routing/controller.h"
+#include "server/rpc/call_limits.h"
 #include "server/rpc/grpc_server.h"
 #include "server/rpc/open_watches.h"
 #include "server/rpc/service_context.h"
@@ -92,6 +93,7 @@ class Server {
   std::unique_ptr<routing::RoutingController> controller_;
   std::unique_ptr<stats::ServerMetrics> metrics_;
   std::unique_ptr<stats::StatsCursors> expert_stats_;
+  std::unique_ptr<rpc::CallLimits> call_limits_;
   std::unique_ptr<engine::Engine> engine_;
   rpc::WorkerPool large_requests_{1};
   rpc::OpenWatches watches_;

@@ -57,7 +57,7 @@ absl::StatusOr<RequestHandle> Engine::Submit(Request request, std::shared_ptr<To
   auto live = std::make_unique<LiveRequest>(std::move(request), std::move(sink), now,
                                             model_->info(), tokenizer_);
   absl::MutexLock lock(&mu_);
-  if (absl::Status refusal = Refusal(now); !refusal.ok()) return refusal;
+  if (absl::Status refusal = Refusal(live->request().client, now); !refusal.ok()) return refusal;
   const RequestHandle handle = Track(*live);
   live->set_handle(handle);
   mail_.submitted.push_back(std::move(live));
@@ -77,29 +77,35 @@ absl::Status Engine::CheckFits(const Request& request) const {
       {{"needed_positions", absl::StrCat(positions)}, {"capacity", absl::StrCat(capacity)}});
 }
 
-absl::Status Engine::Refusal(absl::Time now) const {
+absl::Status Engine::Refusal(const std::string& client, absl::Time now) const {
+  // After Choudhury and Hahne's dynamic thresholds: alone a client gets nearly all of the queue.
+  constexpr int kPlacesForEachFree = 8;
   if (draining_) {
     return WithRetryDelay(absl::UnavailableError("the server is shutting down"),
                           std::clamp(drain_deadline_ - now, absl::Seconds(1), absl::Minutes(1)));
   }
-  if (num_queued_ >= options_.max_queue) {
-    return WithRetryDelay(
-        absl::ResourceExhaustedError(absl::StrCat("the queue is full: ", num_queued_,
-                                                  " requests wait")),
-        queue_rate_.TimeToServe(num_queued_, now));
-  }
-  return absl::OkStatus();
+  const int free = options_.max_queue - num_queued_;
+  const auto own = queued_of_client_.find(client);
+  const int num_own = client.empty() || own == queued_of_client_.end() ? 0 : own->second;
+  if (free > 0 && num_own < kPlacesForEachFree * free) return absl::OkStatus();
+  return WithRetryDelay(
+      absl::ResourceExhaustedError(
+          free > 0 ? absl::StrCat("your share of the queue is full: ", num_own, " requests wait")
+                   : absl::StrCat("the queue is full: ", num_queued_, " requests wait")),
+      queue_rate_.TimeToServe(num_queued_, now));
 }
 
 RequestHandle Engine::Track(const LiveRequest& live) {
   const Request& request = live.request();
   if (num_queued_ == 0) queue_rate_.OnBusy(live.submitted());
   ++num_queued_;
+  ++queued_of_client_[request.client];
   ++arms_[request.assignment.arm_id].queued;
   ++num_undone_;
   const RequestHandle handle = next_handle_++;
   Tracked& tracked = tracked_[handle];
   tracked.submitted = live.submitted();
+  tracked.client = request.client;
   tracked.request.request_id = request.request_id;
   tracked.request.method = std::holds_alternative<ScoreWork>(request.work) ? "score" : "generate";
   tracked.request.arm_id = request.assignment.arm_id;

@@ -102,7 +102,9 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   // Queues a validated request. Errors, after which `sink` is never called: RESOURCE_EXHAUSTED with
-  // RetryInfo (queue_rate.h) when the queue is full, and with ErrorInfo KV_CAPACITY when a sequence
+  // RetryInfo (queue_rate.h) when the queue is full, or would leave no room for others: a client's
+  // requests may take eight times as many places as are free, so a ninth of the queue is for those
+  // who have few. RESOURCE_EXHAUSTED with with ErrorInfo KV_CAPACITY when a sequence
   // needs more KV pages than there are: waiting would not help that one; UNAVAILABLE with RetryInfo
   // (what is left of the grace period) while draining; DEADLINE_EXCEEDED when the deadline has
   // passed. Callbacks may come before Submit returns.
@@ -156,6 +158,7 @@ class Engine {
   // What Status tells about a request.
   struct Tracked {
     EngineStatus::RunningRequest request;  // but for the age
+    std::string client;
     absl::Time submitted;
     bool queued = true;
   };
@@ -165,7 +168,8 @@ class Engine {
 
   // engine.cc: any thread.
   absl::Status CheckFits(const Request& request) const;
-  absl::Status Refusal(absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status Refusal(const std::string& client, absl::Time now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   RequestHandle Track(const LiveRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void LeaveQueue(Tracked* tracked, absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Untrack(RequestHandle handle) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -206,6 +210,7 @@ class Engine {
   RequestHandle next_handle_ ABSL_GUARDED_BY(mu_) = 1;
   std::map<RequestHandle, Tracked> tracked_ ABSL_GUARDED_BY(mu_);  // accepted, not ended
   int num_queued_ ABSL_GUARDED_BY(mu_) = 0;                        // of tracked_
+  std::map<std::string, int> queued_of_client_ ABSL_GUARDED_BY(mu_);  // of tracked_, not 0
   std::map<std::string, EngineLoad::Arm> arms_ ABSL_GUARDED_BY(mu_);  // of tracked_
   int num_undone_ ABSL_GUARDED_BY(mu_) = 0;  // requests and taps whose OnDone has not returned
   int num_taps_ ABSL_GUARDED_BY(mu_) = 0;

@@ -150,6 +150,9 @@ void Engine::LeaveQueue(Tracked* tracked, absl::Time now) {
   CHECK(tracked->queued);
   tracked->queued = false;
   --num_queued_;
+  if (const auto own = queued_of_client_.find(tracked->client); --own->second == 0) {
+    queued_of_client_.erase(own);
+  }
   EngineLoad::Arm& arm = arms_.at(tracked->request.arm_id);
   --arm.queued;
   ++arm.running;

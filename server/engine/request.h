@@ -59,6 +59,7 @@ struct ScoreWork {
 // A validated request, pinned to the plan that it was admitted with.
 struct Request {
   std::string request_id;
+  std::string client;  // whose it is, for its share of the queue; empty: not known, no share
   std::variant<GenerateWork, ScoreWork> work;
   routing::PlanPin pin;            // keeps the generation counted as in flight
   routing::Assignment assignment;  // the arm and its policy

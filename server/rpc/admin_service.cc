@@ -1,11 +1,13 @@
 #include "server/rpc/admin_service.h"
 
+#include <memory>
 #include <string>
 #include <utility>
 
 #include "olmoe/v1/admin.grpc.pb.h"
 #include "server/rpc/actor.h"
 #include "server/rpc/build_calibration.h"
+#include "server/rpc/byte_service.h"
 #include "server/rpc/calibration_admin.h"
 #include "server/rpc/expert_stats_admin.h"
 #include "server/rpc/get_calibration.h"
@@ -21,31 +23,7 @@
 namespace olmoe::rpc {
 namespace {
 
-using grpc::ByteBuffer;
 using grpc::CallbackServerContext;
-using grpc::ServerReadReactor;
-using grpc::ServerUnaryReactor;
-using grpc::ServerWriteReactor;
-
-using Generated = v1::RoutingAdminService;
-// Raw bytes: see wire.h.
-// Each named for what it adds to those before.
-using RawHistory = Generated::WithRawCallbackMethod_RollbackRouting<
-    Generated::WithRawCallbackMethod_RenewRouting<
-        Generated::WithRawCallbackMethod_ListRoutingHistory<
-            Generated::WithRawCallbackMethod_WatchRouting<
-                Generated::WithRawCallbackMethod_ExplainAssignment<Generated::CallbackService>>>>>;
-using RawCalibrations = Generated::WithRawCallbackMethod_PutCalibration<
-    Generated::WithRawCallbackMethod_BuildCalibration<
-        Generated::WithRawCallbackMethod_GetCalibration<
-            Generated::WithRawCallbackMethod_ListCalibrations<
-                Generated::WithRawCallbackMethod_DeleteCalibration<RawHistory>>>>>;
-using RawStats = Generated::WithRawCallbackMethod_GetExpertStats<
-    Generated::WithRawCallbackMethod_WatchExpertStats<RawCalibrations>>;
-using RawService = Generated::WithRawCallbackMethod_PatchRouters<
-    Generated::WithRawCallbackMethod_UnpatchRouters<Generated::WithRawCallbackMethod_GetRouting<
-        Generated::WithRawCallbackMethod_GetServerStatus<
-            Generated::WithRawCallbackMethod_Drain<RawStats>>>>>;
 
 // `function` with the caller as its last argument.
 template <class Function>
@@ -55,135 +33,129 @@ auto WithActor(std::string actor, Function function) {
   };
 }
 
-// Hands every call to routing_admin.h or routing_history.h; those that wait go to the
-// pool. Thread-safe.
-class AdminServiceImpl final : public RawService {
- public:
-  explicit AdminServiceImpl(const ServiceContext* context) : context_(context) {}
+// What the calls of the port run on. Owned by what starts them. Thread-safe.
+struct Workers {
+  // Two: a patch that waits for a drain does not hold up its rollback.
+  WorkerPool pool{2};
+  // A calibration does not wait for a drain either.
+  WorkerPool calibration_pool{1};
+  CalibrationBuilds builds{&calibration_pool};
+};
 
-  ServerUnaryReactor* PatchRouters(CallbackServerContext* call, const ByteBuffer* request,
-                                   ByteBuffer* response) override {
-    return AnswerLater<v1::PatchRoutersRequest>(
-        call, request, response,
-        [actor = Actor(*call), deadline = ToDeadline(call->deadline())](
-            const v1::PatchRoutersRequest& message, const ServiceContext& context) {
-          return rpc::PatchRouters(message, context, actor, deadline);
-        });
+// Makes the starts of calls that a function answers, a
+// StatusOr<Response>(const Request&, const ServiceContext&). Thread-compatible.
+class Starts {
+ public:
+  Starts(const ServiceContext* context, std::shared_ptr<Workers> workers)
+      : context_(context), workers_(std::move(workers)) {}
+
+  // On gRPC's thread.
+  template <class Request, class Function>
+  auto Now(Function function) const {
+    return [context = context_, function](CallbackServerContext* call) {
+      return BoundedCall::Start<UnaryCall>(
+          context, call, nullptr, ForBytes<Request>([context, function](const Request& message) {
+            return function(message, *context);
+          }));
+    };
   }
-  ServerUnaryReactor* UnpatchRouters(CallbackServerContext* call, const ByteBuffer* request,
-                                     ByteBuffer* response) override {
-    return AnswerLater<v1::UnpatchRoutersRequest>(call, request, response,
-                                                  WithActor(Actor(*call), &rpc::UnpatchRouters));
+  // On the pool; `bind` makes the function of a call from what its context says.
+  template <class Request, class Bind>
+  auto LaterFor(Bind bind) const {
+    return [context = context_, workers = workers_, bind](CallbackServerContext* call) {
+      return BoundedCall::Start<UnaryCall>(
+          context, call, &workers->pool,
+          ForBytes<Request>([context, function = bind(*call)](const Request& message) {
+            return function(message, *context);
+          }));
+    };
   }
-  ServerUnaryReactor* RollbackRouting(CallbackServerContext* call, const ByteBuffer* request,
-                                      ByteBuffer* response) override {
-    return AnswerLater<v1::RollbackRoutingRequest>(call, request, response,
-                                                   WithActor(Actor(*call), &rpc::RollbackRouting));
+  template <class Request, class Function>
+  auto Later(Function function) const {
+    return LaterFor<Request>([function](const CallbackServerContext&) { return function; });
   }
-  ServerUnaryReactor* RenewRouting(CallbackServerContext* call, const ByteBuffer* request,
-                                   ByteBuffer* response) override {
-    return AnswerLater<v1::RenewRoutingRequest>(call, request, response, &rpc::RenewRouting);
-  }
-  ServerUnaryReactor* ListRoutingHistory(CallbackServerContext* call, const ByteBuffer* request,
-                                         ByteBuffer* response) override {
-    return AnswerLater<v1::ListRoutingHistoryRequest>(call, request, response,
-                                                      &rpc::ListRoutingHistory);
-  }
-  grpc::ServerWriteReactor<ByteBuffer>* WatchRouting(CallbackServerContext* call,
-                                                     const ByteBuffer* request) override {
-    return StartWatchRouting(context_, request);
-  }
-  ServerUnaryReactor* ExplainAssignment(CallbackServerContext* call, const ByteBuffer* request,
-                                        ByteBuffer* response) override {
-    return AnswerNow<v1::ExplainAssignmentRequest>(
-        *context_, call, request, response, [this](const v1::ExplainAssignmentRequest& message) {
-          return rpc::ExplainAssignment(message, *context_);
-        });
-  }
-  ServerUnaryReactor* Drain(CallbackServerContext* call, const ByteBuffer* request,
-                            ByteBuffer* response) override {
-    return AnswerLater<v1::DrainRequest>(call, request, response, &rpc::Drain);
-  }
-  ServerUnaryReactor* GetRouting(CallbackServerContext* call, const ByteBuffer* request,
-                                 ByteBuffer* response) override {
-    return AnswerNow<v1::GetRoutingRequest>(
-        *context_, call, request, response, [this](const v1::GetRoutingRequest&) {
-          return absl::StatusOr<v1::GetRoutingResponse>(rpc::GetRouting(*context_));
-        });
-  }
-  ServerUnaryReactor* GetServerStatus(CallbackServerContext* call, const ByteBuffer* request,
-                                      ByteBuffer* response) override {
-    return AnswerNow<v1::GetServerStatusRequest>(
-        *context_, call, request, response, [this](const v1::GetServerStatusRequest&) {
-          return absl::StatusOr<v1::GetServerStatusResponse>(rpc::GetServerStatus(*context_));
-        });
-  }
-  ServerUnaryReactor* GetExpertStats(CallbackServerContext* call, const ByteBuffer* request,
-                                     ByteBuffer* response) override {
-    return AnswerNow<v1::GetExpertStatsRequest>(
-        *context_, call, request, response, [this](const v1::GetExpertStatsRequest& message) {
-          return rpc::GetExpertStats(message, *context_);
-        });
-  }
-  ServerWriteReactor<ByteBuffer>* WatchExpertStats(CallbackServerContext*,
-                                                   const ByteBuffer* request) override {
-    return StartWatchExpertStats(context_, request);
-  }
-  ServerReadReactor<ByteBuffer>* PutCalibration(CallbackServerContext*,
-                                                ByteBuffer* response) override {
-    return StartPutCalibration(context_, &calibration_pool_, response);
-  }
-  ServerUnaryReactor* BuildCalibration(CallbackServerContext* call, const ByteBuffer* request,
-                                       ByteBuffer* response) override {
-    return StartBuildCalibration(context_, &builds_, call, request, response);
-  }
-  ServerWriteReactor<ByteBuffer>* GetCalibration(CallbackServerContext*,
-                                                 const ByteBuffer* request) override {
-    return StartGetCalibration(context_, request);
-  }
-  ServerUnaryReactor* ListCalibrations(CallbackServerContext* call, const ByteBuffer* request,
-                                       ByteBuffer* response) override {
-    return AnswerNow<v1::ListCalibrationsRequest>(
-        *context_, call, request, response, [this](const v1::ListCalibrationsRequest&) {
-          return absl::StatusOr<v1::ListCalibrationsResponse>(rpc::ListCalibrations(*context_));
-        });
-  }
-  ServerUnaryReactor* DeleteCalibration(CallbackServerContext* call, const ByteBuffer* request,
-                                        ByteBuffer* response) override {
-    return AnswerLater<v1::DeleteCalibrationRequest>(call, request, response,
-                                                     &rpc::DeleteCalibration);
+  // With who calls as the last argument.
+  template <class Request, class Function>
+  auto LaterByActor(Function function) const {
+    return LaterFor<Request>([context = context_, function](const CallbackServerContext& call) {
+      return WithActor(ActorOf(call, context->admin_gate), function);
+    });
   }
 
  private:
-  std::string Actor(const CallbackServerContext& call) const {
-    return ActorOf(call, context_->admin_gate);
-  }
-
-  // The request and the response live until the reactor is finished.
-  template <class Request, class Function>
-  ServerUnaryReactor* AnswerLater(CallbackServerContext* call, const ByteBuffer* request,
-                                  ByteBuffer* response, Function function) {
-    ServerUnaryReactor* reactor = call->DefaultReactor();
-    pool_.Run([this, reactor, request, response, function] {
-      reactor->Finish(ToGrpcStatus(AnswerBytes<Request>(
-          *request, response,
-          [&](const Request& message) { return function(message, *context_); })));
-    });
-    return reactor;
-  }
-
   const ServiceContext* const context_;
-  // Two: a patch that waits for a drain does not hold up its rollback.
-  WorkerPool pool_{2};
-  // A calibration does not wait for a drain either.
-  WorkerPool calibration_pool_{1};
-  CalibrationBuilds builds_{&calibration_pool_};
+  const std::shared_ptr<Workers> workers_;
 };
+
+// A call that cannot fail, as one that could.
+template <class Response>
+auto AlwaysOk(Response (*function)(const ServiceContext&)) {
+  return [function](const auto&, const ServiceContext& context) {
+    return absl::StatusOr<Response>(function(context));
+  };
+}
+
+MethodStarts RoutingMethods(const ServiceContext* context, const Starts& starts) {
+  return {
+      {"PatchRouters", starts.LaterFor<v1::PatchRoutersRequest>(
+                           [context](const CallbackServerContext& call) {
+                             return [actor = ActorOf(call, context->admin_gate),
+                                     deadline = ToDeadline(call.deadline())](
+                                        const v1::PatchRoutersRequest& message,
+                                        const ServiceContext& serving) {
+                               return PatchRouters(message, serving, actor, deadline);
+                             };
+                           })},
+      {"UnpatchRouters", starts.LaterByActor<v1::UnpatchRoutersRequest>(&UnpatchRouters)},
+      {"RollbackRouting", starts.LaterByActor<v1::RollbackRoutingRequest>(&RollbackRouting)},
+      {"RenewRouting", starts.Later<v1::RenewRoutingRequest>(&RenewRouting)},
+      {"ListRoutingHistory", starts.Later<v1::ListRoutingHistoryRequest>(&ListRoutingHistory)},
+      {"ExplainAssignment", starts.Now<v1::ExplainAssignmentRequest>(&ExplainAssignment)},
+      {"GetRouting", starts.Now<v1::GetRoutingRequest>(AlwaysOk(&GetRouting))},
+      {"WatchRouting",
+       [context](CallbackServerContext* call) { return StartWatchRouting(context, call); }},
+      {"GetServerStatus", starts.Now<v1::GetServerStatusRequest>(AlwaysOk(&GetServerStatus))},
+      {"Drain", starts.Later<v1::DrainRequest>(&Drain)},
+  };
+}
+
+MethodStarts CalibrationMethods(const ServiceContext* context,
+                                const std::shared_ptr<Workers>& workers, const Starts& starts) {
+  return {
+      {"PutCalibration",
+       [context, workers](CallbackServerContext* call) {
+         return StartPutCalibration(context, &workers->calibration_pool, call);
+       }},
+      {"BuildCalibration",
+       [context, workers](CallbackServerContext* call) {
+         return StartBuildCalibration(context, &workers->builds, call);
+       }},
+      {"GetCalibration",
+       [context](CallbackServerContext* call) { return StartGetCalibration(context, call); }},
+      {"ListCalibrations", starts.Now<v1::ListCalibrationsRequest>(AlwaysOk(&ListCalibrations))},
+      {"DeleteCalibration", starts.Later<v1::DeleteCalibrationRequest>(&DeleteCalibration)},
+  };
+}
+
+MethodStarts StatsMethods(const ServiceContext* context, const Starts& starts) {
+  return {
+      {"GetExpertStats", starts.Now<v1::GetExpertStatsRequest>(&GetExpertStats)},
+      {"WatchExpertStats",
+       [context](CallbackServerContext* call) { return StartWatchExpertStats(context, call); }},
+  };
+}
 
 }  // namespace
 
 std::unique_ptr<grpc::Service> MakeAdminService(const ServiceContext* context) {
-  return std::make_unique<AdminServiceImpl>(context);
+  const auto workers = std::make_shared<Workers>();
+  const Starts starts(context, workers);
+  MethodStarts methods = RoutingMethods(context, starts);
+  methods.merge(CalibrationMethods(context, workers, starts));
+  methods.merge(StatsMethods(context, starts));
+  return std::make_unique<ByteService<v1::RoutingAdminService>>(
+      *v1::PatchRoutersRequest::descriptor()->file()->FindServiceByName("RoutingAdminService"),
+      methods);
 }
 
 }  // namespace olmoe::rpc

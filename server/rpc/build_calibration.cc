@@ -15,8 +15,8 @@
 #include "server/rpc/calibration_request.h"
 #include "server/rpc/conversions.h"
 #include "server/rpc/engine_request.h"
-#include "server/rpc/grpc_status.h"
 #include "server/rpc/logit_collector.h"
+#include "server/rpc/request_cost.h"
 #include "server/rpc/request_fields.h"
 #include "server/rpc/wire.h"
 #include "server/rpc/worker_pool.h"
@@ -27,8 +27,7 @@ namespace {
 
 constexpr int kMaxBuilds = 4;
 
-// One BuildCalibration call. It owns itself until gRPC is done with it, and shares itself
-// with the engine while that delivers.
+// One BuildCalibration call. It shares itself with the engine while that delivers.
 //
 // From texts: one score request after the other, each of one group of windows and with a
 // trace of its router logits, as an inline policy that is the model's own routing; so it
@@ -36,25 +35,13 @@ constexpr int kMaxBuilds = 4;
 // live tokens: a tap of the engine. Either way what is collected is counted on the
 // engine's thread, and only the end goes to the pool: adding may wait for a disk.
 //
-// Begin (pool), then callbacks of the engine, then End (pool or engine), which calls
-// Finish once: one chain. OnCancel comes at any time and only stops the engine's part.
-class BuildCalibrationCall final : public grpc::ServerUnaryReactor,
-                                   public engine::TokenSink,
-                                   public std::enable_shared_from_this<BuildCalibrationCall> {
+// Begin (pool), then callbacks of the engine, then Stop (pool or engine), which ends it once: one
+// chain. OnCancelled comes at any time and only stops the engine's part.
+class BuildCalibrationCall final : public BoundedCall, public engine::TokenSink {
  public:
   BuildCalibrationCall(const ServiceContext* context, CalibrationBuilds* builds,
-                       grpc::CallbackServerContext* server_context, grpc::ByteBuffer* response)
-      : context_(context),
-        builds_(builds),
-        deadline_(ToDeadline(server_context->deadline())),
-        response_(response) {}
-
-  static BuildCalibrationCall* Start(std::shared_ptr<BuildCalibrationCall> call,
-                                     const grpc::ByteBuffer& bytes) {
-    call->self_ = call;
-    call->builds_->pool->Run([call, &bytes] { call->Begin(bytes); });
-    return call.get();
-  }
+                       grpc::CallbackServerContext* server_context)
+      : BoundedCall(context, server_context), builds_(builds) {}
 
   // engine::TokenSink, engine thread.
   engine::Flow OnTokens(engine::GenerateDelta) override {
@@ -67,25 +54,21 @@ class BuildCalibrationCall final : public grpc::ServerUnaryReactor,
   }
   void OnDone(const engine::Completion& completion) override;
 
-  // grpc::ServerUnaryReactor, gRPC threads.
-  void OnCancel() override;
-  void OnDone() override { const auto last = std::move(self_); }
-
  private:
-  void Begin(const grpc::ByteBuffer& bytes);
-  absl::Status Parse(const grpc::ByteBuffer& bytes);
+  void OnMessage(bool) override {
+    builds_->pool->Run([call = Shared(this)] { call->Begin(); });
+  }
+  void OnCancelled() override;
+
+  void Begin();
+  absl::Status Parse();
   // Submits the next group of texts.
   absl::Status SubmitNext() ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status Tap() ABSL_LOCKS_EXCLUDED(mu_);
-  void End(const absl::Status& status);
-  absl::Status Add();
-  absl::Status CancelledStatus() const;
+  void Stop(const absl::Status& status);
+  absl::StatusOr<v1::BuildCalibrationResponse> Add();
 
-  const ServiceContext* const context_;
   CalibrationBuilds* const builds_;
-  const absl::Time deadline_;
-  grpc::ByteBuffer* const response_;
-  std::shared_ptr<BuildCalibrationCall> self_;
 
   // Of the chain.
   bool counted_ = false;  // in builds_->running
@@ -99,25 +82,29 @@ class BuildCalibrationCall final : public grpc::ServerUnaryReactor,
   std::optional<engine::TapHandle> tap_ ABSL_GUARDED_BY(mu_);
 };
 
-void BuildCalibrationCall::Begin(const grpc::ByteBuffer& bytes) {
-  absl::Status status = Parse(bytes);
+void BuildCalibrationCall::Begin() {
+  absl::Status status = Parse();
   if (status.ok()) status = input_.groups.empty() ? Tap() : SubmitNext();
-  if (!status.ok()) End(status);
+  if (!status.ok()) Stop(status);
 }
 
-absl::Status BuildCalibrationCall::Parse(const grpc::ByteBuffer& bytes) {
+absl::Status BuildCalibrationCall::Parse() {
   counted_ = true;
   if (builds_->running.fetch_add(1) >= kMaxBuilds) {
     return WithRetryDelay(
         absl::ResourceExhaustedError(absl::StrCat(kMaxBuilds, " calibrations are being built")),
         absl::Seconds(10));
   }
-  v1::BuildCalibrationRequest message;
-  if (absl::Status status = ParseMessage(bytes, &message); !status.ok()) return status;
-  absl::StatusOr<CalibrationInput> input = ParseBuildCalibration(message, *context_);
+  v1::BuildCalibrationRequest request;
+  if (absl::Status status = ParseMessage(message(), &request); !status.ok()) return status;
+  absl::StatusOr<CalibrationInput> input = ParseBuildCalibration(request, context());
   if (!input.ok()) return input.status();
   input_ = *std::move(input);
-  collector_ = std::make_unique<LogitCollector>(context_->controller->shape(), input_.trim_top,
+  if (absl::Status status = Reserve(MemoryOf(input_, context().model)); !status.ok()) {
+    return status;
+  }
+  ClearMessage();
+  collector_ = std::make_unique<LogitCollector>(context().controller->shape(), input_.trim_top,
                                                 input_.live_tokens);
   return absl::OkStatus();
 }
@@ -127,8 +114,8 @@ absl::Status BuildCalibrationCall::SubmitNext() {
   work.windows = std::move(input_.groups[next_group_++]);
   work.trace.logits = true;
   RoutingChoice choice;
-  choice.inline_policy = context_->controller->native_policy();
-  auto request = std::make_shared<EngineRequest>(context_, "BuildCalibration");
+  choice.inline_policy = context().controller->native_policy();
+  auto request = std::make_shared<EngineRequest>(&context(), "BuildCalibration", client());
   absl::Status status = request->Admit(choice, ParseRequestId("", nullptr));
   if (!status.ok()) return status;
   {
@@ -136,7 +123,7 @@ absl::Status BuildCalibrationCall::SubmitNext() {
     if (cancelled_) return CancelledStatus();
     request_ = request;
   }
-  status = request->Submit(std::move(work), deadline_, shared_from_this());
+  status = request->Submit(std::move(work), deadline(), Shared(this));
   if (!status.ok()) request->Report(status, nullptr);
   return status;
 }
@@ -153,26 +140,26 @@ void BuildCalibrationCall::OnDone(const engine::Completion& completion) {
     status = SubmitNext();
     if (status.ok()) return;
   }
-  End(status);
+  Stop(status);
 }
 
 absl::Status BuildCalibrationCall::Tap() {
-  const auto call = shared_from_this();
+  const auto call = Shared(this);
   engine::LogitTap tap;
   tap.arm_ids = input_.arm_ids;
-  tap.deadline = deadline_;
+  tap.deadline = deadline();
   tap.on_rows = [call](std::span<const float> router_logits, int num_rows) {
     return call->collector_->AddRows(router_logits, num_rows);
   };
-  tap.on_done = [call](const absl::Status& status) { call->End(status); };
+  tap.on_done = [call](const absl::Status& status) { call->Stop(status); };
   absl::MutexLock lock(&mu_);
   if (cancelled_) return CancelledStatus();
-  const auto handle = context_->engine->Tap(std::move(tap));
+  const auto handle = context().engine->Tap(std::move(tap));
   if (handle.ok()) tap_ = *handle;
   return handle.status();
 }
 
-void BuildCalibrationCall::OnCancel() {
+void BuildCalibrationCall::OnCancelled() {
   std::shared_ptr<EngineRequest> request;
   std::optional<engine::TapHandle> tap;
   {
@@ -182,46 +169,40 @@ void BuildCalibrationCall::OnCancel() {
     tap = tap_;
   }
   if (request != nullptr) request->Cancel();
-  if (tap) context_->engine->Untap(*tap, CancelledStatus());
+  if (tap) context().engine->Untap(*tap, CancelledStatus());
 }
 
-absl::Status BuildCalibrationCall::CancelledStatus() const {
-  return absl::Now() >= deadline_ ? absl::DeadlineExceededError("the deadline has passed")
-                                  : absl::CancelledError("cancelled by the client");
-}
-
-void BuildCalibrationCall::End(const absl::Status& status) {
+void BuildCalibrationCall::Stop(const absl::Status& status) {
   if (!status.ok()) {
     if (counted_) --builds_->running;
-    return Finish(ToGrpcStatus(status));
+    return End(status);
   }
-  builds_->pool->Run([call = shared_from_this()] {
-    const absl::Status added = call->Add();
+  builds_->pool->Run([call = Shared(this)] {
+    const absl::StatusOr<v1::BuildCalibrationResponse> response = call->Add();
     --call->builds_->running;
-    call->Finish(ToGrpcStatus(added));
+    if (response.ok()) {
+      call->Answer(SerializeMessage(*response));
+    } else {
+      call->End(response.status());
+    }
   });
 }
 
-absl::Status BuildCalibrationCall::Add() {
+absl::StatusOr<v1::BuildCalibrationResponse> BuildCalibrationCall::Add() {
   auto calibration = collector_->Build(input_.calibration_id);
   if (!calibration.ok()) return calibration.status();
-  auto info = AddCalibration(*std::move(calibration), *context_);
+  auto info = AddCalibration(*std::move(calibration), context());
   if (!info.ok()) return info.status();
   v1::BuildCalibrationResponse response;
   *response.mutable_calibration() = *std::move(info);
-  *response_ = SerializeMessage(response);
-  return absl::OkStatus();
+  return response;
 }
 
 }  // namespace
 
-grpc::ServerUnaryReactor* StartBuildCalibration(const ServiceContext* context,
-                                                CalibrationBuilds* builds,
-                                                grpc::CallbackServerContext* server_context,
-                                                const grpc::ByteBuffer* request,
-                                                grpc::ByteBuffer* response) {
-  return BuildCalibrationCall::Start(
-      std::make_shared<BuildCalibrationCall>(context, builds, server_context, response), *request);
+ByteReactor* StartBuildCalibration(const ServiceContext* context, CalibrationBuilds* builds,
+                                   grpc::CallbackServerContext* server_context) {
+  return BoundedCall::Start<BuildCalibrationCall>(context, builds, server_context);
 }
 
 }  // namespace olmoe::rpc

@@ -1,12 +1,9 @@
 #ifndef OLMOE_SERVER_RPC_BUILD_CALIBRATION_H_
 #define OLMOE_SERVER_RPC_BUILD_CALIBRATION_H_
 
-#include <grpcpp/server_context.h>
-#include <grpcpp/support/byte_buffer.h>
-#include <grpcpp/support/server_callback.h>
-
 #include <atomic>
 
+#include "server/rpc/bounded_call.h"
 #include "server/rpc/service_context.h"
 
 namespace olmoe::rpc {
@@ -19,11 +16,8 @@ struct CalibrationBuilds {
 };
 
 // RoutingAdminService.BuildCalibration.
-grpc::ServerUnaryReactor* StartBuildCalibration(const ServiceContext* context,
-                                                CalibrationBuilds* builds,
-                                                grpc::CallbackServerContext* server_context,
-                                                const grpc::ByteBuffer* request,
-                                                grpc::ByteBuffer* response);
+ByteReactor* StartBuildCalibration(const ServiceContext* context, CalibrationBuilds* builds,
+                                   grpc::CallbackServerContext* server_context);
 
 }  // namespace olmoe::rpc
 

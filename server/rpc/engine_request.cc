@@ -29,6 +29,7 @@ absl::Status EngineRequest::Submit(std::variant<engine::GenerateWork, engine::Sc
   deadline_ = deadline;
   engine::Request request;
   request.request_id = request_id_;
+  request.client = client_;
   request.work = std::move(work);
   request.pin = std::move(pin_);
   request.assignment = assignment_;

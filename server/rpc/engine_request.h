@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 
 #include "absl/status/status.h"
@@ -27,9 +28,9 @@ namespace olmoe::rpc {
 // any thread at any time.
 class EngineRequest {
  public:
-  // `method`: a literal, "Generate".
-  EngineRequest(const ServiceContext* context, std::string_view method)
-      : context_(context), method_(method) {}
+  // `method`: a literal, "Generate". `client`: see ClientOf.
+  EngineRequest(const ServiceContext* context, std::string_view method, std::string client)
+      : context_(context), method_(method), client_(std::move(client)) {}
 
   // Pins the plan and assigns the arm: the stamp is known from here on.
   absl::Status Admit(const RoutingChoice& choice, std::string request_id);
@@ -54,6 +55,7 @@ class EngineRequest {
  private:
   const ServiceContext* const context_;
   const std::string_view method_;
+  const std::string client_;
   std::string request_id_;
   absl::Time deadline_ = absl::InfiniteFuture();
   routing::PlanPin pin_;  // until Submit

@@ -8,30 +8,19 @@
 #include "glog/logging.h"
 #include "server/rpc/conversions.h"
 #include "server/rpc/generate_request.h"
-#include "server/rpc/grpc_status.h"
-#include "server/rpc/large_requests.h"
+#include "server/rpc/request_cost.h"
 #include "server/rpc/wire.h"
 
 namespace olmoe::rpc {
 namespace {
 
-// One Generate call. It owns itself until gRPC is done with it, and shares itself
-// with the engine while that delivers. Finish is called once: by Begin for a refused
-// request, otherwise by the engine's OnDone, after which the engine never calls again.
-class GenerateCall final : public grpc::ServerUnaryReactor, public engine::TokenSink {
+// One Generate call. It shares itself with the engine while that delivers, and ends once: in
+// OnMessage for a refused request, otherwise by the engine's OnDone, after which the engine never
+// calls again.
+class GenerateCall final : public BoundedCall, public engine::TokenSink {
  public:
-  static GenerateCall* Start(const ServiceContext* context,
-                             grpc::CallbackServerContext* server_context,
-                             const grpc::ByteBuffer& bytes, grpc::ByteBuffer* response) {
-    auto call = std::make_shared<GenerateCall>(context, server_context, response);
-    call->self_ = call;
-    PrepareRequest(*context, bytes, [call, &bytes] { call->Begin(bytes); });
-    return call.get();
-  }
-
-  GenerateCall(const ServiceContext* context, grpc::CallbackServerContext* server_context,
-               grpc::ByteBuffer* response)
-      : server_context_(server_context), response_(response), request_(context, "Generate") {}
+  GenerateCall(const ServiceContext* context, grpc::CallbackServerContext* server_context)
+      : BoundedCall(context, server_context), request_(context, "Generate", client()) {}
 
   // engine::TokenSink, engine thread.
   engine::Flow OnTokens(engine::GenerateDelta delta) override;
@@ -41,22 +30,17 @@ class GenerateCall final : public grpc::ServerUnaryReactor, public engine::Token
   }
   void OnDone(const engine::Completion& completion) override;
 
-  // grpc::ServerUnaryReactor, gRPC threads.
-  void OnCancel() override { request_.Cancel(); }
-  void OnDone() override { const auto last = std::move(self_); }
-
  private:
-  void Begin(const grpc::ByteBuffer& bytes) {
-    absl::Status status = Submit(bytes);
+  void OnMessage(bool ok) override {
+    const absl::Status status = Submit();
     if (status.ok()) return;
-    request_.Report(status, nullptr);
-    Finish(ToGrpcStatus(status));
+    OnRefused(status);
+    End(status);
   }
-  absl::Status Submit(const grpc::ByteBuffer& bytes);
+  void OnCancelled() override { request_.Cancel(); }
+  void OnRefused(const absl::Status& status) override { request_.Report(status, nullptr); }
+  absl::Status Submit();
 
-  grpc::CallbackServerContext* const server_context_;
-  grpc::ByteBuffer* const response_;
-  std::shared_ptr<GenerateCall> self_;
   EngineRequest request_;
   bool wants_tokens_ = false;
   uint64_t seed_ = 0;
@@ -66,39 +50,41 @@ class GenerateCall final : public grpc::ServerUnaryReactor, public engine::Token
   engine::RoutingTrace trace_;
 };
 
-absl::Status GenerateCall::Submit(const grpc::ByteBuffer& bytes) {
-  v1::GenerateRequest message;
-  if (absl::Status status = ParseMessage(bytes, &message); !status.ok()) return status;
-  absl::StatusOr<GenerateInput> input = ParseGenerate(message, request_.context());
+absl::Status GenerateCall::Submit() {
+  absl::StatusOr<GenerateInput> input = ReadGenerate(message(), context());
   if (!input.ok()) return input.status();
+  if (absl::Status status = Reserve(MemoryOf(input->work, context().model)); !status.ok()) {
+    return status;
+  }
+  ClearMessage();
   wants_tokens_ = input->work.logprobs;
   seed_ = input->work.sampling.seed;
   absl::Status status = request_.Admit(input->routing, std::move(input->request_id));
   if (!status.ok()) return status;
-  request_.AddMetadata(server_context_);
+  request_.AddMetadata(server_context());
   StartSendInitialMetadata();
-  return request_.Submit(std::move(input->work), ToDeadline(server_context_->deadline()), self_);
+  return request_.Submit(std::move(input->work), deadline(), Shared(this));
 }
 
 engine::Flow GenerateCall::OnTokens(engine::GenerateDelta delta) {
   collected_.mutable_text()->append(delta.text);
   for (const engine::GeneratedToken& token : delta.tokens) {
     collected_.add_token_ids(static_cast<uint32_t>(token.token));
-    if (wants_tokens_) *collected_.add_tokens() = ToProto(token, request_.context().tokenizer);
+    if (wants_tokens_) *collected_.add_tokens() = ToProto(token, context().tokenizer);
   }
   trace_.Append(std::move(delta.trace));
   return engine::Flow::kContinue;
 }
 
 void GenerateCall::OnDone(const engine::Completion& completion) {
+  request_.Report(completion.status, &completion);
   if (completion.status.ok()) {
     v1::GenerateResponse response = SummaryOf(request_, completion, seed_);
     response.MergeFrom(collected_);
     if (trace_.num_positions > 0) *response.mutable_trace() = ToProto(trace_);
-    *response_ = SerializeMessage(response);
+    return Answer(SerializeMessage(response));
   }
-  request_.Report(completion.status, &completion);
-  Finish(ToGrpcStatus(completion.status));
+  End(completion.status);
 }
 
 }  // namespace
@@ -116,11 +102,9 @@ v1::GenerateResponse SummaryOf(const EngineRequest& request, const engine::Compl
   return out;
 }
 
-grpc::ServerUnaryReactor* StartGenerate(const ServiceContext* context,
-                                        grpc::CallbackServerContext* server_context,
-                                        const grpc::ByteBuffer* request,
-                                        grpc::ByteBuffer* response) {
-  return GenerateCall::Start(context, server_context, *request, response);
+ByteReactor* StartGenerate(const ServiceContext* context,
+                           grpc::CallbackServerContext* server_context) {
+  return BoundedCall::Start<GenerateCall>(context, server_context);
 }
 
 }  // namespace olmoe::rpc

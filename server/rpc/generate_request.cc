@@ -9,6 +9,7 @@
 #include "server/rpc/conversions.h"
 #include "server/rpc/request_errors.h"
 #include "server/rpc/request_fields.h"
+#include "server/rpc/wire.h"
 #include "server/util/status_details.h"
 
 namespace olmoe::rpc {
@@ -133,6 +134,13 @@ absl::StatusOr<GenerateInput> ParseGenerate(const v1::GenerateRequest& request,
                                           context.model.max_context, &errors);
   if (!errors.empty()) return errors.ToStatus();
   return input;
+}
+
+absl::StatusOr<GenerateInput> ReadGenerate(const grpc::ByteBuffer& bytes,
+                                           const ServiceContext& context) {
+  v1::GenerateRequest message;
+  if (absl::Status status = ParseMessage(bytes, &message); !status.ok()) return status;
+  return ParseGenerate(message, context);
 }
 
 }  // namespace olmoe::rpc

@@ -1,6 +1,8 @@
 #ifndef OLMOE_SERVER_RPC_GENERATE_REQUEST_H_
 #define OLMOE_SERVER_RPC_GENERATE_REQUEST_H_
 
+#include <grpcpp/support/byte_buffer.h>
+
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -22,6 +24,9 @@ struct GenerateInput {
 // without a tokenizer), PERMISSION_DENIED (inline policy), OUT_OF_RANGE (context).
 absl::StatusOr<GenerateInput> ParseGenerate(const v1::GenerateRequest& request,
                                             const ServiceContext& context);
+// The same from its bytes.
+absl::StatusOr<GenerateInput> ReadGenerate(const grpc::ByteBuffer& bytes,
+                                           const ServiceContext& context);
 
 }  // namespace olmoe::rpc
 

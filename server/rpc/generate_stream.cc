@@ -15,8 +15,7 @@
 #include "server/rpc/engine_request.h"
 #include "server/rpc/generate.h"
 #include "server/rpc/generate_request.h"
-#include "server/rpc/grpc_status.h"
-#include "server/rpc/large_requests.h"
+#include "server/rpc/request_cost.h"
 #include "server/rpc/wire.h"
 
 namespace olmoe::rpc {
@@ -39,26 +38,14 @@ void Merge(engine::GenerateDelta from, engine::GenerateDelta* into) {
   into->trace.Append(std::move(from.trace));
 }
 
-// One GenerateStream call. It owns itself until gRPC is done with it, and shares
-// itself with the engine while that delivers. Deltas that come while a write is under
-// way are merged into one message; beyond max_pending_bytes the request is paused
-// until that message is on its way. One write at a time and Finish once: both only in
-// Pump, which the engine's thread and gRPC's threads call after each change.
-class GenerateStreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
-                                 public engine::TokenSink,
-                                 public std::enable_shared_from_this<GenerateStreamCall> {
+// One GenerateStream call. It shares itself with the engine while that delivers. Deltas that come
+// while a write is under way are merged into one message; beyond max_pending_bytes the request is
+// paused until that message is on its way. One write at a time and End once: both only in Pump,
+// which the engine's thread and gRPC's threads call after each change.
+class GenerateStreamCall final : public BoundedCall, public engine::TokenSink {
  public:
-  static GenerateStreamCall* Start(const ServiceContext* context,
-                                   grpc::CallbackServerContext* server_context,
-                                   const grpc::ByteBuffer& bytes) {
-    auto call = std::make_shared<GenerateStreamCall>(context, server_context);
-    call->self_ = call;
-    PrepareRequest(*context, bytes, [call, &bytes] { call->Begin(bytes); });
-    return call.get();
-  }
-
   GenerateStreamCall(const ServiceContext* context, grpc::CallbackServerContext* server_context)
-      : server_context_(server_context), request_(context, "GenerateStream") {}
+      : BoundedCall(context, server_context), request_(context, "GenerateStream", client()) {}
 
   // engine::TokenSink, engine thread.
   engine::Flow OnTokens(engine::GenerateDelta delta) override;
@@ -68,26 +55,21 @@ class GenerateStreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffe
   }
   void OnDone(const engine::Completion& completion) override;
 
-  // grpc::ServerWriteReactor, gRPC threads.
-  void OnWriteDone(bool ok) override;
-  void OnCancel() override { request_.Cancel(); }
-  void OnDone() override { const auto last = std::move(self_); }
-
  private:
-  void Begin(const grpc::ByteBuffer& bytes);
-  absl::Status Submit(const grpc::ByteBuffer& bytes);
+  void OnMessage(bool ok) override;
+  void OnWritten(bool ok) override;
+  void OnCancelled() override { request_.Cancel(); }
+  void OnRefused(const absl::Status& status) override { request_.Report(status, nullptr); }
+  absl::Status Submit();
   void AllowWrites() ABSL_LOCKS_EXCLUDED(mu_);
   void Pump() ABSL_LOCKS_EXCLUDED(mu_);
   // The next message; nullopt where there is none now.
   std::optional<v1::GenerateStreamResponse> NextMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   v1::GenerateStreamResponse TakeDelta() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  grpc::CallbackServerContext* const server_context_;
-  std::shared_ptr<GenerateStreamCall> self_;
   EngineRequest request_;
   bool wants_tokens_ = false;
   uint64_t seed_ = 0;
-  grpc::ByteBuffer write_buffer_;  // of the write under way
 
   absl::Mutex mu_;
   std::optional<v1::GenerateStarted> started_ ABSL_GUARDED_BY(mu_);  // not yet written
@@ -101,21 +83,22 @@ class GenerateStreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffe
   bool summary_written_ ABSL_GUARDED_BY(mu_) = false;
 };
 
-void GenerateStreamCall::Begin(const grpc::ByteBuffer& bytes) {
-  const absl::Status status = Submit(bytes);
-  if (status.ok()) {
-    AllowWrites();
-  } else {
-    request_.Report(status, nullptr);
-    Finish(ToGrpcStatus(status));
-  }
+void GenerateStreamCall::OnMessage(bool) {
+  const absl::Status status = Submit();
+  if (status.ok()) return AllowWrites();
+  OnRefused(status);
+  End(status);
 }
 
-absl::Status GenerateStreamCall::Submit(const grpc::ByteBuffer& bytes) {
-  v1::GenerateRequest message;
-  if (absl::Status status = ParseMessage(bytes, &message); !status.ok()) return status;
-  absl::StatusOr<GenerateInput> input = ParseGenerate(message, request_.context());
+absl::Status GenerateStreamCall::Submit() {
+  absl::StatusOr<GenerateInput> input = ReadGenerate(message(), context());
   if (!input.ok()) return input.status();
+  const int64_t pending = 3 * static_cast<int64_t>(context().max_pending_bytes);
+  if (absl::Status status = Reserve(StreamMemoryOf(input->work, context().model, pending));
+      !status.ok()) {
+    return status;
+  }
+  ClearMessage();
   wants_tokens_ = input->work.logprobs;
   seed_ = input->work.sampling.seed;
   absl::Status status = request_.Admit(input->routing, std::move(input->request_id));
@@ -127,9 +110,9 @@ absl::Status GenerateStreamCall::Submit(const grpc::ByteBuffer& bytes) {
     *started_->mutable_routing() = request_.stamp();
     started_->set_prompt_tokens(static_cast<uint32_t>(input->work.prompt.size()));
   }
-  request_.AddMetadata(server_context_);
+  request_.AddMetadata(server_context());
   StartSendInitialMetadata();
-  return request_.Submit(std::move(input->work), ToDeadline(server_context_->deadline()), self_);
+  return request_.Submit(std::move(input->work), deadline(), Shared(this));
 }
 
 void GenerateStreamCall::AllowWrites() {
@@ -148,7 +131,7 @@ engine::Flow GenerateStreamCall::OnTokens(engine::GenerateDelta delta) {
     pending_bytes_ += PendingBytes(delta);
     if (!pending_) pending_.emplace();
     Merge(std::move(delta), &*pending_);
-    paused_ = busy_ && pending_bytes_ > request_.context().max_pending_bytes;
+    paused_ = busy_ && pending_bytes_ > context().max_pending_bytes;
     if (paused_) flow = engine::Flow::kPause;
   }
   Pump();
@@ -163,13 +146,13 @@ void GenerateStreamCall::OnDone(const engine::Completion& completion) {
     // A reader that was too slow would also never take the end of its stream. Under the
     // lock, because the context lives only until Finish.
     if (busy_ && paused_ && absl::IsResourceExhausted(completion.status)) {
-      server_context_->TryCancel();
+      server_context()->TryCancel();
     }
   }
   Pump();
 }
 
-void GenerateStreamCall::OnWriteDone(bool ok) {
+void GenerateStreamCall::OnWritten(bool ok) {
   {
     absl::MutexLock lock(&mu_);
     busy_ = false;
@@ -185,7 +168,7 @@ v1::GenerateStreamResponse GenerateStreamCall::TakeDelta() {
   delta->set_text(std::move(pending_->text));
   for (const engine::GeneratedToken& token : pending_->tokens) {
     delta->add_token_ids(static_cast<uint32_t>(token.token));
-    if (wants_tokens_) *delta->add_tokens() = ToProto(token, request_.context().tokenizer);
+    if (wants_tokens_) *delta->add_tokens() = ToProto(token, context().tokenizer);
   }
   if (pending_->trace.num_positions > 0) *delta->mutable_trace() = ToProto(pending_->trace);
   pending_.reset();
@@ -208,7 +191,7 @@ std::optional<v1::GenerateStreamResponse> GenerateStreamCall::NextMessage() {
 }
 
 void GenerateStreamCall::Pump() {
-  const auto alive = shared_from_this();  // gRPC may be done before this function is
+  const auto alive = Shared(this);  // gRPC may be done before this function is
   std::optional<v1::GenerateStreamResponse> message;
   std::optional<absl::Status> finish;
   bool resume = false;
@@ -218,24 +201,22 @@ void GenerateStreamCall::Pump() {
     message = NextMessage();
     if (!message && !completion_) return;
     if (!message) finish = completion_->status;
-    busy_ = true;  // also after the end: Finish is called once
+    busy_ = true;  // also after the end: it ends once
     resume = std::exchange(paused_, false);
   }
   if (message) {
-    write_buffer_ = SerializeMessage(*message);
-    StartWrite(&write_buffer_);
+    Write(SerializeMessage(*message));
   } else {
-    Finish(ToGrpcStatus(*finish));
+    End(*finish);
   }
   if (resume) request_.Resume();
 }
 
 }  // namespace
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* StartGenerateStream(
-    const ServiceContext* context, grpc::CallbackServerContext* server_context,
-    const grpc::ByteBuffer* request) {
-  return GenerateStreamCall::Start(context, server_context, *request);
+ByteReactor* StartGenerateStream(const ServiceContext* context,
+                                 grpc::CallbackServerContext* server_context) {
+  return BoundedCall::Start<GenerateStreamCall>(context, server_context);
 }
 
 }  // namespace olmoe::rpc

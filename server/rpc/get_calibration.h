@@ -1,16 +1,14 @@
 #ifndef OLMOE_SERVER_RPC_GET_CALIBRATION_H_
 #define OLMOE_SERVER_RPC_GET_CALIBRATION_H_
 
-#include <grpcpp/support/byte_buffer.h>
-#include <grpcpp/support/server_callback.h>
-
+#include "server/rpc/bounded_call.h"
 #include "server/rpc/service_context.h"
 
 namespace olmoe::rpc {
 
 // RoutingAdminService.GetCalibration.
-grpc::ServerWriteReactor<grpc::ByteBuffer>* StartGetCalibration(const ServiceContext* context,
-                                                                const grpc::ByteBuffer* request);
+ByteReactor* StartGetCalibration(const ServiceContext* context,
+                                 grpc::CallbackServerContext* server_context);
 
 }  // namespace olmoe::rpc
 

@@ -1,6 +1,7 @@
 #include "server/rpc/inference_service.h"
 
 #include "olmoe/v1/inference.grpc.pb.h"
+#include "server/rpc/byte_service.h"
 #include "server/rpc/generate.h"
 #include "server/rpc/generate_stream.h"
 #include "server/rpc/score.h"
@@ -11,68 +12,41 @@
 namespace olmoe::rpc {
 namespace {
 
-using grpc::ByteBuffer;
 using grpc::CallbackServerContext;
-using grpc::ServerUnaryReactor;
 
-using Generated = v1::InferenceService;
-// Raw bytes: see wire.h.
-using RawService = Generated::WithRawCallbackMethod_Generate<
-    Generated::WithRawCallbackMethod_GenerateStream<Generated::WithRawCallbackMethod_Score<
-        Generated::WithRawCallbackMethod_ScoreStream<Generated::WithRawCallbackMethod_Tokenize<
-            Generated::WithRawCallbackMethod_Detokenize<
-                Generated::WithRawCallbackMethod_GetModelInfo<Generated::Service>>>>>>>;
-
-// Hands every call to the file that implements it. Immutable: thread-safe.
-class InferenceServiceImpl final : public RawService {
- public:
-  explicit InferenceServiceImpl(const ServiceContext* context) : context_(context) {}
-
-  ServerUnaryReactor* Generate(CallbackServerContext* call, const ByteBuffer* request,
-                               ByteBuffer* response) override {
-    return StartGenerate(context_, call, request, response);
-  }
-  grpc::ServerWriteReactor<ByteBuffer>* GenerateStream(CallbackServerContext* call,
-                                                       const ByteBuffer* request) override {
-    return StartGenerateStream(context_, call, request);
-  }
-  ServerUnaryReactor* Score(CallbackServerContext* call, const ByteBuffer* request,
-                            ByteBuffer* response) override {
-    return StartScore(context_, call, request, response);
-  }
-  grpc::ServerBidiReactor<ByteBuffer, ByteBuffer>* ScoreStream(
-      CallbackServerContext* call) override {
-    return StartScoreStream(context_, call);
-  }
-  ServerUnaryReactor* Tokenize(CallbackServerContext* call, const ByteBuffer* request,
-                               ByteBuffer* response) override {
-    return AnswerNow<v1::TokenizeRequest>(
-        *context_, call, request, response,
-        [this](const v1::TokenizeRequest& message) { return rpc::Tokenize(message, *context_); });
-  }
-  ServerUnaryReactor* Detokenize(CallbackServerContext* call, const ByteBuffer* request,
-                                 ByteBuffer* response) override {
-    return AnswerNow<v1::DetokenizeRequest>(
-        *context_, call, request, response, [this](const v1::DetokenizeRequest& message) {
-          return rpc::Detokenize(message, *context_);
-        });
-  }
-  ServerUnaryReactor* GetModelInfo(CallbackServerContext* call, const ByteBuffer* request,
-                                   ByteBuffer* response) override {
-    return AnswerNow<v1::GetModelInfoRequest>(
-        *context_, call, request, response, [this](const v1::GetModelInfoRequest&) {
-          return absl::StatusOr<v1::GetModelInfoResponse>(DescribeModel(*context_));
-        });
-  }
-
- private:
-  const ServiceContext* const context_;
-};
+// A call that `function`, a StatusOr<Response>(const Request&, const ServiceContext&), answers.
+template <class Request, class Function>
+auto AnsweredBy(const ServiceContext* context, Function function) {
+  return [context, function](CallbackServerContext* call) {
+    return BoundedCall::Start<UnaryCall>(
+        context, call, nullptr, ForBytes<Request>([context, function](const Request& message) {
+          return function(message, *context);
+        }));
+  };
+}
 
 }  // namespace
 
 std::unique_ptr<grpc::Service> MakeInferenceService(const ServiceContext* context) {
-  return std::make_unique<InferenceServiceImpl>(context);
+  const auto started_by = [context](auto start) {
+    return [context, start](CallbackServerContext* call) { return start(context, call); };
+  };
+  return std::make_unique<ByteService<v1::InferenceService>>(
+      *v1::GenerateRequest::descriptor()->file()->FindServiceByName("InferenceService"),
+      MethodStarts{
+          {"Generate", started_by(&StartGenerate)},
+          {"GenerateStream", started_by(&StartGenerateStream)},
+          {"Score", started_by(&StartScore)},
+          {"ScoreStream", started_by(&StartScoreStream)},
+          {"Tokenize", AnsweredBy<v1::TokenizeRequest>(context, &Tokenize)},
+          {"Detokenize", AnsweredBy<v1::DetokenizeRequest>(context, &Detokenize)},
+          {"GetModelInfo",
+           AnsweredBy<v1::GetModelInfoRequest>(
+               context,
+               [](const v1::GetModelInfoRequest&, const ServiceContext& serving) {
+                 return absl::StatusOr<v1::GetModelInfoResponse>(DescribeModel(serving));
+               })},
+      });
 }
 
 }  // namespace olmoe::rpc

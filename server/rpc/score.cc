@@ -1,82 +1,67 @@
 #include "server/rpc/score.h"
 
-#include <grpcpp/server_context.h>
-
 #include <memory>
 #include <utility>
 
-#include "server/rpc/conversions.h"
-#include "server/rpc/grpc_status.h"
-#include "server/rpc/large_requests.h"
 #include "server/rpc/score_job.h"
 #include "server/rpc/wire.h"
 
 namespace olmoe::rpc {
 namespace {
 
-// One Score call. It owns itself until gRPC is done with it. Finish is called once: by
-// Begin for a refused request, otherwise when the job is done. gRPC threads and the
-// engine's thread, never two at a time but for OnCancel.
-class ScoreCall final : public grpc::ServerUnaryReactor {
+// One Score call. It ends once: in OnMessage for a refused request, otherwise when the job is done.
+// gRPC threads and the engine's thread, never two at a time but for OnCancelled.
+class ScoreCall final : public BoundedCall {
  public:
-  static ScoreCall* Start(const ServiceContext* context,
-                          grpc::CallbackServerContext* server_context,
-                          const grpc::ByteBuffer& bytes, grpc::ByteBuffer* response) {
-    auto* call = new ScoreCall(context, server_context, response);
-    PrepareRequest(*context, bytes, [call, &bytes] { call->Begin(bytes); });
-    return call;
-  }
-
-  void OnCancel() override { job_->Cancel(); }
-  void OnDone() override { delete this; }
-
- private:
-  ScoreCall(const ServiceContext* context, grpc::CallbackServerContext* server_context,
-            grpc::ByteBuffer* response)
-      : server_context_(server_context),
-        response_(response),
+  ScoreCall(const ServiceContext* context, grpc::CallbackServerContext* server_context)
+      : BoundedCall(context, server_context),
         job_(std::make_shared<ScoreJob>(
-            context, "Score",
+            context, "Score", client(), NewHold(),
             [this](ScoreJob&, absl::StatusOr<v1::ScoreResponse> result) {
-              Answer(std::move(result));
+              Finished(std::move(result));
             })) {}
 
-  void Begin(const grpc::ByteBuffer& bytes) {
-    const auto job = job_;  // the engine's answer may be the end of this call
-    absl::Status status = Submit(bytes);
+ private:
+  void OnMessage(bool) override {
+    const auto alive = Shared(this);  // the engine's answer may be the end of this call
+    const absl::Status status = Submit();
     if (status.ok()) return;
-    job->ReportRefused(status);
-    Finish(ToGrpcStatus(status));
+    OnRefused(status);
+    End(status);
   }
+  void OnCancelled() override { job_->Cancel(); }
+  void OnRefused(const absl::Status& status) override { job_->ReportRefused(status); }
 
-  absl::Status Submit(const grpc::ByteBuffer& bytes) {
-    v1::ScoreRequest message;
-    absl::Status status = ParseMessage(bytes, &message);
-    if (status.ok()) status = job_->Prepare(message);
+  absl::Status Submit() {
+    v1::ScoreRequest request;
+    absl::Status status = ParseMessage(message(), &request);
+    if (status.ok()) status = job_->Prepare(request);
     if (!status.ok()) return status;
-    job_->request().AddMetadata(server_context_);
+    ClearMessage();
+    status = Reserve(0);  // the job holds what it needs
+    if (!status.ok()) return status;
+    job_->request().AddMetadata(server_context());
     StartSendInitialMetadata();
-    return job_->Submit(ToDeadline(server_context_->deadline()));
+    return job_->Submit(deadline());
   }
 
-  void Answer(absl::StatusOr<v1::ScoreResponse> result) {
-    if (result.ok()) *response_ = SerializeMessage(*result);
-    Finish(ToGrpcStatus(result.status()));
+  void Finished(absl::StatusOr<v1::ScoreResponse> result) {
+    if (result.ok()) {
+      Answer(SerializeMessage(*result));
+    } else {
+      End(result.status());
+    }
   }
 
-  grpc::CallbackServerContext* const server_context_;
-  grpc::ByteBuffer* const response_;
   // The engine may hold it longer than gRPC holds this call.
   const std::shared_ptr<ScoreJob> job_;
 };
 
 }  // namespace
 
-grpc::ServerUnaryReactor* StartScore(const ServiceContext* context,
-                                     grpc::CallbackServerContext* server_context,
-                                     const grpc::ByteBuffer* request,
-                                     grpc::ByteBuffer* response) {
-  return ScoreCall::Start(context, server_context, *request, response);
+ByteReactor* StartScore(const ServiceContext* context,
+                        grpc::CallbackServerContext* server_context) {
+  return BoundedCall::Start<ScoreCall>(context, server_context);
 }
 
 }  // namespace olmoe::rpc

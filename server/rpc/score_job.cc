@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "glog/logging.h"
+#include "server/rpc/request_cost.h"
 #include "server/rpc/score_request.h"
 
 namespace olmoe::rpc {
@@ -10,6 +11,10 @@ namespace olmoe::rpc {
 absl::Status ScoreJob::Prepare(const v1::ScoreRequest& message) {
   absl::StatusOr<ScoreInput> input = ParseScore(message, request_.context());
   if (!input.ok()) return input.status();
+  if (absl::Status status = hold_.Resize(MemoryOf(*input, request_.context().model));
+      !status.ok()) {
+    return status;
+  }
   collector_.emplace(std::move(input->items), input->work.windows.size(), input->per_token);
   work_ = std::move(input->work);
   return request_.Admit(input->routing, std::move(input->request_id));

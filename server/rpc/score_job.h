@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -13,6 +14,7 @@
 #include "olmoe/v1/inference.pb.h"
 #include "server/engine/token_sink.h"
 #include "server/rpc/engine_request.h"
+#include "server/rpc/request_memory.h"
 #include "server/rpc/score_response.h"
 
 namespace olmoe::rpc {
@@ -24,10 +26,14 @@ class ScoreJob final : public engine::TokenSink, public std::enable_shared_from_
  public:
   using Done = std::function<void(ScoreJob&, absl::StatusOr<v1::ScoreResponse>)>;
 
-  ScoreJob(const ServiceContext* context, std::string_view method, Done done)
-      : request_(context, method), done_(std::move(done)) {}
+  // `hold`: of nothing yet, for the memory that the job needs.
+  ScoreJob(const ServiceContext* context, std::string_view method, std::string client,
+           RequestMemory::Hold hold, Done done)
+      : request_(context, method, std::move(client)),
+        hold_(std::move(hold)),
+        done_(std::move(done)) {}
 
-  // Checks, tokenizes, pins the plan. An error: Submit must not follow.
+  // Checks, tokenizes, holds memory, pins the plan. An error: Submit must not follow.
   absl::Status Prepare(const v1::ScoreRequest& message);
   // An error: `done` is not called.
   absl::Status Submit(absl::Time deadline);
@@ -37,6 +43,8 @@ class ScoreJob final : public engine::TokenSink, public std::enable_shared_from_
 
   // Stamped after Prepare.
   const EngineRequest& request() const { return request_; }
+  // What the answer holds until it is written; the job is done.
+  RequestMemory::Hold TakeHold() { return std::move(hold_); }
 
   engine::Flow OnTokens(engine::GenerateDelta delta) override;
   engine::Flow OnScores(engine::WindowScores scores) override;
@@ -44,6 +52,7 @@ class ScoreJob final : public engine::TokenSink, public std::enable_shared_from_
 
  private:
   EngineRequest request_;
+  RequestMemory::Hold hold_;  // for the work and its answer
   Done done_;
   engine::ScoreWork work_;  // until Submit
   std::optional<ScoreCollector> collector_;  // engine thread only, after Submit

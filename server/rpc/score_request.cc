@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/rpc/conversions.h"
+#include "server/rpc/request_cost.h"
 #include "server/rpc/request_errors.h"
 #include "server/rpc/request_fields.h"
 #include "server/rpc/score_windows.h"
@@ -145,24 +146,6 @@ ScoreItemLayout ItemReader::Read(const v1::ScoreItem& item, const std::string& n
   }
   layout.num_windows = static_cast<int>(windows->size()) - layout.first_window;
   return layout;
-}
-
-// An upper bound of what the answer holds beside a few numbers per item.
-int64_t AnswerBytes(const ScoreInput& input, const model::ModelInfo& model) {
-  constexpr int64_t kScoredTokenBytes = 24, kTopBytes = 16;
-  int64_t per_scored = input.per_token ? kScoredTokenBytes + kTopBytes * input.work.top : 0;
-  int64_t per_position = 0;  // of all layers
-  const engine::TraceOptions& trace = input.work.trace;
-  if (trace.experts || trace.weights) per_position += 1 + model.num_experts;
-  if (trace.weights) per_position += 4 * model.num_experts;
-  if (trace.logits) per_position += 4 * model.num_experts;
-  per_position *= model.num_layers;
-  int64_t bytes = 0;
-  for (const engine::ScoreWindow& window : input.work.windows) {
-    const int64_t tokens = static_cast<int64_t>(window.tokens.size());
-    bytes += (tokens - window.first_scored) * per_scored + (tokens - 1) * per_position;
-  }
-  return bytes;
 }
 
 void CheckAnswerSize(const ScoreInput& input, const ServiceContext& context,

@@ -17,15 +17,15 @@ void EraseFront(size_t count, std::vector<T>* values) {
 
 // The windows of one item as one trace: a position that a later window repeats as
 // context is kept only where its successor was scored.
-void AppendTrace(engine::WindowScores window, bool first, engine::RoutingTrace* trace) {
+void AppendTrace(engine::RoutingTrace window, size_t num_scored, bool first,
+                 engine::RoutingTrace* trace) {
   if (first) {
-    *trace = std::move(window.trace);
+    *trace = std::move(window);
     return;
   }
-  const int repeated = window.trace.num_positions - static_cast<int>(window.tokens.size());
-  DropFirstPositions(repeated, &window.trace);
-  window.trace.first_position = trace->first_position + trace->num_positions;
-  trace->Append(std::move(window.trace));
+  DropFirstPositions(window.num_positions - static_cast<int>(num_scored), &window);
+  window.first_position = trace->first_position + trace->num_positions;
+  trace->Append(std::move(window));
 }
 
 }  // namespace
@@ -52,10 +52,18 @@ ScoreCollector::ScoreCollector(std::vector<ScoreItemLayout> items, size_t num_wi
                                bool per_token)
     : items_(std::move(items)), per_token_(per_token), windows_(num_windows) {}
 
+// A long text has millions of tokens; what is not wanted of them is not kept.
 void ScoreCollector::Add(engine::WindowScores scores) {
-  const size_t window = static_cast<size_t>(scores.window);
-  CHECK_LT(window, windows_.size());
-  windows_[window] = std::move(scores);
+  const size_t index = static_cast<size_t>(scores.window);
+  CHECK_LT(index, windows_.size());
+  Window& window = windows_[index];
+  window.logprobs.reserve(scores.tokens.size());
+  for (const engine::ScoredToken& token : scores.tokens) {
+    window.logprobs.push_back(token.logprob);
+    window.is_greedy = window.is_greedy && token.rank == 1;
+  }
+  if (per_token_) window.tokens = std::move(scores.tokens);
+  window.trace = std::move(scores.trace);
 }
 
 v1::ScoreResult ScoreCollector::Result(const ScoreItemLayout& item) {
@@ -65,14 +73,13 @@ v1::ScoreResult ScoreCollector::Result(const ScoreItemLayout& item) {
   uint32_t tokens = 0;
   engine::RoutingTrace trace;
   for (int i = 0; i < item.num_windows; ++i) {
-    engine::WindowScores& window = windows_[static_cast<size_t>(item.first_window + i)];
-    for (const engine::ScoredToken& token : window.tokens) {
-      sum += static_cast<double>(token.logprob);
-      greedy = greedy && token.rank == 1;
-      ++tokens;
-      if (per_token_) *out.add_tokens() = ToProto(token);
-    }
-    AppendTrace(std::move(window), i == 0, &trace);
+    // What is in the answer goes at once: with its trace a window can be the larger part of it.
+    Window window = std::move(windows_[static_cast<size_t>(item.first_window + i)]);
+    for (const float logprob : window.logprobs) sum += static_cast<double>(logprob);
+    greedy = greedy && window.is_greedy;
+    tokens += static_cast<uint32_t>(window.logprobs.size());
+    for (const engine::ScoredToken& token : window.tokens) *out.add_tokens() = ToProto(token);
+    AppendTrace(std::move(window.trace), window.logprobs.size(), i == 0, &trace);
   }
   out.set_logprob_sum(sum);
   out.set_is_greedy(greedy);

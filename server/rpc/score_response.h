@@ -24,11 +24,19 @@ class ScoreCollector {
   uint64_t num_scored() const { return num_scored_; }
 
  private:
+  // A window as far as the answer needs it.
+  struct Window {
+    std::vector<float> logprobs;  // of its scored tokens
+    bool is_greedy = true;
+    std::vector<engine::ScoredToken> tokens;  // empty unless they are wanted
+    engine::RoutingTrace trace;
+  };
+
   v1::ScoreResult Result(const ScoreItemLayout& item);
 
   const std::vector<ScoreItemLayout> items_;
   const bool per_token_;
-  std::vector<engine::WindowScores> windows_;  // [num_windows]
+  std::vector<Window> windows_;  // [num_windows]
   double logprob_sum_ = 0;
   uint64_t num_scored_ = 0;
 };

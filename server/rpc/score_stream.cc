@@ -13,7 +13,6 @@
 #include "olmoe/v1/inference.pb.h"
 #include "server/rpc/conversions.h"
 #include "server/rpc/grpc_status.h"
-#include "server/rpc/large_requests.h"
 #include "server/rpc/request_fields.h"
 #include "server/rpc/score_job.h"
 #include "server/rpc/wire.h"
@@ -25,68 +24,69 @@ namespace {
 // read and answered, writes answers as they come. Reading waits beyond that, so a
 // client that does not read its answers is held back by gRPC's flow control.
 //
-// It owns itself until gRPC is done with it. One read and one write at a time, and
-// Finish once, when nothing is left: all started only in Pump, which is called after
-// each change by gRPC's threads and by the engine's.
-class ScoreStreamCall final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
-                              public std::enable_shared_from_this<ScoreStreamCall> {
+// One read and one write at a time, and End once, when nothing is left: all started only in Pump,
+// which is called after each change by gRPC's threads and by the engine's.
+class ScoreStreamCall final : public BoundedCall {
  public:
-  static ScoreStreamCall* Start(const ServiceContext* context,
-                                grpc::CallbackServerContext* server_context) {
-    auto call = std::make_shared<ScoreStreamCall>(context, server_context);
-    call->self_ = call;
-    call->StartSendInitialMetadata();
-    call->Pump();
-    return call.get();
+  ScoreStreamCall(const ServiceContext* context, grpc::CallbackServerContext* server_context)
+      : BoundedCall(context, server_context) {
+    StartSendInitialMetadata();
   }
 
-  ScoreStreamCall(const ServiceContext* context, grpc::CallbackServerContext* server_context)
-      : context_(context), server_context_(server_context) {}
-
-  void OnReadDone(bool ok) override;
-  void OnWriteDone(bool ok) override;
-  void OnCancel() override;
-  void OnDone() override { const auto last = std::move(self_); }
-
  private:
+  // An answer that is not yet written, and its memory.
+  struct Waiting {
+    v1::ScoreStreamResponse answer;
+    RequestMemory::Hold hold;
+  };
+
+  void OnMessage(bool ok) override;
+  void OnWritten(bool ok) override;
+  void OnCancelled() override;
+  void OnMessageRefused(const absl::Status& status) override;
+  void OnTurnLost(const absl::Status& status) override;
+
   // Starts whatever may start now.
   void Pump() ABSL_LOCKS_EXCLUDED(mu_);
   void EndRead() ABSL_LOCKS_EXCLUDED(mu_);
-  // Submits the request in read_buffer_, or queues its error.
-  void Accept() ABSL_LOCKS_EXCLUDED(mu_);
-  absl::Status Submit(const v1::ScoreStreamRequest& message,
+  // Submits the message, or queues its error, or `refusal` where that is one.
+  void Accept(const absl::Status& refusal) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status Submit(const v1::ScoreStreamRequest& request,
                       const std::shared_ptr<ScoreJob>& job) ABSL_LOCKS_EXCLUDED(mu_);
   // A request was answered; `job` may be one that never ran.
-  void Answer(const std::shared_ptr<ScoreJob>& job, const std::string& request_id,
-              absl::StatusOr<v1::ScoreResponse> result) ABSL_LOCKS_EXCLUDED(mu_);
-  void GiveUp() ABSL_LOCKS_EXCLUDED(mu_);
-
-  const ServiceContext* const context_;
-  grpc::CallbackServerContext* const server_context_;
-  std::shared_ptr<ScoreStreamCall> self_;
-  grpc::ByteBuffer read_buffer_;   // of the read under way
-  grpc::ByteBuffer write_buffer_;  // of the write under way
+  void Answered(const std::shared_ptr<ScoreJob>& job, const std::string& request_id,
+                absl::StatusOr<v1::ScoreResponse> result) ABSL_LOCKS_EXCLUDED(mu_);
+  void GiveUp(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
 
   absl::Mutex mu_;
   std::set<std::shared_ptr<ScoreJob>> running_ ABSL_GUARDED_BY(mu_);
-  std::deque<v1::ScoreStreamResponse> answers_ ABSL_GUARDED_BY(mu_);  // not yet written
-  bool reading_ ABSL_GUARDED_BY(mu_) = false;     // from StartRead to the end of Accept
+  std::deque<Waiting> answers_ ABSL_GUARDED_BY(mu_);
+  // From Read to the end of Accept; the first read is BoundedCall's.
+  bool reading_ ABSL_GUARDED_BY(mu_) = true;
   bool writing_ ABSL_GUARDED_BY(mu_) = false;
   bool reads_done_ ABSL_GUARDED_BY(mu_) = false;  // the client has no more requests
-  bool broken_ ABSL_GUARDED_BY(mu_) = false;      // cancelled: nobody reads answers
+  absl::Status end_ ABSL_GUARDED_BY(mu_);         // not OK: nobody reads answers
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
 };
 
-void ScoreStreamCall::OnReadDone(bool ok) {
-  if (!ok) {
+void ScoreStreamCall::OnMessage(bool ok) {
+  if (ok) {
+    Accept(absl::OkStatus());
+  } else {
     absl::MutexLock lock(&mu_);
     reads_done_ = true;
   }
-  if (!ok) return EndRead();
-  PrepareRequest(*context_, read_buffer_, [call = shared_from_this()] {
-    call->Accept();
-    call->EndRead();
-  });
+  EndRead();
+}
+
+void ScoreStreamCall::OnMessageRefused(const absl::Status& status) {
+  Accept(status);
+  EndRead();
+}
+
+void ScoreStreamCall::OnTurnLost(const absl::Status& status) {
+  GiveUp(status);
+  EndRead();
 }
 
 void ScoreStreamCall::EndRead() {
@@ -97,111 +97,109 @@ void ScoreStreamCall::EndRead() {
   Pump();
 }
 
-void ScoreStreamCall::OnWriteDone(bool ok) {
+void ScoreStreamCall::OnWritten(bool ok) {
   {
     absl::MutexLock lock(&mu_);
     writing_ = false;
   }
-  if (!ok) GiveUp();
+  if (!ok) GiveUp(absl::CancelledError("cancelled"));
   Pump();
 }
 
-void ScoreStreamCall::OnCancel() {
-  GiveUp();
+void ScoreStreamCall::OnCancelled() {
+  GiveUp(absl::CancelledError("cancelled"));
   Pump();
 }
 
-void ScoreStreamCall::GiveUp() {
+void ScoreStreamCall::GiveUp(const absl::Status& status) {
   std::set<std::shared_ptr<ScoreJob>> running;
+  std::deque<Waiting> dropped;  // goes after the lock
   {
     absl::MutexLock lock(&mu_);
-    broken_ = true;
-    answers_.clear();
+    if (end_.ok()) end_ = status;
+    answers_.swap(dropped);
     running = running_;
   }
   for (const std::shared_ptr<ScoreJob>& job : running) job->Cancel();
 }
 
-absl::Status ScoreStreamCall::Submit(const v1::ScoreStreamRequest& message,
+absl::Status ScoreStreamCall::Submit(const v1::ScoreStreamRequest& request,
                                      const std::shared_ptr<ScoreJob>& job) {
-  if (absl::Status status = job->Prepare(message.request()); !status.ok()) return status;
+  if (absl::Status status = job->Prepare(request.request()); !status.ok()) return status;
   {
     absl::MutexLock lock(&mu_);
-    if (broken_) return absl::CancelledError("cancelled by the client");
+    if (!end_.ok()) return absl::CancelledError("cancelled by the client");
     running_.insert(job);
   }
-  return job->Submit(ToDeadline(server_context_->deadline()));
+  return job->Submit(deadline());
 }
 
-void ScoreStreamCall::Accept() {
+void ScoreStreamCall::Accept(const absl::Status& refusal) {
   // The job holds the call; the call holds the job while it runs.
   const auto job = std::make_shared<ScoreJob>(
-      context_, "ScoreStream",
-      [call = shared_from_this()](ScoreJob& finished, absl::StatusOr<v1::ScoreResponse> result) {
-        call->Answer(finished.shared_from_this(), finished.request().request_id(),
-                     std::move(result));
+      &context(), "ScoreStream", client(), NewHold(),
+      [call = Shared(this)](ScoreJob& finished, absl::StatusOr<v1::ScoreResponse> result) {
+        call->Answered(finished.shared_from_this(), finished.request().request_id(),
+                       std::move(result));
       });
-  v1::ScoreStreamRequest message;
-  absl::Status status = ParseMessage(read_buffer_, &message);
-  if (status.ok()) status = Submit(message, job);
+  v1::ScoreStreamRequest request;
+  absl::Status status = ParseMessage(message(), &request);
+  if (status.ok()) status = refusal.ok() ? Submit(request, job) : refusal;
   if (status.ok()) return;
   job->ReportRefused(status);
-  const std::string& request_id = message.request().request_id();
-  Answer(job, IsRequestId(request_id) ? request_id : "", status);
+  const std::string& request_id = request.request().request_id();
+  Answered(job, IsRequestId(request_id) ? request_id : "", status);
 }
 
-void ScoreStreamCall::Answer(const std::shared_ptr<ScoreJob>& job, const std::string& request_id,
-                             absl::StatusOr<v1::ScoreResponse> result) {
-  v1::ScoreStreamResponse answer;
-  answer.set_request_id(request_id);
+void ScoreStreamCall::Answered(const std::shared_ptr<ScoreJob>& job,
+                               const std::string& request_id,
+                               absl::StatusOr<v1::ScoreResponse> result) {
+  Waiting waiting = {.hold = job->TakeHold()};
+  waiting.answer.set_request_id(request_id);
   if (result.ok()) {
-    *answer.mutable_response() = *std::move(result);
+    *waiting.answer.mutable_response() = *std::move(result);
   } else {
-    *answer.mutable_error() = ToRpcStatus(result.status());
+    *waiting.answer.mutable_error() = ToRpcStatus(result.status());
   }
   {
     absl::MutexLock lock(&mu_);
     running_.erase(job);
-    if (!broken_) answers_.push_back(std::move(answer));
+    if (end_.ok()) answers_.push_back(std::move(waiting));
   }
   Pump();
 }
 
 void ScoreStreamCall::Pump() {
-  const auto alive = shared_from_this();  // gRPC may be done before this function is
-  bool read = false, write = false, finish = false, broken = false;
-  v1::ScoreStreamResponse answer;
+  const auto alive = Shared(this);  // gRPC may be done before this function is
+  bool read = false, write = false, finish = false;
+  absl::Status end;
+  Waiting next;
   {
     absl::MutexLock lock(&mu_);
     const size_t open = running_.size() + answers_.size() + (writing_ ? 1 : 0);
-    read = !reading_ && !reads_done_ && !broken_ && !finished_ &&
-           open < static_cast<size_t>(context_->max_stream_requests);
+    read = !reading_ && !reads_done_ && end_.ok() && !finished_ &&
+           open < static_cast<size_t>(context().max_stream_requests);
     write = !writing_ && !answers_.empty();
     if (write) {
-      answer = std::move(answers_.front());
+      next = std::move(answers_.front());
       answers_.pop_front();
     }
     reading_ = reading_ || read;
     writing_ = writing_ || write;
-    finish = !finished_ && open == 0 && !reading_ && (reads_done_ || broken_);
+    finish = !finished_ && open == 0 && !reading_ && (reads_done_ || !end_.ok());
     finished_ = finished_ || finish;
-    broken = broken_;
+    end = end_;
   }
-  if (read) StartRead(&read_buffer_);
-  if (write) {
-    write_buffer_ = SerializeMessage(answer);
-    StartWrite(&write_buffer_);
-  }
-  if (finish) {
-    Finish(broken ? grpc::Status(grpc::StatusCode::CANCELLED, "cancelled") : grpc::Status::OK);
-  }
+  if (read) Read();
+  if (write) Write(SerializeMessage(next.answer));
+  if (finish) End(end);
 }
 
 }  // namespace
 
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StartScoreStream(
-    const ServiceContext* context, grpc::CallbackServerContext* server_context) {
-  return ScoreStreamCall::Start(context, server_context);
+ByteReactor* StartScoreStream(const ServiceContext* context,
+                              grpc::CallbackServerContext* server_context) {
+  return BoundedCall::Start<ScoreStreamCall>(context, server_context);
 }
 
 }  // namespace olmoe::rpc

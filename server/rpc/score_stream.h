@@ -1,17 +1,15 @@
 #ifndef OLMOE_SERVER_RPC_SCORE_STREAM_H_
 #define OLMOE_SERVER_RPC_SCORE_STREAM_H_
 
-#include <grpcpp/support/byte_buffer.h>
-#include <grpcpp/support/server_callback.h>
-
+#include "server/rpc/bounded_call.h"
 #include "server/rpc/service_context.h"
 
 namespace olmoe::rpc {
 
 // InferenceService.ScoreStream. Every answer carries its own stamp, so the stream has
 // no x-olmoe metadata.
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* StartScoreStream(
-    const ServiceContext* context, grpc::CallbackServerContext* server_context);
+ByteReactor* StartScoreStream(const ServiceContext* context,
+                              grpc::CallbackServerContext* server_context);
 
 }  // namespace olmoe::rpc
 

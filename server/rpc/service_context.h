@@ -33,6 +33,7 @@ class Tokenizer;
 
 namespace olmoe::rpc {
 
+class CallLimits;
 class OpenWatches;
 class WorkerPool;
 
@@ -74,6 +75,9 @@ struct ServiceContext {
   model::ModelInfo model;
 
   const access::Gate* admin_gate = nullptr;  // names who patches, see ActorOf; null: nobody
+  const access::Gate* gate = nullptr;        // of the public port; names clients, see ClientOf
+  bool behind_proxy = false;                 // which tells whose calls it passes on
+  CallLimits* limits = nullptr;              // not null
   WorkerPool* large_requests = nullptr;  // where they are prepared; null: gRPC's threads
 
   bool allow_inline_policy = false;

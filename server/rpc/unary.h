@@ -2,42 +2,58 @@
 #ifndef OLMOE_SERVER_RPC_UNARY_H_
 #define OLMOE_SERVER_RPC_UNARY_H_
 
-#include <grpcpp/server_context.h>
 #include <grpcpp/support/byte_buffer.h>
-#include <grpcpp/support/server_callback.h>
+
+#include <functional>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "server/rpc/grpc_status.h"
-#include "server/rpc/large_requests.h"
-#include "server/rpc/service_context.h"
+#include "server/rpc/bounded_call.h"
 #include "server/rpc/wire.h"
+#include "server/rpc/worker_pool.h"
 
 namespace olmoe::rpc {
 
-// Parses, calls `answer` (a StatusOr<Response>(const Request&)), serializes.
-template <class Request, class Answer>
-absl::Status AnswerBytes(const grpc::ByteBuffer& bytes, grpc::ByteBuffer* response,
-                         const Answer& answer) {
-  Request request;
-  if (absl::Status status = ParseMessage(bytes, &request); !status.ok()) return status;
-  const auto result = answer(request);
-  if (result.ok()) *response = SerializeMessage(*result);
-  return result.status();
-}
+// Reads one message, calls `answer` with its bytes, answers. Where there is a pool, on that: for
+// what waits.
+class UnaryCall final : public BoundedCall {
+ public:
+  using BytesAnswer = std::function<absl::StatusOr<grpc::ByteBuffer>(const grpc::ByteBuffer&)>;
 
-// On gRPC's own thread, unless the request is large. The request and the response live
-// until the reactor is finished.
-template <class Request, class Answer>
-grpc::ServerUnaryReactor* AnswerNow(const ServiceContext& context,
-                                    grpc::CallbackServerContext* server_context,
-                                    const grpc::ByteBuffer* bytes, grpc::ByteBuffer* response,
-                                    const Answer& answer) {
-  grpc::ServerUnaryReactor* reactor = server_context->DefaultReactor();
-  PrepareRequest(context, *bytes, [=] {
-    reactor->Finish(ToGrpcStatus(AnswerBytes<Request>(*bytes, response, answer)));
-  });
-  return reactor;
+  UnaryCall(const ServiceContext* context, grpc::CallbackServerContext* server_context,
+            WorkerPool* pool, BytesAnswer answer)
+      : BoundedCall(context, server_context), pool_(pool), answer_(std::move(answer)) {}
+
+ private:
+  void OnMessage(bool) override {
+    if (pool_ == nullptr) return Run();
+    pool_->Run([call = Shared(this)] { call->Run(); });
+  }
+  void Run() {
+    absl::StatusOr<grpc::ByteBuffer> answer = answer_(message());
+    if (answer.ok()) {
+      Answer(*std::move(answer));
+    } else {
+      End(answer.status());
+    }
+  }
+
+  WorkerPool* const pool_;  // null: none
+  const BytesAnswer answer_;
+};
+
+// `answer`, a StatusOr<Response>(const Request&), for bytes.
+template <class Request, class Function>
+UnaryCall::BytesAnswer ForBytes(Function answer) {
+  return [answer = std::move(answer)](
+             const grpc::ByteBuffer& bytes) -> absl::StatusOr<grpc::ByteBuffer> {
+    Request request;
+    if (absl::Status status = ParseMessage(bytes, &request); !status.ok()) return status;
+    const auto response = answer(request);
+    if (!response.ok()) return response.status();
+    return SerializeMessage(*response);
+  };
 }
 
 }  // namespace olmoe::rpc

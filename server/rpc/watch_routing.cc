@@ -13,7 +13,6 @@
 #include "absl/synchronization/mutex.h"
 #include "olmoe/v1/admin.pb.h"
 #include "server/routing/controller.h"
-#include "server/rpc/grpc_status.h"
 #include "server/rpc/open_watches.h"
 #include "server/rpc/routing_proto.h"
 #include "server/rpc/wire.h"
@@ -25,82 +24,77 @@ namespace {
 // one before is on its way, so a reader that is slow misses plans in between and costs
 // no memory.
 //
-// It owns itself until gRPC is done with it. One write at a time and Finish once: both
-// only in Pump, which gRPC's threads and whoever changes the routing call after each
-// change.
-class WatchRoutingCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
-                               public std::enable_shared_from_this<WatchRoutingCall> {
+// One write at a time and the end once: both only in Pump, which gRPC's threads and whoever changes
+// the routing call after each change.
+class WatchRoutingCall final : public BoundedCall {
  public:
-  static WatchRoutingCall* Start(const ServiceContext* context, const grpc::ByteBuffer& bytes) {
-    auto call = std::make_shared<WatchRoutingCall>(context);
-    call->self_ = call;
-    v1::WatchRoutingRequest request;
-    if (absl::Status status = ParseMessage(bytes, &request); !status.ok()) {
-      call->End(std::move(status));
-    } else {
-      call->Listen();
-    }
-    call->Pump();
-    return call.get();
+  WatchRoutingCall(const ServiceContext* context, grpc::CallbackServerContext* server_context)
+      : BoundedCall(context, server_context),
+        controller_(context->controller),
+        watches_(context->watches) {}
+
+  ~WatchRoutingCall() override {
+    controller_->listeners().Remove(listener_);
+    if (watch_) watches_->Remove(*watch_);
   }
 
-  explicit WatchRoutingCall(const ServiceContext* context)
-      : controller_(context->controller), watches_(context->watches) {}
-
-  void OnWriteDone(bool ok) override {
-    if (!ok) End(absl::CancelledError("cancelled by the client"));
+ private:
+  void OnMessage(bool) override {
+    v1::WatchRoutingRequest request;
+    if (absl::Status status = ParseMessage(message(), &request); !status.ok()) {
+      Stop(std::move(status));
+    } else {
+      Listen();
+    }
+    Pump();
+  }
+  void OnWritten(bool ok) override {
+    if (!ok) Stop(absl::CancelledError("cancelled by the client"));
     {
       absl::MutexLock lock(&mu_);
       busy_ = false;
     }
     Pump();
   }
-  void OnCancel() override {
-    End(absl::CancelledError("cancelled by the client"));
+  void OnCancelled() override {
+    Stop(absl::CancelledError("cancelled by the client"));
     Pump();
   }
-  void OnDone() override {
-    const auto last = std::move(self_);
-    controller_->listeners().Remove(listener_);
-    if (watch_) watches_->Remove(*watch_);
-  }
 
- private:
   void Listen() {
-    const auto watch = watches_->Add([call = weak_from_this()] {
-      const auto alive = call.lock();
+    const std::weak_ptr<WatchRoutingCall> weak = Shared(this);
+    const auto watch = watches_->Add([weak] {
+      const auto alive = weak.lock();
       if (alive == nullptr) return;
-      alive->End(absl::UnavailableError("the server is draining"));
+      alive->Stop(absl::UnavailableError("the server is draining"));
       alive->Pump();
     });
-    if (!watch.ok()) return End(watch.status());
+    if (!watch.ok()) return Stop(watch.status());
     watch_ = *watch;
-    listener_ = controller_->listeners().Add([call = weak_from_this()] {
-      if (const auto alive = call.lock()) alive->Pump();
+    listener_ = controller_->listeners().Add([weak] {
+      if (const auto alive = weak.lock()) alive->Pump();
     });
   }
   // The first end counts.
-  void End(absl::Status status) ABSL_LOCKS_EXCLUDED(mu_);
+  void Stop(absl::Status status) ABSL_LOCKS_EXCLUDED(mu_);
   void Pump() ABSL_LOCKS_EXCLUDED(mu_);
   // What the client does not know yet; nullopt where that is nothing.
   std::optional<v1::WatchRoutingResponse> NextMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   routing::RoutingController* const controller_;
   OpenWatches* const watches_;
-  std::shared_ptr<WatchRoutingCall> self_;
   std::optional<uint64_t> watch_;  // in watches_
   uint64_t listener_ = 0;          // 0: none
-  grpc::ByteBuffer write_buffer_;  // of the write under way
 
   absl::Mutex mu_;
   std::shared_ptr<const routing::PlanRecord> told_ ABSL_GUARDED_BY(mu_);  // the last current
   // Generations that the client knows and was not told the end of.
   std::set<uint64_t> open_ ABSL_GUARDED_BY(mu_);
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mu_);
-  bool busy_ ABSL_GUARDED_BY(mu_) = false;  // a write is under way, or Finish was called
+  bool busy_ ABSL_GUARDED_BY(mu_) = false;  // a write is under way, or it has ended
 };
 
-void WatchRoutingCall::End(absl::Status status) {
+void WatchRoutingCall::Stop(absl::Status status) {
   absl::MutexLock lock(&mu_);
   if (!end_) end_ = std::move(status);
 }
@@ -135,7 +129,7 @@ std::optional<v1::WatchRoutingResponse> WatchRoutingCall::NextMessage() {
 }
 
 void WatchRoutingCall::Pump() {
-  const auto alive = shared_from_this();  // gRPC may be done before this function is
+  const auto alive = Shared(this);  // gRPC may be done before this function is
   std::optional<v1::WatchRoutingResponse> message;
   std::optional<absl::Status> finish;
   {
@@ -144,21 +138,20 @@ void WatchRoutingCall::Pump() {
     finish = end_;
     if (!finish) message = NextMessage();
     if (!finish && !message) return;
-    busy_ = true;  // also after the end: Finish is called once
+    busy_ = true;  // also after the end: it ends once
   }
   if (finish) {
-    Finish(ToGrpcStatus(*finish));
+    End(*finish);
   } else {
-    write_buffer_ = SerializeMessage(*message);
-    StartWrite(&write_buffer_);
+    Write(SerializeMessage(*message));
   }
 }
 
 }  // namespace
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* StartWatchRouting(const ServiceContext* context,
-                                                              const grpc::ByteBuffer* request) {
-  return WatchRoutingCall::Start(context, *request);
+ByteReactor* StartWatchRouting(const ServiceContext* context,
+                               grpc::CallbackServerContext* server_context) {
+  return BoundedCall::Start<WatchRoutingCall>(context, server_context);
 }
 
 }  // namespace olmoe::rpc

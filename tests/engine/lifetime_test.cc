@@ -255,6 +255,26 @@ TEST(LifetimeTest, QueueFullIsRefusedWithRetryDelay) {
   }
 }
 
+TEST(LifetimeTest, AClientAloneFillsTheQueueButForAPlaceForOthers) {
+  Harness harness({.engine = {.max_batch_sequences = 1, .max_queue = 9}});
+  harness.model.Hold();
+  const auto submit = [&harness](const std::string& client) {
+    Request request = harness.Generate({1}, 1);
+    request.client = client;
+    return harness.engine->Submit(std::move(request), std::make_shared<RecordingSink>()).status();
+  };
+  EXPECT_TRUE(submit("greedy").ok());
+  harness.model.AwaitStepBegun(1);  // that one has left the queue
+  for (int i = 0; i < 8; ++i) EXPECT_TRUE(submit("greedy").ok()) << i;
+  const absl::Status share = submit("greedy");
+  EXPECT_EQ(share.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(share.message(), "your share of the queue is full: 8 requests wait");
+  EXPECT_GT(RetrySeconds(share), 0);
+  EXPECT_TRUE(submit("other").ok());
+  EXPECT_EQ(submit("third").message(), "the queue is full: 9 requests wait");
+  harness.model.Unhold();
+}
+
 TEST(LifetimeTest, RequestLargerThanTheCacheIsRefusedWithoutRetryDelay) {
   Harness harness({.model = {.page_tokens = 4, .num_pages = 5}});
   EXPECT_TRUE(harness.Run(harness.Generate({1}, 20)).completion.status.ok());

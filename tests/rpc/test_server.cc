@@ -44,6 +44,7 @@ TestServer::TestServer(TestServerOptions options)
       calibrations_(options.calibration_hooks),
       controller_({.shape = model_.info().router_shape(), .calibrations = &calibrations_}),
       expert_stats_(model_.info().num_layers, model_.info().num_experts),
+      limits_(options.limits),
       engine_(engine::Engine::Create(
           options.engine, &model_, tokenizer_.get(),
           [this](const std::vector<engine::StepRows>& rows, const routing::RoutingRecord& record,
@@ -69,7 +70,9 @@ TestServer::TestServer(TestServerOptions options)
     swaps_.emplace_back(swap.outcome);
   };
   if (options.tune) options.tune(&context_);
+  context_.limits = &limits_;
   context_.admin_gate = options.access.admin.gate.get();
+  context_.gate = options.access.inference.gate.get();
   inference_server_ =
       Listen(kInferenceServiceName, MakeInferenceService(&context_), options.access.inference);
   admin_server_ = Listen(kAdminServiceName, MakeAdminService(&context_), options.access.admin);

@@ -17,6 +17,7 @@
 #include "server/engine/engine.h"
 #include "server/routing/calibration.h"
 #include "server/routing/controller.h"
+#include "server/rpc/call_limits.h"
 #include "server/rpc/grpc_server.h"
 #include "server/rpc/open_watches.h"
 #include "server/rpc/service_context.h"
@@ -39,6 +40,7 @@ struct TestServerOptions {
   bool tokenizer = true;
   routing::CalibrationSet::Hooks calibration_hooks = {};
   size_t max_watches = 64;
+  CallLimits::Options limits = {};
   access::Access access = {};
   std::function<void(ServiceContext*)> tune = {};  // last changes before serving
 };
@@ -72,6 +74,7 @@ class TestServer {
   GrpcServer& admin_server() { return *admin_server_; }
   GrpcServer& inference_server() { return *inference_server_; }
   const ServiceContext& context() const { return context_; }
+  CallLimits& limits() { return limits_; }
 
   // Waits until this many requests have ended.
   void AwaitOutcomes(size_t count) const;
@@ -89,6 +92,7 @@ class TestServer {
   routing::RoutingController controller_;
   stats::ExpertStats expert_stats_;
   stats::StatsCursors stats_cursors_{&expert_stats_, {.run = 1}};
+  CallLimits limits_;
   std::unique_ptr<engine::Engine> engine_;
   WorkerPool large_requests_{1};
   OpenWatches watches_;

@@ -1,0 +1,129 @@
+#ifndef OLMOE_SERVER_RPC_BOUNDED_CALL_H_
+#define OLMOE_SERVER_RPC_BOUNDED_CALL_H_
+
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "server/rpc/answer_watch.h"
+#include "server/rpc/receipts.h"
+#include "server/rpc/request_memory.h"
+#include "server/rpc/service_context.h"
+
+namespace olmoe::rpc {
+
+using ByteReactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
+
+// A call of any kind, entered when its headers have come and its message has not: it holds memory
+// (request_memory.h) before it reads, has turns to read (receipts.h), is prepared in its client's
+// turn if it is large (large_requests.h), and is ended where nobody reads what it writes
+// (answer_watch.h). Every service's calls derive from it; a unary call is one that reads one
+// message and Answers.
+//
+// It owns itself until gRPC is done with it; a derived class hands out shared_from_this to keep it
+// longer. One message is read and one is written at a time. What derived classes implement is
+// called by gRPC's threads and by the workers, OnMessage and OnWritten each one at a time; what
+// they call, they may call on any thread.
+class BoundedCall : public ByteReactor,
+                    public Receipts::Receiver,
+                    public AnswerWatch::Writer,
+                    public std::enable_shared_from_this<BoundedCall> {
+ public:
+  // Makes a call and begins to read its first message.
+  template <class T, class... Args>
+  static ByteReactor* Start(Args&&... args) {
+    const auto call = std::make_shared<T>(std::forward<Args>(args)...);
+    call->Open();
+    return call.get();
+  }
+
+  BoundedCall(const ServiceContext* context, grpc::CallbackServerContext* server_context);
+
+ protected:
+  // The message that was asked for is there; false: there is none, because the client sends no
+  // more or has gone.
+  virtual void OnMessage(bool ok) = 0;
+  // What Write wrote is on its way; false: the client has gone.
+  virtual void OnWritten(bool ok) {}
+  // The client has gone, the deadline has passed or the server ends; at any time after the first
+  // OnMessage.
+  virtual void OnCancelled() {}
+  // The call ends with `status` before its first OnMessage.
+  virtual void OnRefused(const absl::Status& status) {}
+  // A message was refused: there is no memory to prepare it. By default the call ends.
+  virtual void OnMessageRefused(const absl::Status& status);
+  // It makes others wait, or memory is wanted for them. By default the call ends.
+  virtual void OnTurnLost(const absl::Status& status);
+
+  // Leads to one OnMessage, which may take its time.
+  void Read();
+  // The last message. Its memory is this call's until it is replaced or cleared.
+  const grpc::ByteBuffer& message() const { return message_; }
+  void ClearMessage() { message_.Clear(); }
+  // Leads to one OnWritten.
+  void Write(grpc::ByteBuffer bytes);
+  // The end, once: with the answer of a unary call, or without.
+  void Answer(grpc::ByteBuffer bytes);
+  void End(const absl::Status& status);
+
+  // Memory beside the message for what is made of it and for the answer, as much as there can be.
+  // Errors: RESOURCE_EXHAUSTED.
+  absl::Status Reserve(int64_t bytes);
+  // Memory of its own, for what outlives the message of a stream.
+  RequestMemory::Hold NewHold() const;
+
+  const ServiceContext& context() const { return *context_; }
+  // Valid until the end.
+  grpc::CallbackServerContext* server_context() const { return server_context_; }
+  absl::Time deadline() const { return deadline_; }
+  const std::string& client() const { return client_; }
+  // Why a call that is cancelled is.
+  absl::Status CancelledStatus() const;
+  template <class T>
+  std::shared_ptr<T> Shared(T* self) {
+    return std::static_pointer_cast<T>(self->BoundedCall::shared_from_this());
+  }
+
+ private:
+  void Open();
+  void Prepare();
+
+  // Receipts::Receiver and AnswerWatch::Writer.
+  void OnTurn() final;
+  void OnDropped(absl::Status status) final;
+  void OnUnread(bool again) final;
+  // ByteReactor.
+  void OnReadDone(bool ok) final;
+  void OnWriteDone(bool ok) final;
+  void OnCancel() final;
+  void OnDone() final;
+
+  const ServiceContext* const context_;
+  grpc::CallbackServerContext* const server_context_;
+  const std::string client_;
+  const absl::Time deadline_;
+  std::shared_ptr<BoundedCall> self_;
+  RequestMemory::Hold read_hold_;   // this call, its message, and what is made of it
+  RequestMemory::Hold write_hold_;  // the write under way
+  std::atomic<bool> has_begun_ = false;  // the first OnMessage
+  grpc::ByteBuffer message_;  // of the read under way, or the last
+  grpc::ByteBuffer written_;  // of the write under way
+
+  // Before whatever touches the reactor or the context from another thread than gRPC's.
+  absl::Mutex mu_;
+  bool has_ended_ ABSL_GUARDED_BY(mu_) = false;  // no read may begin
+  bool is_done_ ABSL_GUARDED_BY(mu_) = false;    // the context is gone
+};
+
+}  // namespace olmoe::rpc
+
+#endif  // OLMOE_SERVER_RPC_BOUNDED_CALL_H_

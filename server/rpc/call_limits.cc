@@ -1,0 +1,34 @@
+#include "server/rpc/call_limits.h"
+
+#include <utility>
+
+namespace olmoe::rpc {
+
+CallLimits::CallLimits(Options options)
+    : tick_(options.tick),
+      disconnect_(std::move(options.disconnect)),
+      memory_(options.max_request_memory,
+              [this] {
+                if (receipts_.anybody_waits()) receipts_.Pump();
+              }),
+      receipts_(std::move(options.receipts)),
+      answers_(std::move(options.answers)),
+      thread_([this] { Loop(); }) {}
+
+CallLimits::~CallLimits() {
+  stop_.Notify();
+  thread_.join();
+}
+
+void CallLimits::Disconnect(const std::string& peer) const {
+  if (disconnect_) disconnect_(peer);
+}
+
+void CallLimits::Loop() {
+  while (!stop_.WaitForNotificationWithTimeout(tick_)) {
+    if (receipts_.anybody_waits()) receipts_.Pump();
+    if (!answers_.empty()) answers_.Tick();
+  }
+}
+
+}  // namespace olmoe::rpc

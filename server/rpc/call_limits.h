@@ -1,0 +1,54 @@
+#ifndef OLMOE_SERVER_RPC_CALL_LIMITS_H_
+#define OLMOE_SERVER_RPC_CALL_LIMITS_H_
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <thread>
+
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "server/rpc/answer_watch.h"
+#include "server/rpc/receipts.h"
+#include "server/rpc/request_memory.h"
+
+namespace olmoe::rpc {
+
+// What the calls of both ports share to stay within memory and time, and the thread that looks at
+// the time. Outlives the calls. Thread-safe.
+class CallLimits {
+ public:
+  struct Options {
+    int64_t max_request_memory = int64_t{1} << 30;  // --max-request-memory
+    Receipts::Options receipts = {};
+    AnswerWatch::Options answers = {};
+    absl::Duration tick = absl::Milliseconds(200);
+    // Closes the connection of a client, named as CallbackServerContext::peer() does: what it has
+    // not read is in memory as long as it is open. May be empty.
+    std::function<void(const std::string& peer)> disconnect;
+  };
+
+  explicit CallLimits(Options options);
+  ~CallLimits();
+
+  RequestMemory& memory() { return memory_; }
+  const RequestMemory& memory() const { return memory_; }
+  Receipts& receipts() { return receipts_; }
+  AnswerWatch& answers() { return answers_; }
+  void Disconnect(const std::string& peer) const;
+
+ private:
+  void Loop();
+
+  const absl::Duration tick_;
+  const std::function<void(const std::string&)> disconnect_;
+  RequestMemory memory_;
+  Receipts receipts_;
+  AnswerWatch answers_;
+  absl::Notification stop_;
+  std::thread thread_;  // last: it uses everything above
+};
+
+}  // namespace olmoe::rpc
+
+#endif  // OLMOE_SERVER_RPC_CALL_LIMITS_H_

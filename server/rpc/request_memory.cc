@@ -1,0 +1,101 @@
+#include "server/rpc/request_memory.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "glog/logging.h"
+#include "server/util/status_details.h"
+
+namespace olmoe::rpc {
+
+RequestMemory::RequestMemory(int64_t max_bytes, std::function<void()> on_freed)
+    : max_bytes_(max_bytes), on_freed_(std::move(on_freed)) {
+  CHECK_GT(max_bytes, 0);
+}
+
+RequestMemory::~RequestMemory() {
+  absl::MutexLock lock(&mu_);
+  CHECK(clients_.empty()) << "calls outlive their memory";
+}
+
+RequestMemory::Hold RequestMemory::Open(const std::string& client) {
+  absl::MutexLock lock(&mu_);
+  Client& entry = clients_[client];
+  if (entry.holds++ == 0) entry.name = client;
+  return Hold(this, &entry);
+}
+
+int64_t RequestMemory::used_bytes() const {
+  absl::MutexLock lock(&mu_);
+  return used_bytes_;
+}
+
+absl::Status RequestMemory::Change(Client* client, int64_t change, bool force) {
+  const int64_t share = client->name.empty() ? max_bytes_ : max_bytes_ / 4 * 3;
+  {
+    absl::MutexLock lock(&mu_);
+    const bool fits =
+        used_bytes_ + change <= max_bytes_ && client->bytes + change <= share;
+    if (change <= 0 || force || fits) {
+      used_bytes_ += change;
+      client->bytes += change;
+      return absl::OkStatus();
+    }
+  }
+  if (change > share) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the request needs ", change, " bytes of memory; one client may have ", share,
+                     " of the ", max_bytes_, " for requests (--max-request-memory)"));
+  }
+  return WithRetryDelay(absl::ResourceExhaustedError(
+                            "the memory for requests is in use (--max-request-memory)"),
+                        absl::Seconds(1));
+}
+
+void RequestMemory::Close(Client* client) {
+  absl::MutexLock lock(&mu_);
+  if (--client->holds == 0) clients_.erase(std::string(client->name));
+}
+
+RequestMemory::Hold::Hold(Hold&& other) noexcept
+    : memory_(std::exchange(other.memory_, nullptr)),
+      client_(other.client_),
+      bytes_(std::exchange(other.bytes_, 0)) {}
+
+RequestMemory::Hold& RequestMemory::Hold::operator=(Hold&& other) noexcept {
+  if (this == &other) return *this;
+  Release();
+  memory_ = std::exchange(other.memory_, nullptr);
+  client_ = other.client_;
+  bytes_ = std::exchange(other.bytes_, 0);
+  return *this;
+}
+
+RequestMemory::Hold::~Hold() { Release(); }
+
+void RequestMemory::Hold::Release() {
+  if (memory_ == nullptr) return;
+  Set(0);
+  std::exchange(memory_, nullptr)->Close(client_);
+}
+
+absl::Status RequestMemory::Hold::Resize(int64_t bytes) {
+  if (memory_ == nullptr || bytes == bytes_) return absl::OkStatus();
+  const bool frees = bytes < bytes_;
+  absl::Status status = memory_->Change(client_, bytes - bytes_, /*force=*/false);
+  if (!status.ok()) return status;
+  bytes_ = bytes;
+  if (frees) memory_->on_freed_();
+  return status;
+}
+
+void RequestMemory::Hold::Set(int64_t bytes) {
+  if (memory_ == nullptr || bytes == bytes_) return;
+  const bool frees = bytes < bytes_;
+  CHECK(memory_->Change(client_, bytes - bytes_, /*force=*/true).ok());
+  bytes_ = bytes;
+  if (frees) memory_->on_freed_();
+}
+
+}  // namespace olmoe::rpc
