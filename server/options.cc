@@ -127,6 +127,9 @@ void AddServingFlags(CLI::App* app, Options* options) {
       ->check(CLI::Range(kMinRequestMemory, kMaxRequestMemory).description(""))
       ->type_name("SIZE")
       ->default_str("1GiB");
+  AddDuration(app, "--slow-reader-timeout",
+              "A stream is cancelled whose reader has been behind for so long",
+              &options->slow_reader_timeout);
   AddInt(app, "--max-arms", "Arms of a routing plan", 1, kMaxArms, &options->max_arms);
   app->add_flag("--allow-inline-policy", options->allow_inline_policy,
                 "Requests may bring their own routing policy");

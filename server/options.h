@@ -33,6 +33,7 @@ struct Options {
   int max_queue = 256;  // requests that wait for a slot
   int64_t max_request_memory = int64_t{1} << 30;  // bytes that requests and answers may hold
   int max_arms = 8;     // of a routing plan
+  absl::Duration slow_reader_timeout = absl::Seconds(30);  // of a stream whose reader is behind
   bool allow_inline_policy = false;
   stats::ExpertMetrics expert_metrics = stats::ExpertMetrics::kExpert;
   log::LogFormat log_format = log::LogFormat::kText;

@@ -32,6 +32,7 @@ engine::EngineOptions EngineOptionsOf(const Options& options) {
   engine.max_batch_tokens = options.max_batch_tokens;
   engine.itl_target = options.itl_target;
   engine.max_queue = options.max_queue;
+  engine.slow_reader_timeout = options.slow_reader_timeout;
   return engine;
 }
 

@@ -45,7 +45,7 @@ TEST(OptionsTest, EveryFlagReachesItsOption) {
       {"--listen", "0.0.0.0:0", "--admin-listen", "[::1]:7", "--http-listen", "localhost:65535",
        "--dtype", "float32", "--device", "cuda:1", "--cpu-isa", "avx2", "--threads", "3", "--max-context", "512",
        "--max-batch-tokens", "128", "--max-batch-sequences", "32", "--max-queue", "9",
-       "--max-arms", "4", "--kv-cache-bytes", "3MiB", "--allow-inline-policy", "--expert-metrics",
+       "--slow-reader-timeout", "5s", "--max-arms", "4", "--kv-cache-bytes", "3MiB", "--allow-inline-policy", "--expert-metrics",
        "layer", "--log-format", "json", "--request-log", "off",
        "--ports-file", "p", "--state-dir", "s", "--routing", "r",
        "--itl-target", "80ms", "--lame-duck", "1500ms", "--drain-grace", "1m30s",
@@ -64,6 +64,7 @@ TEST(OptionsTest, EveryFlagReachesItsOption) {
   EXPECT_EQ(options.max_queue, 9);
   EXPECT_EQ(options.max_arms, 4);
   EXPECT_EQ(options.model.kv_cache_bytes, 3 << 20);
+  EXPECT_EQ(options.slow_reader_timeout, absl::Seconds(5));
   EXPECT_TRUE(options.allow_inline_policy);
   EXPECT_EQ(options.expert_metrics, stats::ExpertMetrics::kLayer);
   EXPECT_EQ(options.log_format, log::LogFormat::kJson);
