@@ -6,6 +6,7 @@ import pytest
 
 import models
 from server_process import ServerProcess
+from unread_stream import UnreadStream
 
 
 @pytest.fixture(scope="session", name="demo_folder")
@@ -53,3 +54,17 @@ def _golden(golden_server):
     assert golden_server.process.poll() is None, golden_server.log()
     golden_server.unpatch()
     golden_server.wait_until_idle()
+
+
+@pytest.fixture(scope="session", name="one_slot_server")
+def _one_slot_server(demo_folder):
+    with ServerProcess(demo_folder, "--max-batch-sequences", 1) as server:
+        yield server
+
+
+@pytest.fixture(name="busy")
+def _busy(one_slot_server):
+    """The UnreadStream in the only slot of `busy.server`: other requests wait for its end."""
+    with UnreadStream(one_slot_server) as stream:
+        yield stream
+    one_slot_server.wait_until_idle()

@@ -10,6 +10,7 @@ import grpc
 import api
 from api import admin, inference, routing
 from server_process import DEADLINE_S
+from unread_stream import CHANNEL_OPTIONS, HOLD_S, heavy_request
 
 TEXT = "Once upon a time there was a little fox who lived in a wood and had many friends. "
 ARMS = ("control", "thin")
@@ -42,6 +43,8 @@ class Traffic:
     def __init__(self, server):
         self._server = server
         self._info = server.model_info()
+        self._unread_channel = grpc.insecure_channel(server.address(), options=CHANNEL_OPTIONS)
+        self._unread_stub = api.inference_grpc.InferenceServiceStub(self._unread_channel)
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self.failures = []
@@ -66,6 +69,7 @@ class Traffic:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+        self._unread_channel.close()
 
     def enough(self):
         """Whether each arm has what the rules ask for before they say anything."""
@@ -114,22 +118,20 @@ class Traffic:
                 self.nats[reply.routing.arm_id] -= result.logprob_sum
                 self.scored_tokens[reply.routing.arm_id] += result.token_count
 
-    def _long_request(self):
+    def _unread(self, timeout):
+        """A stream that the server does not finish, under a policy of its own."""
         selector = inference.RoutingSelector(policy=api.top_k_policy(1, "own-policy"))
-        return api.tokens_request([1], self._info.max_context - 1, routing=selector)
+        request = heavy_request(self._info, [1], routing=selector)
+        return self._unread_stub.GenerateStream(request, timeout=timeout)
 
     def _cancel(self, _):
-        call = self._server.stub.GenerateStream(self._long_request(), timeout=DEADLINE_S)
+        call = self._unread(HOLD_S)
         stamp = next(call).started.routing
         call.cancel()
         self._count("GenerateStream", "CANCELLED", stamp)
 
     def _late(self, _):
-        try:
-            reply = self._server.stub.Generate(self._long_request(), timeout=0.1)
-            self._count("Generate", "OK", reply.routing)
-        except grpc.RpcError as error:
-            assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED, error
+        assert self._unread(0.1).code() == grpc.StatusCode.DEADLINE_EXCEEDED
 
     def _bad(self, _):
         try:

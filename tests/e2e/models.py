@@ -1,5 +1,6 @@
 """Where the models of the tests are."""
 
+import json
 import os
 import pathlib
 
@@ -30,4 +31,13 @@ def link_model(source, target, leave_out=()):
     for path in source.iterdir():
         if path.is_file() and path.name not in leave_out:
             (target / path.name).symlink_to(path.resolve())
+    return target
+
+
+def with_context(source, target, tokens):
+    """The same model with room for sequences of so many tokens."""
+    link_model(source, target, leave_out=["config.json"])
+    config = json.loads((source / "config.json").read_text())
+    config["max_position_embeddings"] = tokens
+    (target / "config.json").write_text(json.dumps(config))
     return target

@@ -44,7 +44,8 @@ def wait_until(condition, what, deadline_s=DEADLINE_S):
 
 
 class ServerProcess:
-    """A server on free ports, from ready to gone. Use as a context manager."""
+    """A server on free ports, from ready to gone; readers may be as slow as they like. Use as a
+    context manager."""
 
     def __init__(self, model, *flags, http_port=0, stderr=None):
         self._folder = tempfile.TemporaryDirectory(prefix="olmoe-e2e-")
@@ -56,7 +57,7 @@ class ServerProcess:
             self.process = subprocess.Popen(
                 server_command(model, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
                                "--http-listen", f"127.0.0.1:{http_port}", "--ports-file",
-                               self._ports_file, *flags),
+                               self._ports_file, "--slow-reader-timeout", "24h", *flags),
                 stdout=log, stderr=log if stderr is None else stderr)
         try:
             wait_until(self._is_ready, "the server is ready")
@@ -138,6 +139,11 @@ class ServerProcess:
 
     def status(self):
         return self.admin.GetServerStatus(api.admin.GetServerStatusRequest(), timeout=DEADLINE_S)
+
+    def is_generating(self, request_id):
+        """Whether this request has a slot, pages and its first token."""
+        return any(request.request_id == request_id and request.completion_tokens > 0
+                   for request in self.status().requests)
 
     def http(self, path):
         """(status code, body) of a GET."""

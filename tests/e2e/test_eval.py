@@ -1,18 +1,19 @@
 """olmoectl eval, route and --trace-out against the real server, and against what plain Python
 makes of the same calls."""
 
+import contextlib
 import json
 import math
 import signal
 import struct
 import subprocess
-import time
 
 import pytest
 
 import api
 import models
-from server_process import DEADLINE_S, ServerProcess
+from server_process import DEADLINE_S, ServerProcess, wait_until
+from unread_stream import UnreadStream
 
 STORY = """Once upon a time there was a little fox who lived in a hole under an old oak tree.
 Every morning he ran down to the brook to drink, and every morning the frog said to him:
@@ -22,11 +23,12 @@ SECOND = """The old hen sat by the door of the barn and looked at the rain.
 "It will never stop," said the hen, "and my feet are wet already."
 """
 WINDOW = 16
+SERVER_FLAGS = ("--allow-inline-policy", "--dtype", "float32")
 
 
 @pytest.fixture(scope="module", name="server")
 def _server(demo_folder):
-    with ServerProcess(demo_folder, "--allow-inline-policy", "--dtype", "float32") as server:
+    with ServerProcess(demo_folder, *SERVER_FLAGS) as server:
         yield server
         assert server.process.poll() is None, server.log()
 
@@ -126,22 +128,37 @@ def test_choices_are_those_of_plain_score_calls(server):
     assert row["acc_norm"] == correct_norm / len(questions)
 
 
-def test_an_interrupted_evaluation_goes_on_and_gives_the_same_numbers(server, tmp_path):
+def interrupt_when(server, condition, *arguments):
+    """What olmoectl printed that got Ctrl-C when the condition was true. It has one request at a
+    time, and the server one slot, which the requests get one by one: it is not over before."""
+    with (contextlib.ExitStack() as streams,
+          subprocess.Popen(server.ctl_command(*arguments), stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True) as client):
+        in_slot = streams.enter_context(UnreadStream(server))
+        wait_until(lambda: server.status().queued_requests == 1, "a request waits")
+        while not condition():
+            next_in_line = streams.enter_context(contextlib.closing(UnreadStream(server)))
+            assert next_in_line.started
+            in_slot.close()
+            in_slot = next_in_line.await_running()
+            wait_until(lambda: server.status().queued_requests == 1, "the next request waits")
+        client.send_signal(signal.SIGINT)
+        printed = client.communicate(timeout=DEADLINE_S)
+    assert client.returncode == 130, printed
+    return printed
+
+
+def test_an_interrupted_evaluation_goes_on_and_gives_the_same_numbers(
+        server, demo_folder, tmp_path):
     text = tmp_path / "long.txt"
     text.write_text("".join(f"{STORY}{i}\n<|endoftext|>\n{SECOND}{i}\n<|endoftext|>\n"
                             for i in range(40)))
     journal = tmp_path / "journal.jsonl"
     flags = ("--data", text, "--window", WINDOW, "--policy", "native", "top-k=2")
-    command = server.ctl_command("eval", *flags, "--in-flight", 1, "--resume", journal)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True) as client:
-        end = time.monotonic() + DEADLINE_S
-        while not journal.exists() or journal.read_bytes().count(b"\n") < 5:
-            assert client.poll() is None and time.monotonic() < end
-            time.sleep(0.005)
-        client.send_signal(signal.SIGINT)
-        out, errors = client.communicate(timeout=DEADLINE_S)
-    assert client.returncode == 130, errors
+    with ServerProcess(demo_folder, *SERVER_FLAGS, "--max-batch-sequences", 1) as one_slot:
+        out, errors = interrupt_when(
+            one_slot, lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 2,
+            "eval", *flags, "--in-flight", 1, "--resume", journal)
     assert out == "" and "goes on from there" in errors
     done_before = journal.read_bytes()
     resumed = evaluate(server, *flags, "--resume", journal)

@@ -1,13 +1,15 @@
 """Patching the routers of a server that is in use."""
 
 import itertools
+import subprocess
 
 import grpc
 import pytest
 
 import api
 from api import admin, routing
-from server_process import DEADLINE_S
+from server_process import DEADLINE_S, wait_until
+from unread_stream import UnreadStream
 
 PROMPT = [5, 6, 7, 8, 9]
 COUNT = 16
@@ -82,29 +84,36 @@ def test_unpatching_what_is_not_patched_is_a_warning(demo):
     assert reply.warnings
 
 
+def draining(server):
+    """The generations that are still in use."""
+    routing_now = server.admin.GetRouting(admin.GetRoutingRequest(), timeout=DEADLINE_S)
+    return [record.generation for record in routing_now.draining]
+
+
 def test_a_request_keeps_the_plan_that_it_started_with(demo):
     layers = demo.model_info().num_layers
     top_k = demo.model_info().default_top_k
-    count = demo.model_info().max_context - 8
-    call = demo.stub.GenerateStream(api.tokens_request([5], count), timeout=DEADLINE_S)
-    started = next(call).started
-    patch = demo.patch(api.top_k_policy(1, "thin"))
-    assert patch.in_flight_on_previous == 1
-    draining = demo.admin.GetRouting(admin.GetRoutingRequest()).draining
-    assert [record.generation for record in draining] == [started.routing.generation]
-    assert demo.greedy([5], 2).usage.expert_activations == 2 * layers
-    done = list(call)[-1].done
-    assert done.routing == started.routing
-    assert done.usage.expert_activations == count * layers * top_k
-    assert not demo.admin.GetRouting(admin.GetRoutingRequest()).draining
+    with UnreadStream(demo, [5]) as stream:
+        patch = demo.patch(api.top_k_policy(1, "thin"))
+        assert patch.in_flight_on_previous == 1
+        assert draining(demo) == [stream.started.routing.generation]
+        assert demo.greedy([5], 2).usage.expert_activations == 2 * layers
+        done = stream.read()[-1].done
+    assert done.routing == stream.started.routing
+    assert done.usage.expert_activations == stream.max_new_tokens * layers * top_k
+    assert not draining(demo)
 
 
 def test_wait_for_drain_returns_when_the_old_plan_is_unused(demo):
-    call = demo.stub.GenerateStream(api.tokens_request([5], 200), timeout=DEADLINE_S)
-    next(call)
-    demo.ctl_json("patch", "--top-k", 2, f"--wait={DEADLINE_S}")
-    assert not demo.admin.GetRouting(admin.GetRoutingRequest()).draining
-    assert list(call)[-1].done.usage.completion_tokens == 200
+    with UnreadStream(demo, [5]) as stream:
+        with subprocess.Popen(demo.ctl_command("patch", "--top-k", 2, f"--wait={DEADLINE_S}"),
+                              stdout=subprocess.DEVNULL) as client:
+            wait_until(lambda: draining(demo), "the old plan drains")
+            assert client.poll() is None
+            done = stream.read()[-1].done
+            assert client.wait(DEADLINE_S) == 0
+    assert not draining(demo)
+    assert done.usage.completion_tokens == stream.max_new_tokens
 
 
 def test_replies_under_swaps_ran_the_experts_of_their_stamp(demo):
