@@ -16,12 +16,33 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "tests/e2e"
 
 import models  # noqa: E402
 from server_process import DEADLINE_S, ServerProcess  # noqa: E402
+from unread_stream import UnreadStream  # noqa: E402
+
+
+@pytest.fixture(scope="session", name="model_folder")
+def _model_folder(tmp_path_factory):
+    """The demo model, with room for UNREAD."""
+    return models.with_context(models.demo_model(), tmp_path_factory.mktemp("model") / "demo", 2048)
 
 
 @pytest.fixture(scope="session", name="demo_server")
-def _demo_server():
-    with ServerProcess(models.demo_model(), "--allow-inline-policy") as server:
+def _demo_server(model_folder):
+    with ServerProcess(model_folder, "--allow-inline-policy") as server:
         yield server
+
+
+@pytest.fixture(scope="session", name="one_slot_server")
+def _one_slot_server(model_folder):
+    with ServerProcess(model_folder, "--max-batch-sequences", 1) as server:
+        yield server
+
+
+@pytest.fixture(name="busy_client")
+def _busy_client(one_slot_server):
+    """Of a server whose only slot is taken: generations do not begin."""
+    with (UnreadStream(one_slot_server),
+          olmoe.Client(one_slot_server.address(), timeout=DEADLINE_S) as client):
+        yield client
 
 
 @pytest.fixture(name="server")

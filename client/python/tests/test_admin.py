@@ -4,9 +4,10 @@ import itertools
 
 import pytest
 
-import models
+import background
 import olmoe
 from server_process import DEADLINE_S, ServerProcess
+from unread import UNREAD
 
 
 def test_patch_unpatch_and_rollback_move_generations(client, admin):
@@ -59,7 +60,7 @@ def test_warnings_come_with_the_result(admin):
 
 
 def test_draining_generations_are_told_by_routing_and_by_watch(client, admin):
-    with client.stream([5], 300, temperature=0, ignore_eos=True) as stream:
+    with client.stream([5], **UNREAD) as stream:
         next(stream)
         with admin.watch_routing() as watch:
             assert next(watch).current.generation == stream.started.stamp.generation
@@ -134,15 +135,14 @@ def test_calibrations_are_built_listed_copied_and_deleted(admin):
 
 
 def test_a_calibration_is_collected_from_live_tokens(client, admin):
-    with client.stream([5], 400, temperature=0, ignore_eos=True) as stream:
-        next(stream)
+    with background.repeated(1, lambda *_: client.generate([5], 16, ignore_eos=True)):
         built = admin.build_calibration("live", live_tokens=20)
     assert built.tokens >= 20
     admin.delete_calibration("live")
 
 
 def test_the_status_names_the_requests(client, admin):
-    with client.stream([5, 6], 300, temperature=0, ignore_eos=True, request_id="mine") as stream:
+    with client.stream([5, 6], request_id="mine", **UNREAD) as stream:
         next(stream)
         status = admin.server_status()
         assert status.running_requests == 1
@@ -153,15 +153,15 @@ def test_the_status_names_the_requests(client, admin):
         assert not status.draining
 
 
-def test_a_drained_server_is_not_ready_and_ends_streams_and_watches():
-    with ServerProcess(models.demo_model()) as server, \
+def test_a_drained_server_is_not_ready_and_ends_streams_and_watches(model_folder):
+    with ServerProcess(model_folder) as server, \
             olmoe.Client(server.address(), timeout=DEADLINE_S) as client, \
             olmoe.Admin(server.address("admin"), timeout=DEADLINE_S) as admin:
         client.wait_ready()
         admin.wait_ready()
         watch = admin.watch_routing()
         next(watch)
-        stream = client.stream([5], 500, temperature=0, ignore_eos=True)
+        stream = client.stream([5], **UNREAD)
         next(stream)
         assert admin.drain(0) == 1
         with pytest.raises(olmoe.OlmoeError):

@@ -43,9 +43,9 @@ def test_each_kind_of_failure_has_its_class_and_reason(client, admin):
     assert mismatch.value.metadata["current_generation"] == str(current)
 
 
-def test_a_deadline_is_an_error_of_its_own(client):
+def test_a_deadline_is_an_error_of_its_own(busy_client):
     with pytest.raises(olmoe.DeadlineExceeded):
-        client.generate([5], 400, ignore_eos=True, timeout=0.02)
+        busy_client.generate([5], 1, timeout=0.02)
 
 
 def test_a_server_that_is_not_there_is_unavailable():

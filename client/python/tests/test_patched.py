@@ -52,11 +52,11 @@ def test_an_exception_passes_through_and_what_was_there_comes_back(admin, before
 
 
 def test_a_block_in_a_block_gives_back_the_outer_one_which_goes_on_living(admin, before):
-    with admin.patched(olmoe.TopK(2), ttl=2) as outer:
+    with admin.patched(olmoe.TopK(2), ttl=3) as outer:
         first = outer.generation
         with admin.patched(olmoe.TopK(3), ttl=300) as inner:
             # Longer than the outer plan's time to live, which nobody can renew meanwhile.
-            outer_end = current_time(admin) + datetime.timedelta(seconds=2.2)
+            outer_end = current_time(admin) + datetime.timedelta(seconds=3.2)
             wait_until(lambda: current_time(admin) > outer_end, "the outer time is over")
             assert applied(admin) == olmoe.TopK(3)
         assert applied(admin) == olmoe.TopK(2)
@@ -77,7 +77,7 @@ def current_time(admin):
 
 def test_an_outer_plan_that_came_back_gives_way_to_what_was_before_both(admin, before):
     """As if the process died between the blocks: nothing renews the outer plan."""
-    outer = admin.patched(olmoe.TopK(2), ttl=2)
+    outer = admin.patched(olmoe.TopK(2), ttl=3)
     outer.__enter__()
     outer._over.set()
     with admin.patched(olmoe.TopK(3), ttl=300):
@@ -98,7 +98,7 @@ def test_a_plan_with_a_time_to_live_of_its_own_comes_back_for_the_rest_of_it(adm
 @pytest.mark.filterwarnings("error")
 def test_a_foreign_patch_stays_and_is_told(server, admin):
     with pytest.raises(olmoe.PatchReplaced, match=r"source 'patch'\) is .* stays") as error:
-        with admin.patched(olmoe.TopK(2), ttl=0.3) as patch:
+        with admin.patched(olmoe.TopK(2), ttl=3) as patch:
             assert server.ctl("patch", "--top-k", "6").returncode == 0
             wait_until(lambda: patch.lost is not None, "the block hears of it")
             assert isinstance(patch.lost, olmoe.Conflict)
@@ -117,7 +117,7 @@ def test_a_foreign_patch_does_not_hide_the_exception_of_the_block(server, admin)
 
 
 def test_the_block_is_renewed_beyond_its_time_to_live(admin):
-    with admin.patched(olmoe.TopK(2), ttl=1.5) as patch:
+    with admin.patched(olmoe.TopK(2), ttl=3) as patch:
         first = patch.result.current.expire_time
         wait_until(lambda: current_time(admin) > first, "the first time to live is over")
         assert current(admin).generation == patch.generation
@@ -157,7 +157,7 @@ def test_blocks_that_overlap_end_at_what_was_before_both(admin, before):
 CRASH = """
 import sys, time
 import olmoe
-with olmoe.Admin(sys.argv[1]).patched(olmoe.TopK(2), ttl=1.5) as patch:
+with olmoe.Admin(sys.argv[1]).patched(olmoe.TopK(2), ttl=3) as patch:
     print(patch.generation, flush=True)
     time.sleep(60)
 """

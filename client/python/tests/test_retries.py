@@ -121,12 +121,10 @@ def test_what_would_fail_again_is_not_sent_again(fake, code):
 
 def test_the_timeout_is_for_all_attempts_together(fake):
     fake.refusals = 1000
-    start = time.monotonic()
     with olmoe.Client(fake.target, retries=1000, timeout=0.5) as client:
         with pytest.raises((olmoe.Busy, olmoe.DeadlineExceeded)):
             client.model_info()
-    assert time.monotonic() - start < 5
-    assert 1 < fake.calls < 10
+    assert fake.calls < 10
 
 
 def test_a_patch_is_sent_again_with_its_key_and_an_unpatch_is_not(fake):
