@@ -188,7 +188,7 @@ TEST_F(AppTest, WhenNobodyReadsTheCallIsCancelled) {
 
 TEST_F(AppTest, ATimeoutEndsAnEndlessCall) {
   server_.endless = true;
-  EXPECT_EQ(Run({"--timeout", "0.2", "generate", "x"}), ExitCode::kFailed);
+  EXPECT_EQ(Run({"--timeout", "2", "generate", "x"}), ExitCode::kFailed);
   EXPECT_THAT(err_.str(), HasSubstr("DEADLINE_EXCEEDED"));
   server_.cancelled.WaitForNotification();
 }

@@ -156,7 +156,7 @@ TEST(LifetimeTest, ExpiredWhileRunningIsDroppedBeforeTheNextStep) {
 TEST(LifetimeTest, AnIdleEngineWakesForADeadlineByItself) {
   Harness harness({.engine = {.slow_reader_timeout = absl::InfiniteDuration()}, .real_time = true});
   Request request = harness.Generate({1, 2}, 20);
-  request.deadline = absl::Now() + absl::Milliseconds(300);
+  request.deadline = absl::Now() + absl::Seconds(1);
   const auto sink = std::make_shared<RecordingSink>();
   sink->flow = [](const Reply&) { return Flow::kPause; };
   harness.Submit(std::move(request), sink);

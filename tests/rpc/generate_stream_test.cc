@@ -111,21 +111,8 @@ TEST(GenerateStreamTest, WhatWasGeneratedBeforeAnErrorIsDelivered) {
   EXPECT_THAT(stream.token_ids, ElementsAreArray({65u, 66u}));
 }
 
-TEST(GenerateStreamTest, ACancelledStreamFreesItsPages) {
-  TestServer server;
-  grpc::ClientContext context;
-  const auto reader = server.inference().GenerateStream(&context, TokenRequest({1}, 1000));
-  v1::GenerateStreamResponse message;
-  ASSERT_TRUE(reader->Read(&message));
-  context.TryCancel();
-  EXPECT_EQ(ReadAll(reader.get()).status.error_code(), grpc::StatusCode::CANCELLED);
-  server.AwaitOutcomes(1);
-  EXPECT_EQ(server.engine().Status().kv_used_bytes, 0);
-  EXPECT_EQ(server.controller().slot().InFlight(1), 0);
-}
-
 // Traces of logits make a stream heavy: 64 layers x 128 experts x 4 bytes a token.
-constexpr uint32_t kHeavyTokens = 250;  // 8 MB: more than what HTTP/2 and the sockets hold
+constexpr uint32_t kHeavyTokens = 250;  // 8 MB: more than what is taken of an unread stream
 
 TestServerOptions HeavyStreams() {
   TestServerOptions options;
@@ -140,6 +127,20 @@ v1::GenerateRequest HeavyRequest() {
   v1::GenerateRequest request = TokenRequest({1}, kHeavyTokens);
   request.mutable_trace()->set_logits(true);
   return request;
+}
+
+TEST(GenerateStreamTest, ACancelledStreamFreesItsPages) {
+  TestServer server(HeavyStreams());
+  grpc::ClientContext context;
+  const auto reader = server.inference().GenerateStream(&context, HeavyRequest());
+  v1::GenerateStreamResponse message;
+  ASSERT_TRUE(reader->Read(&message));
+  context.TryCancel();
+  EXPECT_EQ(ReadAll(reader.get()).status.error_code(), grpc::StatusCode::CANCELLED);
+  server.AwaitOutcomes(1);
+  EXPECT_EQ(server.outcomes()[0].code, absl::StatusCode::kCancelled);
+  EXPECT_EQ(server.engine().Status().kv_used_bytes, 0);
+  EXPECT_EQ(server.controller().slot().InFlight(1), 0);
 }
 
 TEST(GenerateStreamTest, ASlowReaderIsPausedAndStopsNoOther) {

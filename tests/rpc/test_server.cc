@@ -34,6 +34,7 @@ std::shared_ptr<grpc::Channel> Connect(int port) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetMaxReceiveMessageSize(-1);
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);  // what is not read stays unsent
   return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", port),
                                    grpc::InsecureChannelCredentials(), arguments);
 }
@@ -46,7 +47,7 @@ TestServer::TestServer(TestServerOptions options)
       expert_stats_(model_.info().num_layers, model_.info().num_experts),
       limits_(options.limits),
       engine_(engine::Engine::Create(
-          options.engine, &model_, tokenizer_.get(),
+          WithClock(options.engine), &model_, tokenizer_.get(),
           [this](const std::vector<engine::StepRows>& rows, const routing::RoutingRecord& record,
                  absl::Duration) { expert_stats_.AddStep(rows, record); })),
       watches_(options.max_watches) {
@@ -87,6 +88,28 @@ std::shared_ptr<grpc::Channel> TestServer::NewChannel() const {
 }
 std::shared_ptr<grpc::Channel> TestServer::NewAdminChannel() const {
   return Connect(admin_server_->port());
+}
+
+engine::EngineOptions TestServer::WithClock(engine::EngineOptions options) {
+  options.now = [this] {
+    absl::MutexLock lock(&mu_);
+    return absl::Now() + passed_;
+  };
+  return options;
+}
+
+void TestServer::PassTime(absl::Duration duration) {
+  absl::MutexLock lock(&mu_);
+  passed_ += duration;
+}
+
+void TestServer::StepUntilOutcomes(size_t count) {
+  while (outcomes().size() < count) {
+    model_.Allow(1);
+    grpc::ClientContext context;
+    v1::GetModelInfoResponse info;
+    CHECK(inference_->GetModelInfo(&context, {}, &info).ok());
+  }
 }
 
 void TestServer::AwaitOutcomes(size_t count) const {

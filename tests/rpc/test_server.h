@@ -11,6 +11,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "olmoe/v1/admin.grpc.pb.h"
 #include "olmoe/v1/inference.grpc.pb.h"
 #include "server/access/access.h"
@@ -76,15 +77,26 @@ class TestServer {
   const ServiceContext& context() const { return context_; }
   CallLimits& limits() { return limits_; }
 
+  // The engine's clock, which runs with the real one, jumps ahead. An idle engine looks at it when
+  // it gets something to do.
+  void PassTime(absl::Duration duration);
+
   // Waits until this many requests have ended.
   void AwaitOutcomes(size_t count) const;
+  // Lets a held model go on until then, a step at a time. Between two of them a call goes to and
+  // fro on the connection of `inference()`: a cancellation sent before gets there in fewer calls
+  // than a long request has steps, on a machine of any speed.
+  void StepUntilOutcomes(size_t count);
   std::vector<Outcome> outcomes() const;
   std::vector<std::string> swaps() const;
 
  private:
+  engine::EngineOptions WithClock(engine::EngineOptions options);
+
   mutable absl::Mutex mu_;
   std::vector<Outcome> outcomes_ ABSL_GUARDED_BY(mu_);
   std::vector<std::string> swaps_ ABSL_GUARDED_BY(mu_);
+  absl::Duration passed_ ABSL_GUARDED_BY(mu_);
 
   const std::unique_ptr<text::Tokenizer> tokenizer_;
   testing::FakeModel model_;
