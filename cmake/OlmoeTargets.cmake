@@ -27,11 +27,11 @@ endfunction()
 
 # olmoe_test(NAME SRCS a_test.cc DEPS target): one binary, one ctest entry. It
 # finds the checkout by OLMOE_SOURCE_DIR and reads ../shared only through
-# tests/support/test_data.h.
+# tests/support/test_data.h. TIMEOUT (seconds) is for tests that hang, not for slow machines.
 function(olmoe_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SRCS;DEPS" ${ARGN})
   if(NOT ARG_TIMEOUT)
-    set(ARG_TIMEOUT 300)
+    set(ARG_TIMEOUT 1800)
   endif()
   add_executable(${name} ${ARG_SRCS})
   target_link_libraries(${name} PRIVATE olmoe_flags ${ARG_DEPS} GTest::gmock_main)
