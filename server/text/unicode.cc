@@ -128,12 +128,11 @@ std::string LossyUtf8(std::string_view bytes) {
 }
 
 size_t CompleteUtf8Prefix(std::string_view bytes) {
-  size_t length = bytes.size();
-  if (length > 0) {
-    const uint8_t* data = reinterpret_cast<const uint8_t*>(bytes.data());
-    U8_TRUNCATE_IF_INCOMPLETE(data, 0, length);
-  }
-  return length;
+  const uint8_t* data = reinterpret_cast<const uint8_t*>(bytes.data());
+  // Signed: the macro compares length - 3 with the beginning.
+  ptrdiff_t length = std::ssize(bytes);
+  U8_TRUNCATE_IF_INCOMPLETE(data, 0, length);
+  return static_cast<size_t>(length);
 }
 
 }  // namespace olmoe::text

@@ -5,7 +5,12 @@
 #include <unicode/uchar.h>
 #include <unicode/uversion.h>
 
+#include <algorithm>
+#include <functional>
+#include <iterator>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -99,6 +104,61 @@ TEST(UnicodeTest, OnlyAPossibleBeginningIsHeldBack) {
   for (const auto& [bytes, complete] : cases) {
     EXPECT_EQ(CompleteUtf8Prefix(bytes), complete) << ::testing::PrintToString(bytes);
   }
+}
+
+// One of each kind of byte at both ends of each range that the tables of UTF-8 tell apart.
+constexpr char kTellingBytes[] = {
+    '\x00', '\x41', '\x7F', '\x80', '\x8F', '\x90', '\x9F', '\xA0', '\xBF', '\xC0', '\xC1',
+    '\xC2', '\xDF', '\xE0', '\xE1', '\xEC', '\xED', '\xEE', '\xEF', '\xF0', '\xF1', '\xF3',
+    '\xF4', '\xF5', '\xFF'};
+
+// Calls `check` with every string of up to four of them. Each lies in memory of exactly its
+// size, so that AddressSanitizer sees a read beyond either end.
+void ForEveryShortString(const std::function<void(std::string_view)>& check) {
+  for (size_t size = 0; size <= 4; ++size) {
+    const std::unique_ptr<char[]> bytes(new char[size]);
+    size_t count = 1;
+    for (size_t i = 0; i < size; ++i) count *= std::size(kTellingBytes);
+    for (size_t number = 0; number < count; ++number) {
+      size_t rest = number;
+      for (size_t i = 0; i < size; ++i, rest /= std::size(kTellingBytes)) {
+        bytes[i] = kTellingBytes[rest % std::size(kTellingBytes)];
+      }
+      check({bytes.get(), size});
+    }
+  }
+}
+
+// Whether bytes could follow that make a character of all of `bytes`: by trying.
+bool CouldBeCompleted(std::string_view bytes) {
+  for (size_t more = 1; bytes.size() + more <= 4; ++more) {
+    for (const char second : {'\x80', '\x90', '\xA0'}) {
+      const std::string whole =
+          std::string(bytes) + second + std::string(more - 1, '\x80');
+      if (IsWellFormedUtf8(whole) && CountCodePoints(whole) == 1) return true;
+    }
+  }
+  return false;
+}
+
+TEST(UnicodeTest, EveryShortStringIsHeldBackByItsEndAlone) {
+  ForEveryShortString([](std::string_view bytes) {
+    size_t expected = bytes.size();
+    for (size_t held = std::min<size_t>(3, bytes.size()); held > 0; --held) {
+      if (!CouldBeCompleted(bytes.substr(bytes.size() - held))) continue;
+      expected = bytes.size() - held;
+      break;
+    }
+    ASSERT_EQ(CompleteUtf8Prefix(bytes), expected) << ::testing::PrintToString(bytes);
+  });
+}
+
+TEST(UnicodeTest, EveryShortStringBecomesWellFormed) {
+  ForEveryShortString([](std::string_view bytes) {
+    const std::string text = LossyUtf8(bytes);
+    ASSERT_TRUE(IsWellFormedUtf8(text)) << ::testing::PrintToString(bytes);
+    ASSERT_EQ(text == bytes, IsWellFormedUtf8(bytes));
+  });
 }
 
 TEST(UnicodeTest, CodePointsAreCountedAndRead) {
