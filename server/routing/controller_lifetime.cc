@@ -14,6 +14,14 @@ namespace {
 // An expiry that could not be stored.
 constexpr absl::Duration kRetryDelay = absl::Seconds(5);
 
+uint64_t FallbackOf(const PlanRecord& record) {
+  LOG_IF(WARNING, record.older_fallback() != record.fallback_generation)
+      << "the stored state is damaged: generation " << record.generation
+      << " falls back to generation " << record.fallback_generation
+      << ", which is not older; the model's own routing comes back instead";
+  return record.older_fallback();
+}
+
 }  // namespace
 
 struct RoutingController::Fallback {
@@ -149,13 +157,13 @@ absl::StatusOr<RoutingController::Fallback> RoutingController::FindFallback(
     const PlanRecord& ended) {
   const absl::Time now = options_.now();
   const uint64_t generation = ended.generation + 1;
-  for (uint64_t back = ended.fallback_generation; back != 0;) {
+  for (uint64_t back = FallbackOf(ended); back != 0;) {
     // Where that one is forgotten, this finds the newest plan without a time to live.
     absl::StatusOr<std::vector<PlanRecord>> found = store_->List(back + 1, 1);
     if (!found.ok()) return found.status();
     if (found->empty()) break;
     const PlanRecord* earlier = &found->front();
-    back = earlier->fallback_generation;
+    back = FallbackOf(*earlier);
     if (earlier->expire_time <= now) continue;
     auto plan = Rebuild(*earlier, options_.shape, options_.calibrations, options_.max_arms,
                         generation, PlanSource::kExpired, now);
@@ -165,7 +173,7 @@ absl::StatusOr<RoutingController::Fallback> RoutingController::FindFallback(
     }
     PlanRecord record = RecordOf(**plan, /*actor=*/"");
     record.expire_time = earlier->expire_time;
-    record.fallback_generation = earlier->fallback_generation;
+    record.fallback_generation = back;
     return Fallback{*std::move(plan), std::move(record)};
   }
   auto native = RoutingPlan::Native(options_.shape, generation, PlanSource::kExpired, now);

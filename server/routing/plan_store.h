@@ -30,6 +30,11 @@ struct PlanRecord {
   uint64_t fallback_generation = 0;
 
   bool has_ttl() const { return expire_time != absl::InfiniteFuture(); }
+  // fallback_generation where it is older than the plan, else 0. A damaged state may hold
+  // another; followed this way, every chain of fallbacks ends.
+  uint64_t older_fallback() const {
+    return fallback_generation < generation ? fallback_generation : 0;
+  }
 };
 
 // The first answer to a request with an idempotency key.

@@ -20,9 +20,9 @@ using Ids = std::set<std::string, std::less<>>;
 // found any more is not needed either: the model's own routing comes back then.
 void AddFallbacks(const routing::RoutingController& controller, Ids* ids) {
   routing::PlanRecord record = *controller.CurrentRecord();
-  while (record.has_ttl() && record.fallback_generation > 0) {
+  while (record.has_ttl() && record.older_fallback() > 0) {
     absl::StatusOr<routing::PlanRecord> fallback =
-        controller.history().Find(record.fallback_generation);
+        controller.history().Find(record.older_fallback());
     if (!fallback.ok()) return;
     record = *std::move(fallback);
     ids->merge(routing::CalibrationsOf(record.spec));

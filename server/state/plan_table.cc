@@ -36,9 +36,9 @@ absl::StatusOr<PlanRecord> ReadRecord(const Statement& row) {
   const bool parsed = plan.ParseFromString(row.Bytes(2));
   if (parsed) record.spec = rpc::ToPlanSpec(plan, "plan", &errors);
   const std::optional<routing::PlanSource> source = routing::PlanSourceOf(row.Bytes(3));
-  if (!parsed || !errors.empty() || !source) {
+  if (row.Int(0) < 1 || !parsed || !errors.empty() || !source) {
     return absl::DataLossError(
-        absl::StrCat("the stored plan of generation ", record.generation, " is not readable"));
+        absl::StrCat("the stored plan of generation ", row.Int(0), " is not readable"));
   }
   record.source = *source;
   record.actor = row.Bytes(4);

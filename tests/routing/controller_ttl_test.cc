@@ -1,7 +1,9 @@
 // Plans with a time to live: what comes back, and when.
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "tests/routing/controllers.h"
+#include "tests/support/log_capture.h"
 
 namespace olmoe::routing {
 namespace {
@@ -154,6 +156,39 @@ TEST_F(TtlTest, APlanThatEndedWhileTheServerWasDownIsRolledBackAtStart) {
   EXPECT_EQ(CurrentK(), 4u);
   EXPECT_EQ(Generation(), 4u);
   EXPECT_EQ(Current()->source(), PlanSource::kExpired);
+}
+
+// As a damaged state might have it. One that falls back on itself would never end.
+TEST_F(TtlTest, AFallbackThatIsNotOlderIsNone) {
+  MustPatch(4);
+  for (const uint64_t distance : {uint64_t{0}, uint64_t{1}, UINT64_MAX / 2}) {
+    PlanChange damaged;
+    damaged.plan = *controller_->CurrentRecord();
+    const uint64_t generation = ++damaged.plan->generation;
+    damaged.plan->expire_time = clock_.Now() + absl::Minutes(1);
+    damaged.plan->fallback_generation = generation + distance;
+    ASSERT_TRUE(memory_.Append(damaged).ok());
+    clock_.Advance(absl::Hours(1));
+    testing::LogCapture log;
+    Restart();
+    EXPECT_EQ(CurrentK(), 0u);
+    EXPECT_EQ(Generation(), generation + 1);
+    EXPECT_EQ(log.CountOf(absl::StrCat("generation ", generation, " falls back to generation ",
+                                       generation + distance, ", which is not older")),
+              1);
+  }
+}
+
+TEST_F(TtlTest, AnExpiredPlanInTheChainThatFallsBackOnItselfEndsTheChain) {
+  MustPatch(4);
+  MustPatch(5, Living(absl::Minutes(1)));
+  PlanChange damaged;
+  damaged.plan = memory_.Find(3).value();
+  damaged.plan->fallback_generation = 3;
+  MustPatch(6, Living(absl::Minutes(2)));
+  ASSERT_TRUE(memory_.Append(damaged).ok());
+  Advance(absl::Minutes(2));
+  EXPECT_EQ(CurrentK(), 0u);
 }
 
 TEST_F(TtlTest, AnEndThatCannotBeStoredIsTriedAgain) {
