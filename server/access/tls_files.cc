@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "glog/logging.h"
 
 namespace olmoe::access {
@@ -48,6 +49,13 @@ absl::Status TlsFiles::Load() {
                      client_ca_.path(), ": ", status.message()));
   }
   material_ = std::make_shared<const TlsMaterial>(*std::move(material));
+  for (const WatchedFile* file : {&cert_, &client_ca_}) {
+    const std::string& pem =
+        file == &cert_ ? material_->certificate_chain : material_->client_ca;
+    for (const std::string& problem : DateProblems(pem, absl::Now())) {
+      LOG(WARNING) << file->path() << ": " << problem << ", so connections fail";
+    }
+  }
   LOG_IF(WARNING, key_.world_readable())
       << key_.path() << " can be read by every user of this machine: chmod 600";
   return absl::OkStatus();

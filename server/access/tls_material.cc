@@ -6,7 +6,9 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
+#include <ctime>
 #include <memory>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -72,7 +74,45 @@ absl::Status CheckPair(const TlsMaterial& material) {
   return absl::OkStatus();
 }
 
+absl::Time TimeOf(const ASN1_TIME* time) {
+  tm parts = {};
+  ASN1_TIME_to_tm(time, &parts);
+  return absl::FromTM(parts, absl::UTCTimeZone());
+}
+
+// Empty where it is valid.
+std::string DateProblem(const X509& certificate, absl::Time now) {
+  const absl::Time begin = TimeOf(X509_get0_notBefore(&certificate));
+  const absl::Time end = TimeOf(X509_get0_notAfter(&certificate));
+  if (begin <= now && now <= end) return "";
+  char name[256];
+  X509_NAME_oneline(X509_get_subject_name(&certificate), name, sizeof(name));
+  return absl::StrCat("the certificate of ", name,
+                      now > end ? " has expired at " : " is not valid before ",
+                      absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", now > end ? end : begin,
+                                       absl::UTCTimeZone()));
+}
+
 }  // namespace
+
+std::vector<std::string> DateProblems(const std::string& pem, absl::Time now) {
+  constexpr size_t kMaxNamed = 3;
+  std::vector<std::string> problems;
+  size_t unnamed = 0;
+  const Bio reader = Reader(pem);
+  while (const Certificate certificate = NextCertificate(reader.get())) {
+    std::string problem = DateProblem(*certificate, now);
+    if (problem.empty()) continue;
+    if (problems.size() < kMaxNamed) {
+      problems.push_back(std::move(problem));
+    } else {
+      ++unnamed;
+    }
+  }
+  ERR_clear_error();
+  if (unnamed > 0) problems.push_back(absl::StrCat(unnamed, " more certificates are not valid"));
+  return problems;
+}
 
 absl::Status CheckTls(const TlsMaterial& material) {
   ERR_clear_error();

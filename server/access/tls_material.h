@@ -2,8 +2,10 @@
 #define OLMOE_SERVER_ACCESS_TLS_MATERIAL_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 
 namespace olmoe::access {
 
@@ -14,6 +16,10 @@ struct TlsMaterial {
   std::string client_ca;  // empty: clients need no certificate
   bool operator==(const TlsMaterial&) const = default;
 };
+
+// One line for each certificate of `pem` that is not valid at `now`: whose it is, and
+// when it is. Of more than a few their number.
+std::vector<std::string> DateProblems(const std::string& pem, absl::Time now);
 
 // INVALID_ARGUMENT where OpenSSL could not serve with it: no certificate, a key that is
 // encrypted or belongs to another certificate, a key too short for it, no authority in

@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/log_capture.h"
@@ -76,6 +77,37 @@ TEST_F(TlsFilesTest, BadFilesChangeNothing) {
     Write(one_);
     folder_.Write("ca", authority_.certificate());
   }
+}
+
+TEST_F(TlsFilesTest, CertificatesOutsideTheirDatesAreToldAtTheStartAndAtTheReload) {
+  Write(one_);
+  const std::string ca = folder_.Write("ca", authority_.certificate());
+  LogCapture log;
+  const auto files = Open(ca);
+  ASSERT_TRUE(files.ok()) << files.status();
+  EXPECT_EQ(log.CountOf("connections fail"), 0);
+  Write(authority_.Issue("old", -absl::Hours(3), -absl::Hours(1)));
+  (*files)->Current();
+  EXPECT_EQ(log.CountOf(folder_.File("cert") + ": the certificate of /CN=old has expired at 20"), 1);
+  Write(authority_.Issue("early", absl::Hours(1), absl::Hours(3)));
+  (*files)->Current();
+  (*files)->Current();
+  EXPECT_EQ(log.CountOf("the certificate of /CN=early is not valid before 20"), 1);
+  EXPECT_EQ(log.CountOf("connections fail"), 2);
+  EXPECT_TRUE(Open(ca).ok()) << "a warning, no error";
+  EXPECT_EQ(log.CountOf("/CN=early is not valid before"), 2);
+}
+
+TEST_F(TlsFilesTest, OfManyAuthoritiesOutsideTheirDatesAFewAreNamed) {
+  std::string bundle = authority_.certificate();
+  for (int i = 0; i < 5; ++i) {
+    bundle += authority_.Issue("old", -absl::Hours(3), -absl::Hours(1)).certificate;
+  }
+  Write(one_);
+  LogCapture log;
+  ASSERT_TRUE(Open(folder_.Write("ca", bundle)).ok());
+  EXPECT_EQ(log.CountOf(folder_.File("ca") + ": the certificate of /CN=old has expired"), 3);
+  EXPECT_EQ(log.CountOf("2 more certificates are not valid"), 1);
 }
 
 TEST_F(TlsFilesTest, ProblemsAtTheStartNameTheFilesAndHoldNoKey) {

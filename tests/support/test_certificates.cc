@@ -32,15 +32,15 @@ void AddExtension(X509* certificate, int nid, const char* value) {
   X509_EXTENSION_free(extension);
 }
 
-// Unsigned, of an hour.
-X509* NewCertificate(const std::string& common_name, EVP_PKEY* key) {
+// Unsigned.
+X509* NewCertificate(const std::string& common_name, EVP_PKEY* key, absl::Duration from,
+                     absl::Duration until) {
   static std::atomic<int64_t> serial = 1;
   X509* certificate = X509_new();
   X509_set_version(certificate, 2);
   ASN1_INTEGER_set_int64(X509_get_serialNumber(certificate), serial++);
-  constexpr int kHour = 3600;
-  X509_gmtime_adj(X509_getm_notBefore(certificate), -kHour);
-  X509_gmtime_adj(X509_getm_notAfter(certificate), kHour);
+  X509_gmtime_adj(X509_getm_notBefore(certificate), absl::ToInt64Seconds(from));
+  X509_gmtime_adj(X509_getm_notAfter(certificate), absl::ToInt64Seconds(until));
   X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate), "CN", MBSTRING_UTF8,
                              reinterpret_cast<const unsigned char*>(common_name.c_str()), -1, -1,
                              0);
@@ -70,7 +70,7 @@ TestAuthority::TestAuthority(const std::string& common_name)
     : issuer_(std::make_unique<Issuer>()) {
   issuer_->key = EVP_EC_gen("P-256");
   CHECK(issuer_->key != nullptr);
-  issuer_->certificate = NewCertificate(common_name, issuer_->key);
+  issuer_->certificate = NewCertificate(common_name, issuer_->key, -absl::Hours(1), absl::Hours(1));
   X509_set_issuer_name(issuer_->certificate, X509_get_subject_name(issuer_->certificate));
   AddExtension(issuer_->certificate, NID_basic_constraints, "critical,CA:TRUE");
   CHECK_GT(X509_sign(issuer_->certificate, issuer_->key, EVP_sha256()), 0);
@@ -79,9 +79,10 @@ TestAuthority::TestAuthority(const std::string& common_name)
 
 TestAuthority::~TestAuthority() = default;
 
-TestIdentity TestAuthority::Issue(const std::string& common_name) const {
+TestIdentity TestAuthority::Issue(const std::string& common_name, absl::Duration from,
+                                  absl::Duration until) const {
   EVP_PKEY* key = EVP_EC_gen("P-256");
-  X509* certificate = NewCertificate(common_name, key);
+  X509* certificate = NewCertificate(common_name, key, from, until);
   X509_set_issuer_name(certificate, X509_get_subject_name(issuer_->certificate));
   AddExtension(certificate, NID_subject_alt_name, "DNS:localhost,IP:127.0.0.1");
   CHECK_GT(X509_sign(certificate, issuer_->key, EVP_sha256()), 0);

@@ -5,6 +5,8 @@
 #include <memory>
 #include <string>
 
+#include "absl/time/time.h"
+
 namespace olmoe::testing {
 
 // PEM.
@@ -13,14 +15,16 @@ struct TestIdentity {
   std::string key;
 };
 
-// Signs certificates for localhost and 127.0.0.1, good for an hour. Immutable.
+// Signs certificates for localhost and 127.0.0.1, by default good for an hour. Immutable.
 class TestAuthority {
  public:
   explicit TestAuthority(const std::string& common_name);
   ~TestAuthority();
 
   const std::string& certificate() const { return self_.certificate; }  // PEM
-  TestIdentity Issue(const std::string& common_name) const;
+  // Valid from and until so long from now.
+  TestIdentity Issue(const std::string& common_name, absl::Duration from = -absl::Hours(1),
+                     absl::Duration until = absl::Hours(1)) const;
 
  private:
   struct Issuer;
