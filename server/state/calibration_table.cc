@@ -70,7 +70,10 @@ absl::Status CalibrationTable::DeleteRows(std::string_view calibration_id) {
 
 absl::Status CalibrationTable::Delete(std::string_view calibration_id) {
   absl::MutexLock lock(&database_->mu());
-  return DeleteRows(calibration_id);
+  Transaction transaction(database_);
+  if (absl::Status status = transaction.Begin(); !status.ok()) return status;
+  if (absl::Status status = DeleteRows(calibration_id); !status.ok()) return status;
+  return transaction.Commit();
 }
 
 absl::StatusOr<std::vector<std::shared_ptr<const Calibration>>> CalibrationTable::LoadAll()

@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "glog/logging.h"
 #include "olmoe/v1/admin.pb.h"
 #include "server/rpc/routing_proto.h"
 
@@ -61,8 +62,15 @@ absl::Status PlanTable::Append(const routing::PlanChange& change) {
   if (status.ok() && change.plan) status = InsertPlan(*change.plan);
   if (status.ok() && change.answer) status = InsertAnswer(*change.answer);
   if (status.ok() && change.file_digest) status = SetFileDigest(*change.file_digest);
-  if (!status.ok()) return status;
-  return transaction.Commit();
+  if (status.ok()) status = transaction.Commit();
+  if (status.ok() && change.plan) RaiseMark(change.plan->generation);
+  return status;
+}
+
+void PlanTable::RaiseMark(uint64_t generation) {
+  const absl::Status status = mark_->Raise(generation);
+  LOG_IF(WARNING, !status.ok()) << "generation " << generation
+                                << " is stored, but its mark is not: " << status.message();
 }
 
 absl::Status PlanTable::InsertPlan(const PlanRecord& record) {
@@ -117,6 +125,8 @@ absl::Status PlanTable::SetFileDigest(const std::string& digest) {
 
 absl::Status PlanTable::SetExpireTime(uint64_t generation, absl::Time expire_time) {
   absl::MutexLock lock(&database_->mu());
+  Transaction transaction(database_);
+  if (absl::Status status = transaction.Begin(); !status.ok()) return status;
   absl::StatusOr<Statement> update = database_->Prepare(
       "UPDATE plans SET expire_ns = ?2 WHERE generation = ?1 RETURNING generation");
   if (!update.ok()) return update.status();
@@ -125,7 +135,8 @@ absl::Status PlanTable::SetExpireTime(uint64_t generation, absl::Time expire_tim
   const absl::StatusOr<bool> found = update->Step();
   if (!found.ok()) return found.status();
   if (!*found) return NoSuchPlan(generation);
-  return update->Run();  // to the end, where it is committed
+  if (absl::Status status = update->Run(); !status.ok()) return status;
+  return transaction.Commit();
 }
 
 absl::StatusOr<std::vector<PlanRecord>> PlanTable::List(uint64_t before, size_t limit) const {

@@ -10,17 +10,20 @@
 
 #include "absl/base/thread_annotations.h"
 #include "server/routing/plan_store.h"
+#include "server/state/generation_mark.h"
 #include "server/state/sqlite.h"
 
 namespace olmoe::state {
 
-// The tables plans, answers and plan_file. Every change is one transaction. Thread-safe.
+// The tables plans, answers and plan_file, and the mark of the newest generation. Every
+// change is one transaction. Thread-safe.
 class PlanTable : public routing::PlanStore {
  public:
   static constexpr int64_t kMaxPlans = 10'000;
   static constexpr int64_t kMaxAnswers = 10'000;
 
-  explicit PlanTable(Database* database) : database_(database) {}
+  // `mark` is used under the database's mutex.
+  PlanTable(Database* database, GenerationMark* mark) : database_(database), mark_(mark) {}
 
   absl::Status Append(const routing::PlanChange& change) override;
   absl::Status SetExpireTime(uint64_t generation, absl::Time expire_time) override;
@@ -33,6 +36,8 @@ class PlanTable : public routing::PlanStore {
   absl::StatusOr<std::string> FileDigest() const override;
 
  private:
+  // A mark that cannot be raised refuses no plan: it is in the database, and durable.
+  void RaiseMark(uint64_t generation) ABSL_EXCLUSIVE_LOCKS_REQUIRED(database_->mu());
   absl::Status InsertPlan(const routing::PlanRecord& record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(database_->mu());
   absl::Status InsertAnswer(const routing::KeptAnswer& answer)
@@ -41,6 +46,7 @@ class PlanTable : public routing::PlanStore {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(database_->mu());
 
   Database* const database_;
+  GenerationMark* const mark_;
 };
 
 }  // namespace olmoe::state

@@ -8,6 +8,12 @@
 #include "glog/logging.h"
 
 namespace olmoe::state {
+namespace {
+
+// A reader from outside (a backup) may hold the file for a moment.
+constexpr int kBusyMilliseconds = 2000;
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path) {
   std::unique_ptr<Database> database(new Database);
@@ -18,8 +24,7 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path
                                    nullptr);
   if (code != SQLITE_OK) return database->Error(code);
   sqlite3_extended_result_codes(database->db_, 1);
-  // A reader from outside (a backup) may hold the file for a moment.
-  sqlite3_busy_timeout(database->db_, 2000);
+  sqlite3_busy_timeout(database->db_, kBusyMilliseconds);
   absl::Status status = database->Execute(
       "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON");
   if (!status.ok()) return status;
@@ -43,6 +48,15 @@ absl::Status Database::Error(int code) const {
 absl::Status Database::Execute(const char* sql) {
   const int code = sqlite3_exec(db_, sql, nullptr, nullptr, nullptr);
   return code == SQLITE_OK ? absl::OkStatus() : Error(code);
+}
+
+void Database::Checkpoint() {
+  sqlite3_busy_timeout(db_, 0);  // a reader is not waited for
+  const int code =
+      sqlite3_wal_checkpoint_v2(db_, nullptr, SQLITE_CHECKPOINT_TRUNCATE, nullptr, nullptr);
+  sqlite3_busy_timeout(db_, kBusyMilliseconds);
+  LOG_IF(WARNING, code != SQLITE_OK && (code & 0xFF) != SQLITE_BUSY)
+      << "what was stored stays in " << path_ << "-wal: " << Error(code).message();
 }
 
 absl::StatusOr<Statement> Database::Prepare(const char* sql) {
@@ -135,9 +149,10 @@ absl::Status Transaction::Begin() {
 }
 
 absl::Status Transaction::Commit() {
-  const absl::Status status = database_->Execute("COMMIT");
-  if (status.ok()) open_ = false;
-  return status;
+  if (absl::Status status = database_->Execute("COMMIT"); !status.ok()) return status;
+  open_ = false;
+  database_->Checkpoint();
+  return absl::OkStatus();
 }
 
 }  // namespace olmoe::state

@@ -19,8 +19,10 @@ namespace olmoe::state {
 class Statement;
 
 // One connection to one file, which it creates. Write-ahead log with synchronous=FULL:
-// what is committed has reached the disk. Whoever uses it holds mu(); thread-safe by
-// that alone.
+// what is committed has reached the disk. After each Transaction what the log holds is
+// moved into the file, so that the file alone is the state; where a reader from outside
+// or the disk forbids it, it stays in the log, as durable, until the next one. Whoever uses
+// it holds mu(); thread-safe by that alone.
 class Database {
  public:
   static absl::StatusOr<std::unique_ptr<Database>> Open(const std::string& path);
@@ -36,6 +38,9 @@ class Database {
   absl::StatusOr<Statement> Prepare(const char* sql);
   // The first value of the only row of `sql`.
   absl::StatusOr<int64_t> QueryInt(const char* sql);
+
+  // Moves what is committed from the log into the file. No transaction may be open.
+  void Checkpoint();
 
   // RESOURCE_EXHAUSTED: the disk is full. DATA_LOSS: the file is damaged or none of ours.
   // UNAVAILABLE: anything else that the disk refuses.

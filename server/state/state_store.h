@@ -7,13 +7,15 @@
 #include "absl/status/statusor.h"
 #include "server/state/calibration_table.h"
 #include "server/state/dir_lock.h"
+#include "server/state/generation_mark.h"
 #include "server/state/plan_table.h"
 #include "server/state/sqlite.h"
 
 namespace olmoe::state {
 
 // What survives the process: plans with their history, the first answers to idempotency
-// keys, calibrations. One SQLite file, DIR/state.db, of one server at a time.
+// keys, calibrations. One SQLite file, DIR/state.db, of one server at a time; beside it
+// DIR/newest_generation, by which a state.db that is not the newest is noticed.
 //
 // The order is: store, then publish, then acknowledge. A change that returned OK is on
 // the disk, whatever happens to the process or the power afterwards; one that did not has
@@ -24,16 +26,19 @@ class StateStore {
  public:
   // Creates the directory where it is missing. Errors, one line each and naming the path:
   // FAILED_PRECONDITION for a directory that another server uses or a file of another
-  // version, DATA_LOSS for a damaged one, UNAVAILABLE where the disk refuses.
+  // version, DATA_LOSS for one that is damaged or older than what was acknowledged,
+  // UNAVAILABLE where the disk refuses.
   static absl::StatusOr<std::unique_ptr<StateStore>> Open(const std::string& dir);
 
   PlanTable& plans() { return plans_; }
   CalibrationTable& calibrations() { return calibrations_; }
 
  private:
-  StateStore(std::unique_ptr<DirLock> lock, std::unique_ptr<Database> database);
+  StateStore(std::unique_ptr<DirLock> lock, std::unique_ptr<GenerationMark> mark,
+             std::unique_ptr<Database> database);
 
   const std::unique_ptr<DirLock> lock_;  // released last
+  const std::unique_ptr<GenerationMark> mark_;
   const std::unique_ptr<Database> database_;
   PlanTable plans_;
   CalibrationTable calibrations_;
