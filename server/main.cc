@@ -1,20 +1,15 @@
 // olmoe-server: options -> Server -> wait for a signal -> drain.
-#include <fcntl.h>
-#include <signal.h>
 #include <unistd.h>
 
-#include <atomic>
-#include <cerrno>
 #include <cstdio>
-#include <functional>
+#include <exception>
 #include <memory>
 #include <string>
-#include <thread>
+#include <system_error>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
-#include "absl/synchronization/notification.h"
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "glog/logging.h"
 #include "server/library_logs.h"
@@ -23,68 +18,9 @@
 #include "server/log/queued_log.h"
 #include "server/options.h"
 #include "server/server.h"
+#include "server/signals.h"
 
 namespace {
-
-// The handler only writes the signal's number here; a thread does the rest. Blocking the
-// signals and sigwait() would need no handler, but libraries start threads before main()
-// (OpenBLAS does), which do not block them.
-int signal_pipe[2];
-
-extern "C" void PassOn(int signal) {
-  const int saved_errno = errno;
-  const char number = static_cast<char>(signal);
-  [[maybe_unused]] const ssize_t written = write(signal_pipe[1], &number, 1);
-  errno = saved_errno;
-}
-
-// SIGTERM and SIGINT as an event, SIGHUP as a call. While the model loads a signal ends
-// the process; later the first SIGTERM or SIGINT is told to WaitForSignal, and a second
-// one ends the process. One object, never destroyed. Thread-safe.
-class Signals {
- public:
-  Signals() {
-    PCHECK(pipe2(signal_pipe, O_CLOEXEC) == 0);
-    std::thread([this] { Loop(); }).detach();
-    struct sigaction action = {};
-    action.sa_handler = &PassOn;
-    action.sa_flags = SA_RESTART;
-    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaction(signal, &action, nullptr);
-    signal(SIGPIPE, SIG_IGN);  // a client that is gone is an error of its socket
-    signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of its write
-  }
-
-  // `reload` is called for each SIGHUP from now on, until StopReloading returns.
-  void StartServing(std::function<void()> reload) {
-    absl::MutexLock lock(&reload_mu_);
-    reload_ = std::move(reload);
-    serving_ = true;
-  }
-  void StopReloading() {
-    absl::MutexLock lock(&reload_mu_);
-    reload_ = [] {};
-  }
-  void WaitForSignal() { first_.WaitForNotification(); }
-
- private:
-  void Loop() {
-    char number = 0;
-    while (read(signal_pipe[0], &number, 1) == 1) {
-      if (number == SIGHUP && serving_) {
-        absl::MutexLock lock(&reload_mu_);
-        reload_();
-        continue;
-      }
-      if (!serving_ || first_.HasBeenNotified()) _exit(128 + number);
-      first_.Notify();
-    }
-  }
-
-  std::atomic<bool> serving_ = false;
-  absl::Mutex reload_mu_;  // held while reloading
-  std::function<void()> reload_ ABSL_GUARDED_BY(reload_mu_);
-  absl::Notification first_;
-};
 
 // A line that rewrites itself on a terminal, a few lines in a log.
 class LoadingProgress {
@@ -111,13 +47,19 @@ class LoadingProgress {
   int last_ = 0;
 };
 
-int Fail(const absl::Status& status, olmoe::log::LineWriter* log) {
-  log->Flush();
-  std::fprintf(stderr, "olmoe-server: %s\n", std::string(status.message()).c_str());
+int Fail(const absl::Status& status, olmoe::log::LogFormat format) {
+  const std::string message(status.message());
+  const std::string line =
+      format == olmoe::log::LogFormat::kText
+          ? absl::StrCat("olmoe-server: ", message, "\n")
+          : olmoe::log::FormatLine(
+                {.time = absl::Now(), .severity = "ERROR", .message = message, .fields = {}},
+                format);
+  std::fputs(line.c_str(), stderr);
   return 1;
 }
 
-int Serve(olmoe::Options options, Signals* signals) {
+int Serve(olmoe::Options options, olmoe::Signals* signals) {
   const olmoe::log::LogFormat format = options.log_format;
   olmoe::log::LineWriter log({.dropped_line = [format](uint64_t dropped) {
     return olmoe::log::FormatLine({.time = absl::Now(),
@@ -127,20 +69,42 @@ int Serve(olmoe::Options options, Signals* signals) {
                                   format);
   }});
   const olmoe::log::QueuedLog queued(format, &log);
+  signals->SetFlushLog([&log] { log.Flush(); });
+  const absl::Cleanup forget_log = [signals] { signals->SetFlushLog({}); };
+
   auto server = olmoe::Server::Create(std::move(options), &log,
                                       LoadingProgress(format == olmoe::log::LogFormat::kText));
-  if (!server.ok()) return Fail(server.status(), &log);
-  signals->StartServing([&server] { (*server)->ReloadRouting(); });
+  if (!server.ok()) {
+    log.Flush();
+    return Fail(server.status(), format);
+  }
+  // A reload may wait behind a patch; nothing waits for it before the server has drained,
+  // which ends whatever it waits for.
+  olmoe::Reloader reloader([&server] { (*server)->ReloadRouting(); });
+  signals->StartServing([&reloader] { reloader.Request(); });
+  const absl::Cleanup stop_serving = [signals] { signals->StopServing(); };
   if (absl::Status status = (*server)->Start(); !status.ok()) {
-    signals->StopReloading();
-    return Fail(status, &log);
+    log.Flush();
+    return Fail(status, format);
   }
   signals->WaitForSignal();
-  signals->StopReloading();
+  reloader.Stop();
   LOG(INFO) << "draining";
   const int cancelled = (*server)->Drain();
   LOG(INFO) << "drained, " << cancelled << " requests cut off";
   return 0;
+}
+
+// What a part of the start threw.
+absl::Status StartError(const std::exception& error) {
+  const auto* of_system = dynamic_cast<const std::system_error*>(&error);
+  const bool no_thread =
+      of_system != nullptr && of_system->code() == std::errc::resource_unavailable_try_again;
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "cannot start: ", error.what(),
+      no_thread ? ": no thread could be made; see ulimit -u, the cgroup's pids.max and limits "
+                  "of memory"
+                : ""));
 }
 
 }  // namespace
@@ -154,7 +118,11 @@ int main(int argc, char** argv) {
     std::fputs(command_line.message.c_str(), *command_line.exit_code == 0 ? stdout : stderr);
     return *command_line.exit_code;
   }
-  // Its thread outlives main.
-  static auto& signals = *new Signals();
-  return Serve(std::move(command_line.options), &signals);
+  const olmoe::log::LogFormat format = command_line.options.log_format;
+  try {
+    static auto& signals = *new olmoe::Signals();  // its thread outlives main
+    return Serve(std::move(command_line.options), &signals);
+  } catch (const std::exception& error) {
+    return Fail(StartError(error), format);
+  }
 }
