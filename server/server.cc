@@ -13,6 +13,7 @@
 #include "glog/logging.h"
 #include "nlohmann/json.hpp"
 #include "server/access/warnings.h"
+#include "server/model/checkpoint.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/grpc_status.h"
 #include "server/rpc/inference_service.h"
@@ -53,7 +54,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(Options options, log::Lin
   std::unique_ptr<Server> server(new Server(std::move(options), log));
   if (absl::Status status = server->OpenAccess(); !status.ok()) return status;
   if (absl::Status status = server->OpenState(); !status.ok()) return status;
+  if (absl::Status status = server->ReadRoutingFile(); !status.ok()) return status;
   if (absl::Status status = server->LoadTokenizer(); !status.ok()) return status;
+  if (absl::Status status = server->CheckRouting(); !status.ok()) return status;
   if (absl::Status status = server->LoadModel(progress); !status.ok()) return status;
   if (absl::Status status = server->MakeRouting(); !status.ok()) return status;
   server->MakeEngine();
@@ -101,18 +104,36 @@ absl::Status Server::LoadModel(const model::LoadProgress& progress) {
   return model.status();
 }
 
-absl::Status Server::MakeRouting() {
+absl::Status Server::ReadRoutingFile() {
+  if (options_.routing_file.empty()) return absl::OkStatus();
+  auto file = rpc::ReadPlanFile(options_.routing_file);
+  if (file.ok()) routing_file_ = *std::move(file);
+  return file.status();
+}
+
+routing::RoutingController::Options Server::RoutingOptions(
+    const routing::RouterShape& shape) const {
   routing::RoutingController::Options options;
-  options.shape = model_->info().router_shape();
+  options.shape = shape;
   options.max_arms = options_.max_arms;
   options.calibrations = calibrations_.get();
   if (state_ != nullptr) options.store = &state_->plans();
-  if (!options_.routing_file.empty()) {
-    auto file = rpc::ReadPlanFile(options_.routing_file);
-    if (!file.ok()) return file.status();
-    options.file = *std::move(file);
-  }
-  auto controller = routing::RoutingController::Create(std::move(options));
+  options.file = routing_file_;
+  return options;
+}
+
+// By config.json, so that a plan that the model cannot run is told before minutes of
+// loading.
+absl::Status Server::CheckRouting() const {
+  const auto checkpoint = model::Checkpoint::Open(options_.model.dir);
+  if (!checkpoint.ok()) return checkpoint.status();
+  return routing::RoutingController::Check(
+      RoutingOptions((*checkpoint)->config().router_shape()));
+}
+
+absl::Status Server::MakeRouting() {
+  auto controller =
+      routing::RoutingController::Create(RoutingOptions(model_->info().router_shape()));
   if (controller.ok()) controller_ = *std::move(controller);
   return controller.status();
 }

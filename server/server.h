@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -60,9 +61,12 @@ class Server {
   // Create, step by step.
   absl::Status OpenAccess();
   absl::Status OpenState();
+  absl::Status ReadRoutingFile();
   absl::Status LoadTokenizer();
+  absl::Status CheckRouting() const;
   absl::Status LoadModel(const model::LoadProgress& progress);
   absl::Status MakeRouting();
+  routing::RoutingController::Options RoutingOptions(const routing::RouterShape& shape) const;
   void MakeEngine();
   void MakeContext();
 
@@ -90,6 +94,7 @@ class Server {
   std::unique_ptr<model::Model> model_;
   std::unique_ptr<state::StateStore> state_;  // null: without --state-dir
   std::unique_ptr<routing::CalibrationSet> calibrations_;
+  std::optional<routing::PlanFile> routing_file_;  // unset: without --routing
   std::unique_ptr<routing::RoutingController> controller_;
   std::unique_ptr<stats::ServerMetrics> metrics_;
   std::unique_ptr<stats::StatsCursors> expert_stats_;

@@ -109,6 +109,9 @@ class RoutingController {
   // unpatched. Errors: of the store, of the file's plan as by Patch, and
   // FAILED_PRECONDITION where the stored plan does not run on this model.
   static absl::StatusOr<std::unique_ptr<RoutingController>> Create(Options options);
+  // The errors of Create that the store, the file and the shape hold already, found
+  // without changing anything.
+  static absl::Status Check(const Options& options);
   // Unpatched, at generation 1, without store and file (CHECK).
   explicit RoutingController(Options options);
 
@@ -166,6 +169,7 @@ class RoutingController {
   struct Fallback;
   RoutingController(Options options, Start start);
   static Start StartUnpatched(const Options& options);
+  static absl::StatusOr<std::optional<PlanRecord>> NewestStored(const Options& options);
   static absl::StatusOr<Start> FirstStart(const Options& options);
   static absl::StatusOr<Start> StartAgain(const Options& options, PlanRecord newest);
   absl::Status ApplyChangedFile();

@@ -45,20 +45,44 @@ RoutingController::RoutingController(Options options, Start start)
 }
 
 absl::StatusOr<std::unique_ptr<RoutingController>> RoutingController::Create(Options options) {
-  std::vector<PlanRecord> newest;
-  if (options.store != nullptr) {
-    absl::StatusOr<std::vector<PlanRecord>> stored = options.store->List(UINT64_MAX, 1);
-    if (!stored.ok()) return stored.status();
-    newest = *std::move(stored);
-  }
-  absl::StatusOr<Start> start = newest.empty() ? FirstStart(options)
-                                               : StartAgain(options, std::move(newest.front()));
+  absl::StatusOr<std::optional<PlanRecord>> newest = NewestStored(options);
+  if (!newest.ok()) return newest.status();
+  absl::StatusOr<Start> start = newest->has_value() ? StartAgain(options, **std::move(newest))
+                                                    : FirstStart(options);
   if (!start.ok()) return start.status();
   std::unique_ptr<RoutingController> controller(
       new RoutingController(std::move(options), *std::move(start)));
   if (absl::Status status = controller->ExpireDue(); !status.ok()) return status;
   if (absl::Status status = controller->ApplyChangedFile(); !status.ok()) return status;
   return controller;
+}
+
+absl::Status RoutingController::Check(const Options& options) {
+  absl::StatusOr<std::optional<PlanRecord>> newest = NewestStored(options);
+  if (!newest.ok()) return newest.status();
+  if (newest->has_value()) {
+    const absl::StatusOr<Start> start = StartAgain(options, **std::move(newest));
+    if (!start.ok()) return start.status();
+  }
+  if (!options.file) return absl::OkStatus();
+  if (options.store != nullptr) {
+    const absl::StatusOr<std::string> applied = options.store->FileDigest();
+    if (!applied.ok()) return applied.status();
+    if (*applied == options.file->digest) return absl::OkStatus();
+  }
+  return RoutingPlan::Create(options.file->spec, options.shape, options.calibrations,
+                             options.max_arms, /*generation=*/1, PlanSource::kFile,
+                             options.now(), "plan")
+      .status();
+}
+
+absl::StatusOr<std::optional<PlanRecord>> RoutingController::NewestStored(
+    const Options& options) {
+  if (options.store == nullptr) return std::optional<PlanRecord>();
+  absl::StatusOr<std::vector<PlanRecord>> stored = options.store->List(UINT64_MAX, 1);
+  if (!stored.ok()) return stored.status();
+  if (stored->empty()) return std::optional<PlanRecord>();
+  return std::optional<PlanRecord>(std::move(stored->front()));
 }
 
 RoutingController::Start RoutingController::StartUnpatched(const Options& options) {

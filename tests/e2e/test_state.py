@@ -177,7 +177,14 @@ def test_sighup_without_a_plan_file_changes_nothing(demo):
 def test_a_bad_plan_file_stops_the_start(demo_folder, tmp_path, content, words):
     plan = tmp_path / "plan.json"
     plan.write_text(content)
-    assert_refused(run_server(demo_folder, "--routing", plan), 1, *words)
+    done = run_server(demo_folder, "--routing", plan)
+    assert_refused(done, 1, *words)
+    assert "loaded" not in done.stderr, "the model was loaded in vain"
+
+
+def test_a_model_that_is_loaded_says_so(demo):
+    """What the test above does not find."""
+    assert "loaded 100%" in demo.log()
 
 
 def test_a_missing_plan_file_stops_the_start(demo_folder, tmp_path):

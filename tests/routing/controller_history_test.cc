@@ -264,6 +264,39 @@ TEST_F(HistoryTest, AFileThatDoesNotFitTheModelIsRefused) {
               ElementsAre("plan.arms[0].policy.apply.top_k.k"));
 }
 
+TEST_F(HistoryTest, ACheckTellsWhatAStartWouldAndChangesNothing) {
+  MustPatch(60);
+  RoutingController::Options options = DefaultOptions();
+  options.file = PlanFile{OneArm(TopKRule(3)), "good"};
+  EXPECT_TRUE(RoutingController::Check(options).ok());
+  options.file = PlanFile{OneArm(TopKRule(65)), "bad"};
+  EXPECT_EQ(RoutingController::Check(options).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(memory_.List(UINT64_MAX, 10)->size(), 2u);
+  EXPECT_EQ(*memory_.FileDigest(), "");
+  // Applied before: it does not count again.
+  PlanChange applied;
+  applied.file_digest = "bad";
+  ASSERT_TRUE(memory_.Append(applied).ok());
+  EXPECT_TRUE(RoutingController::Check(options).ok());
+  options.shape = {16, 32, 8, false};  // of a model that has no 60
+  EXPECT_EQ(RoutingController::Check(options).code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(HistoryTest, ACheckOfAnEmptyStoreLooksAtTheFile) {
+  RoutingController::Options options = DefaultOptions();
+  MemoryPlanStore empty;
+  for (PlanStore* store : {static_cast<PlanStore*>(&empty), static_cast<PlanStore*>(nullptr)}) {
+    options.store = store;
+    options.file = PlanFile{OneArm(TopKRule(65)), "bad"};
+    EXPECT_EQ(RoutingController::Check(options).code(), absl::StatusCode::kInvalidArgument);
+    options.file = PlanFile{OneArm(TopKRule(3)), "good"};
+    EXPECT_TRUE(RoutingController::Check(options).ok());
+    options.file.reset();
+    EXPECT_TRUE(RoutingController::Check(options).ok());
+  }
+  EXPECT_TRUE(empty.List(UINT64_MAX, 10)->empty());
+}
+
 TEST_F(HistoryTest, ListenersHearOfPlansAndOfDrains) {
   int calls = 0;
   controller_->listeners().Add([&calls] { ++calls; });
