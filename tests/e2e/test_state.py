@@ -109,6 +109,34 @@ def test_a_state_of_another_version_stops_the_start(start, demo_folder, tmp_path
     assert_refused(done, 1, tmp_path / "state/state.db", "schema version 99")
 
 
+def test_a_log_that_is_lost_after_a_kill_loses_nothing(start, tmp_path):
+    with start() as server:
+        server.patch(api.top_k_policy(3))
+        server.process.kill()
+        server.process.wait()
+    (tmp_path / "state/state.db-wal").unlink()
+    with start() as server:
+        assert current(server).generation == 2
+
+
+@pytest.mark.parametrize("damage", ["unlink", "empty"])
+def test_a_state_that_is_lost_stops_the_start(start, demo_folder, tmp_path, damage):
+    with start() as server:
+        server.patch(api.top_k_policy(3))
+        assert server.terminate() == 0
+    database = tmp_path / "state/state.db"
+    database.unlink()
+    if damage == "empty":
+        database.touch()
+    mark = tmp_path / "state/newest_generation"
+    for _ in range(2):
+        done = run_server(demo_folder, "--state-dir", tmp_path / "state")
+        assert_refused(done, 1, database, mark, "generation 2 was acknowledged")
+    mark.unlink()
+    with start() as server:
+        assert current(server).generation == 1
+
+
 def test_a_disk_that_refuses_writes_refuses_patches_and_nothing_else(start, tmp_path):
     with start() as server:
         server.patch(api.top_k_policy(3))
