@@ -80,7 +80,7 @@ class NoDescriptors {
   NoDescriptors() {
     CHECK_EQ(getrlimit(RLIMIT_NOFILE, &before_), 0);
     rlimit none = before_;
-    none.rlim_cur = 0;
+    none.rlim_cur = 3;
     CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
   }
   ~NoDescriptors() { CHECK_EQ(setrlimit(RLIMIT_NOFILE, &before_), 0); }
