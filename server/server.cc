@@ -14,6 +14,7 @@
 #include "nlohmann/json.hpp"
 #include "server/access/warnings.h"
 #include "server/model/checkpoint.h"
+#include "server/net/listener.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/grpc_status.h"
 #include "server/rpc/inference_service.h"
@@ -184,6 +185,7 @@ void Server::MakeContext() {
     metrics_->OnSwap(swap.outcome, swap.swap_duration);
   };
   context_.on_drain = [this] { BecomeNotReady(); };
+  context_.disconnect = [this](const std::string& peer) { Disconnect(peer); };
 }
 
 void Server::OnRequestDone(const rpc::RequestOutcome& outcome) {
@@ -225,6 +227,7 @@ absl::Status Server::Start() {
                           &Server::ListenForHttp}) {
     if (absl::Status status = (this->*step)(); !status.ok()) return status;
   }
+  both_listen_ = true;
   ready_ = true;
   if (absl::Status status = WritePortsFile(); !status.ok()) return status;
   LogWhatIsServed();
@@ -232,18 +235,22 @@ absl::Status Server::Start() {
 }
 
 absl::Status Server::ListenForInference() {
+  auto listener = net::Listener::Bind(options_.listen.ToString());
+  if (!listener.ok()) return listener.status();
   auto server = rpc::GrpcServer::Create(
-      {.address = options_.listen.ToString(), .service_name = rpc::kInferenceServiceName,
-       .access = access_.inference},
+      *std::move(listener),
+      {.service_name = rpc::kInferenceServiceName, .access = access_.inference},
       rpc::MakeInferenceService(&context_));
   if (server.ok()) inference_server_ = *std::move(server);
   return server.status();
 }
 
 absl::Status Server::ListenForAdmin() {
+  auto listener = net::Listener::Bind(options_.admin_listen.ToString());
+  if (!listener.ok()) return listener.status();
   auto server = rpc::GrpcServer::Create(
-      {.address = options_.admin_listen.ToString(), .service_name = rpc::kAdminServiceName,
-       .access = access_.admin},
+      *std::move(listener),
+      {.service_name = rpc::kAdminServiceName, .access = access_.admin},
       rpc::MakeAdminService(&context_));
   if (server.ok()) admin_server_ = *std::move(server);
   return server.status();
@@ -266,6 +273,12 @@ absl::Status Server::ListenForHttp() {
                                           .live = live_state_.get()});
   if (server.ok()) http_server_ = *std::move(server);
   return server.status();
+}
+
+void Server::Disconnect(const std::string& peer) {
+  if (!both_listen_) return;
+  inference_server_->Disconnect(peer);
+  admin_server_->Disconnect(peer);
 }
 
 // Written beside its place and moved there: a reader sees nothing or all of it.

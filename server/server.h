@@ -81,11 +81,15 @@ class Server {
   void BecomeNotReady();
   void ClosePorts();
 
+  // Of a gRPC client on either port, see GrpcServer::Disconnect.
+  void Disconnect(const std::string& peer);
+
   void OnRequestDone(const rpc::RequestOutcome& outcome);
   void LogRequest(const rpc::RequestOutcome& outcome);
 
   const Options options_;
   std::atomic<bool> ready_ = false;
+  std::atomic<bool> both_listen_ = false;  // the gRPC servers; handlers run a little earlier
 
   // In order of creation: each uses only those above it.
   std::unique_ptr<log::RequestLog> request_log_;  // null: --request-log=off

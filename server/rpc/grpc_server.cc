@@ -8,7 +8,6 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/rpc/port_credentials.h"
 
@@ -33,16 +32,29 @@ void SetLimits(const GrpcServer::Options& options, grpc::ServerBuilder* builder)
   builder->SetMaxReceiveMessageSize(options.max_receive_bytes);
   builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, options.max_metadata_bytes);
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_concurrent_streams);
+  // A few bytes could become gigabytes: the only encoding is "identity".
+  builder->AddChannelArgument(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET,
+                              1 << GRPC_COMPRESS_NONE);
+  // It would widen the windows of clients that send much.
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+}
+
+void SetLifetimes(grpc::ServerBuilder* builder) {
+  // TLS and the first SETTINGS: a client that says nothing is not kept.
+  builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                              Milliseconds(absl::Seconds(10)));
   // A client that is gone without a word is noticed, and its streams cancelled.
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(absl::Minutes(1)));
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(absl::Seconds(20)));
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                               Milliseconds(absl::Seconds(10)));
-  // Open calls go on after a connection's age; only new ones move to a new connection.
+  // Clients connect again for their next call.
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, Milliseconds(absl::Minutes(5)));
+  // Open calls go on after a connection's age, and only new ones move to a new connection; but
+  // without the grace nothing would ever end it.
   builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, Milliseconds(absl::Hours(1)));
-  // Two servers on one port would share its connections, and neither would notice.
-  builder->AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, Milliseconds(absl::Hours(23)));
 }
 
 }  // namespace
@@ -55,26 +67,35 @@ GrpcServer::GrpcServer(Options options, std::unique_ptr<grpc::Service> service)
 GrpcServer::~GrpcServer() { Shutdown(absl::Now()); }
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Create(
-    Options options, std::unique_ptr<grpc::Service> service) {
+    net::Listener listener, Options options, std::unique_ptr<grpc::Service> service) {
   EnableHealthAndReflection();
   std::unique_ptr<GrpcServer> server(new GrpcServer(std::move(options), std::move(service)));
-  if (absl::Status status = server->Listen(); !status.ok()) return status;
+  if (absl::Status status = server->Start(std::move(listener)); !status.ok()) return status;
   return server;
 }
 
-absl::Status GrpcServer::Listen() {
+absl::Status GrpcServer::Start(net::Listener listener) {
+  port_ = listener.port();
   grpc::ServerBuilder builder;
   SetLimits(options_, &builder);
-  builder.AddListeningPort(options_.address, credentials_, &port_);
+  SetLifetimes(&builder);
+  door_ = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, credentials_);
   builder.RegisterService(service_.get());
   server_ = builder.BuildAndStart();
-  if (server_ == nullptr || port_ == 0) {
-    return absl::UnavailableError(absl::StrCat(
-        "cannot listen on ", options_.address,
-        ": the port is in use or the address does not belong to this machine"));
-  }
+  if (server_ == nullptr) return absl::InternalError("gRPC cannot start a server");
   SetServing(true);
-  return absl::OkStatus();
+  auto acceptor = net::Acceptor::Start(
+      std::move(listener),
+      {.limits = options_.connections, .on_connection = [this](int fd) { HandOver(fd); }});
+  if (acceptor.ok()) acceptor_ = *std::move(acceptor);
+  return acceptor.status();
+}
+
+void GrpcServer::HandOver(int fd) {
+  grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+  connection.fd = fd;
+  door_->HandleNewConnection(&connection);
 }
 
 void GrpcServer::SetServing(bool serving) {
@@ -85,6 +106,8 @@ void GrpcServer::SetServing(bool serving) {
 
 void GrpcServer::Shutdown(absl::Time deadline) {
   if (server_ == nullptr) return;
+  // First: gRPC would lose the descriptor of a connection that comes later.
+  if (acceptor_ != nullptr) acceptor_->StopAccepting();
   server_->Shutdown(absl::ToChronoTime(deadline));
   server_->Wait();
 }

@@ -4,57 +4,74 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/access/access.h"
+#include "server/net/acceptor.h"
+#include "server/net/listener.h"
 
 namespace grpc {
 class Server;
 class ServerCredentials;
 class Service;
+namespace experimental {
+class ExternalConnectionAcceptor;
+}
 }  // namespace grpc
 
 namespace olmoe::rpc {
 
-// One listening port with one service, health checking ("" = alive, the service's
-// name = ready) and reflection, and limits on what a client may send and who may call.
-// Thread-safe.
+// One port with one service, health checking ("" = alive, the service's name = ready) and
+// reflection, and limits on what a client may send and who may call. Accepts its connections
+// itself: gRPC gets those that net::Acceptor lets in. Requests may not be compressed: 1.2 GB of
+// zeros fit into 1.2 MB. Thread-safe.
 class GrpcServer {
  public:
   struct Options {
-    std::string address;       // "127.0.0.1:50051"; port 0: any free one
-    std::string service_name;  // for health checking
+    std::string service_name = {};  // for health checking
     access::PortAccess access = {};  // who may call; default: everybody, in plaintext
+    net::ConnectionLimits connections = {};
     int max_receive_bytes = 16 << 20;
     int max_metadata_bytes = 16 << 10;
     int max_concurrent_streams = 1024;  // of one connection
   };
 
-  // Listens, ready from the start. Errors: UNAVAILABLE where the address can not be
-  // listened on.
+  // Listens, ready from the start. Errors: UNAVAILABLE where another process was faster to
+  // listen on the address.
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Create(
-      Options options, std::unique_ptr<grpc::Service> service);
+      net::Listener listener, Options options, std::unique_ptr<grpc::Service> service);
   // Shuts down at once where Shutdown was not called.
   ~GrpcServer();
 
+  // 0 for a Unix socket.
   int port() const { return port_; }
 
   // What health checking says about the service.
   void SetServing(bool serving);
 
-  // Takes no new calls, waits for the open ones, cancels those left at the deadline
-  // (health watches among them).
+  // Ends a client's connection by force, with all its calls; `peer` is the
+  // grpc::CallbackServerContext::peer() of one of them. It frees what waits for a client that does
+  // not read, which to cancel the call does not. Clients of a Unix socket are not told apart:
+  // nothing happens to theirs. Any thread, a handler's too; does not block.
+  void Disconnect(const std::string& peer) { acceptor_->ShutDownPeer(peer); }
+
+  // Takes no new connections and calls, waits for the open calls, cancels those left at the
+  // deadline (health watches among them).
   void Shutdown(absl::Time deadline);
 
  private:
   GrpcServer(Options options, std::unique_ptr<grpc::Service> service);
-  absl::Status Listen();
+  absl::Status Start(net::Listener listener);
+  void HandOver(int fd);
 
   const Options options_;
   const std::shared_ptr<grpc::ServerCredentials> credentials_;  // gRPC calls back into it
   const std::unique_ptr<grpc::Service> service_;
   int port_ = 0;
   std::unique_ptr<grpc::Server> server_;  // destroyed before the service
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> door_;  // of gRPC
+  std::unique_ptr<net::Acceptor> acceptor_;
 };
 
 }  // namespace olmoe::rpc

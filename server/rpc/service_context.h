@@ -96,6 +96,9 @@ struct ServiceContext {
   std::function<void(const SwapOutcome&)> on_swap;
   // Called when an operator drains the server by RPC.
   std::function<void()> on_drain;
+  // Ends the connection of a call's client by force: GrpcServer::Disconnect of the call's peer().
+  // May be empty.
+  std::function<void(const std::string& peer)> disconnect;
 
   // Of the admin service alone, which needs both.
   stats::StatsCursors* expert_stats = nullptr;

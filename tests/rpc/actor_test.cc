@@ -43,7 +43,7 @@ std::string Ask(const std::shared_ptr<grpc::Channel>& channel, const std::string
 }
 
 std::unique_ptr<GrpcServer> Serve(const access::PortAccess& access) {
-  auto server = GrpcServer::Create({.address = "127.0.0.1:0", .service_name = "x", .access = access},
+  auto server = GrpcServer::Create(BindOrDie(), {.service_name = "x", .access = access},
                                    std::make_unique<EchoActor>(access.gate.get()));
   EXPECT_TRUE(server.ok()) << server.status();
   return *std::move(server);

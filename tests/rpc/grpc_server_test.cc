@@ -83,23 +83,6 @@ TEST(GrpcServerTest, ReflectionListsTheServices) {
   }
 }
 
-TEST(GrpcServerTest, APortInUseIsOneClearError) {
-  TestServer server;
-  const std::string address = absl::StrCat("127.0.0.1:", server.inference_server().port());
-  ServiceContext context;
-  const auto second = GrpcServer::Create({.address = address, .service_name = "x"},
-                                         MakeInferenceService(&context));
-  EXPECT_TRUE(absl::IsUnavailable(second.status()));
-  EXPECT_THAT(std::string(second.status().message()), HasSubstr(address));
-}
-
-TEST(GrpcServerTest, AnAddressOfAnotherMachineIsAnError) {
-  ServiceContext context;
-  const auto server = GrpcServer::Create({.address = "192.0.2.1:0", .service_name = "x"},
-                                         MakeInferenceService(&context));
-  EXPECT_TRUE(absl::IsUnavailable(server.status()));
-}
-
 TEST(GrpcServerTest, ShutdownWaitsForOpenCallsUpToTheDeadline) {
   TestServer server;
   grpc::ClientContext context;

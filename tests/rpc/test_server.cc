@@ -16,8 +16,8 @@ namespace {
 
 std::unique_ptr<GrpcServer> Listen(const char* name, std::unique_ptr<grpc::Service> service,
                                    const access::PortAccess& access) {
-  auto server = GrpcServer::Create(
-      {.address = "127.0.0.1:0", .service_name = name, .access = access}, std::move(service));
+  auto server = GrpcServer::Create(BindOrDie(), {.service_name = name, .access = access},
+                                   std::move(service));
   CHECK(server.ok()) << server.status();
   return *std::move(server);
 }
@@ -30,13 +30,22 @@ TinyModel DefaultModel() {
   return model;
 }
 
+net::Listener BindOrDie(const std::string& address) {
+  auto listener = net::Listener::Bind(address);
+  CHECK(listener.ok()) << listener.status();
+  return *std::move(listener);
+}
+
 std::shared_ptr<grpc::Channel> Connect(int port) {
+  return ConnectTo(absl::StrCat("127.0.0.1:", port));
+}
+
+std::shared_ptr<grpc::Channel> ConnectTo(const std::string& target) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetMaxReceiveMessageSize(-1);
   arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);  // what is not read stays unsent
-  return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", port),
-                                   grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
 }
 
 TestServer::TestServer(TestServerOptions options)
@@ -70,6 +79,11 @@ TestServer::TestServer(TestServerOptions options)
     absl::MutexLock lock(&mu_);
     swaps_.emplace_back(swap.outcome);
   };
+  context_.disconnect = [this](const std::string& peer) {
+    if (!both_listen_) return;
+    inference_server_->Disconnect(peer);
+    admin_server_->Disconnect(peer);
+  };
   if (options.tune) options.tune(&context_);
   context_.limits = &limits_;
   context_.admin_gate = options.access.admin.gate.get();
@@ -77,6 +91,7 @@ TestServer::TestServer(TestServerOptions options)
   inference_server_ =
       Listen(kInferenceServiceName, MakeInferenceService(&context_), options.access.inference);
   admin_server_ = Listen(kAdminServiceName, MakeAdminService(&context_), options.access.admin);
+  both_listen_ = true;
   inference_ = v1::InferenceService::NewStub(NewChannel());
   admin_ = v1::RoutingAdminService::NewStub(NewAdminChannel());
 }

@@ -4,6 +4,7 @@
 
 #include <grpcpp/channel.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -16,6 +17,7 @@
 #include "olmoe/v1/inference.grpc.pb.h"
 #include "server/access/access.h"
 #include "server/engine/engine.h"
+#include "server/net/listener.h"
 #include "server/routing/calibration.h"
 #include "server/routing/controller.h"
 #include "server/rpc/call_limits.h"
@@ -109,14 +111,19 @@ class TestServer {
   WorkerPool large_requests_{1};
   OpenWatches watches_;
   ServiceContext context_;
+  std::atomic<bool> both_listen_ = false;
   std::unique_ptr<GrpcServer> inference_server_;
   std::unique_ptr<GrpcServer> admin_server_;
   std::unique_ptr<v1::InferenceService::Stub> inference_;
   std::unique_ptr<v1::RoutingAdminService::Stub> admin_;
 };
 
+// An address of this machine that nobody else has.
+net::Listener BindOrDie(const std::string& address = "127.0.0.1:0");
+
 // Sets the channel's options that keep tests apart.
 std::shared_ptr<grpc::Channel> Connect(int port);
+std::shared_ptr<grpc::Channel> ConnectTo(const std::string& target);
 
 // A request with token ids as the prompt, greedy.
 v1::GenerateRequest TokenRequest(const std::vector<uint32_t>& prompt, uint32_t max_new_tokens);
