@@ -1,5 +1,6 @@
 #include "server/options.h"
 
+#include <cstring>
 #include <map>
 #include <sstream>
 
@@ -14,6 +15,11 @@ constexpr int kBadUsage = 2;
 
 // The last colon splits, so that "[::1]:50051" works.
 bool ParseHostPort(const std::string& text, HostPort* out) {
+  const HostPort unix_socket = {.host = text, .port = 0};
+  if (unix_socket.is_unix()) {
+    *out = unix_socket;
+    return text.size() > std::strlen("unix:");
+  }
   const size_t colon = text.rfind(':');
   if (colon == std::string::npos || colon == 0) return false;
   int port = -1;
@@ -33,11 +39,12 @@ void AddAddress(CLI::App* app, const char* flag, const char* help, HostPort* tar
          flag,
          [flag, target](const std::string& text) {
            if (!ParseHostPort(text, target)) {
-             throw CLI::ValidationError(flag, absl::StrCat("expected HOST:PORT, got ", text));
+             throw CLI::ValidationError(
+                 flag, absl::StrCat("expected HOST:PORT or unix:PATH, got ", text));
            }
          },
          help)
-      ->type_name("HOST:PORT")
+      ->type_name("ADDRESS")
       ->default_str(target->ToString());
 }
 
@@ -109,9 +116,12 @@ void AddServingFlags(CLI::App* app, Options* options) {
   constexpr int kMaxSequences = 4096, kMaxRows = 32768, kMaxQueue = 1 << 20, kMaxArms = 64;
   // Less has no room for one message of the largest size.
   constexpr int64_t kMinRequestMemory = int64_t{64} << 20, kMaxRequestMemory = int64_t{1} << 40;
-  AddAddress(app, "--listen", "InferenceService", &options->listen);
+  AddAddress(app, "--listen", "InferenceService: HOST:PORT or unix:PATH, as the next two",
+             &options->listen);
   AddAddress(app, "--admin-listen", "RoutingAdminService", &options->admin_listen);
   AddAddress(app, "--http-listen", "The live page at /, /metrics, /healthz, /readyz", &options->http_listen);
+  app->add_flag("--behind-proxy", options->behind_proxy,
+                "Whoever reaches the gRPC ports comes through an edge, as that of deploy/edge");
   AddInt(app, "--max-batch-sequences", "Sequences that are computed together", 1, kMaxSequences,
          &options->max_batch_sequences);
   AddInt(app, "--max-batch-tokens", "Rows of prompts and scored windows in one step", 1, kMaxRows,
@@ -193,7 +203,9 @@ std::string OneLine(std::string text) {
 
 }  // namespace
 
-std::string HostPort::ToString() const { return absl::StrCat(host, ":", port); }
+std::string HostPort::ToString() const {
+  return is_unix() ? host : absl::StrCat(host, ":", port);
+}
 
 const char* ServerVersion() { return OLMOE_VERSION; }
 

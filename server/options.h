@@ -13,9 +13,11 @@
 
 namespace olmoe {
 
+// Where a port listens.
 struct HostPort {
-  std::string host;
-  int port = 0;  // 0: any free one
+  std::string host;  // or "unix:/path", which has no port
+  int port = 0;      // 0: any free one
+  bool is_unix() const { return host.starts_with("unix:"); }
   std::string ToString() const;
 };
 
@@ -26,6 +28,7 @@ struct Options {
   HostPort listen = {"127.0.0.1", 50051};        // InferenceService
   HostPort admin_listen = {"127.0.0.1", 50052};  // RoutingAdminService
   HostPort http_listen = {"127.0.0.1", 9464};    // /metrics, /healthz, /readyz
+  bool behind_proxy = false;  // an edge that bounds HTTP/2 stands before the gRPC ports
   access::AccessFiles access;
   int max_batch_sequences = 64;
   int max_batch_tokens = 512;  // rows of prompts and windows in one step

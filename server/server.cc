@@ -1,6 +1,7 @@
 #include "server/server.h"
 
 #include <grpcpp/impl/service_type.h>
+#include <grpcpp/version_info.h>
 
 #include <cstdio>
 #include <fstream>
@@ -15,6 +16,7 @@
 #include "server/access/warnings.h"
 #include "server/model/checkpoint.h"
 #include "server/net/listener.h"
+#include "server/net/descriptors.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/grpc_status.h"
 #include "server/rpc/inference_service.h"
@@ -27,6 +29,8 @@ namespace {
 // Long enough for the last messages to leave; after that only health watches and
 // idle streams are open.
 constexpr absl::Duration kCloseGrace = absl::Seconds(1);
+// Fewer of a gRPC port are worth a word; 1,024 descriptors are enough for 176.
+constexpr int kFewConnections = 128;
 
 engine::EngineOptions EngineOptionsOf(const Options& options) {
   engine::EngineOptions engine;
@@ -56,6 +60,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(Options options, log::Lin
   if (absl::Status status = server->OpenAccess(); !status.ok()) return status;
   if (absl::Status status = server->OpenState(); !status.ok()) return status;
   if (absl::Status status = server->ReadRoutingFile(); !status.ok()) return status;
+  if (absl::Status status = server->BindPorts(); !status.ok()) return status;
   if (absl::Status status = server->LoadTokenizer(); !status.ok()) return status;
   if (absl::Status status = server->CheckRouting(); !status.ok()) return status;
   if (absl::Status status = server->LoadModel(progress); !status.ok()) return status;
@@ -88,6 +93,24 @@ absl::Status Server::OpenAccess() {
   auto access = access::OpenAccess(options_.access);
   if (access.ok()) access_ = *std::move(access);
   return access.status();
+}
+
+// A port that is in use is noticed before the model is loaded; clients are refused until Start.
+absl::Status Server::BindPorts() {
+  const uint64_t descriptors = net::RaiseDescriptorLimit();
+  port_limits_ = net::GrpcPortLimits(descriptors);
+  if (port_limits_.in_all < kFewConnections) {
+    LOG(WARNING) << "each gRPC port holds at most " << port_limits_.in_all << " connections, "
+                 << port_limits_.per_client << " of one client: this process may open only "
+                 << descriptors << " files (ulimit -Hn)";
+  }
+  for (auto& [address, listener] : {std::make_pair(&options_.listen, &inference_listener_),
+                                    std::make_pair(&options_.admin_listen, &admin_listener_)}) {
+    auto bound = net::Listener::Bind(address->ToString());
+    if (!bound.ok()) return bound.status();
+    *listener = *std::move(bound);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Server::LoadTokenizer() {
@@ -235,22 +258,22 @@ absl::Status Server::Start() {
 }
 
 absl::Status Server::ListenForInference() {
-  auto listener = net::Listener::Bind(options_.listen.ToString());
-  if (!listener.ok()) return listener.status();
   auto server = rpc::GrpcServer::Create(
-      *std::move(listener),
-      {.service_name = rpc::kInferenceServiceName, .access = access_.inference},
+      *std::move(inference_listener_),
+      {.service_name = rpc::kInferenceServiceName,
+       .access = access_.inference,
+       .connections = port_limits_},
       rpc::MakeInferenceService(&context_));
   if (server.ok()) inference_server_ = *std::move(server);
   return server.status();
 }
 
 absl::Status Server::ListenForAdmin() {
-  auto listener = net::Listener::Bind(options_.admin_listen.ToString());
-  if (!listener.ok()) return listener.status();
   auto server = rpc::GrpcServer::Create(
-      *std::move(listener),
-      {.service_name = rpc::kAdminServiceName, .access = access_.admin},
+      *std::move(admin_listener_),
+      {.service_name = rpc::kAdminServiceName,
+       .access = access_.admin,
+       .connections = port_limits_},
       rpc::MakeAdminService(&context_));
   if (server.ok()) admin_server_ = *std::move(server);
   return server.status();
@@ -301,12 +324,18 @@ void Server::LogWhatIsServed() const {
   LOG(INFO) << "serving " << model.model_id << " (" << model.num_layers << " layers, "
             << model.num_experts << " experts, top-" << model.default_top_k << ", " << model.dtype
             << " on " << model.device << " by " << model.kernels << ", context " << model.max_context << ") on "
-            << options_.listen.host << ":" << port() << ", admin on "
-            << options_.admin_listen.host << ":" << admin_port() << ", HTTP on "
-            << options_.http_listen.host << ":" << http_port();
+            << HostPort{options_.listen.host, port()}.ToString() << ", admin on "
+            << HostPort{options_.admin_listen.host, admin_port()}.ToString() << ", HTTP on "
+            << HostPort{options_.http_listen.host, http_port()}.ToString();
   for (const std::string& warning : access::AccessWarnings(
            options_.access, options_.listen.host, options_.admin_listen.host)) {
     LOG(WARNING) << warning;
+  }
+  if (!options_.behind_proxy) {
+    for (const std::string& warning : access::EdgeWarnings(
+             GRPC_CPP_VERSION_STRING, options_.listen.host, options_.admin_listen.host)) {
+      LOG(WARNING) << warning;
+    }
   }
   if (tokenizer_ == nullptr) LOG(WARNING) << "the model has no tokenizer.json: token ids only";
   const auto plan = controller_->CurrentRecord();

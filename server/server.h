@@ -15,6 +15,8 @@
 #include "server/log/request_log.h"
 #include "server/model/load_model.h"
 #include "server/model/model.h"
+#include "server/net/acceptor.h"
+#include "server/net/listener.h"
 #include "server/options.h"
 #include "server/routing/calibration.h"
 #include "server/routing/controller.h"
@@ -51,6 +53,7 @@ class Server {
   // the grace are cancelled -> ports closed. Returns how many were cancelled.
   int Drain();
 
+  // 0 for a Unix socket.
   int port() const { return inference_server_->port(); }
   int admin_port() const { return admin_server_->port(); }
   int http_port() const { return http_server_->port(); }
@@ -62,6 +65,7 @@ class Server {
   absl::Status OpenAccess();
   absl::Status OpenState();
   absl::Status ReadRoutingFile();
+  absl::Status BindPorts();
   absl::Status LoadTokenizer();
   absl::Status CheckRouting() const;
   absl::Status LoadModel(const model::LoadProgress& progress);
@@ -88,12 +92,16 @@ class Server {
   void LogRequest(const rpc::RequestOutcome& outcome);
 
   const Options options_;
+  net::ConnectionLimits port_limits_;  // of each gRPC port; constant after BindPorts
   std::atomic<bool> ready_ = false;
   std::atomic<bool> both_listen_ = false;  // the gRPC servers; handlers run a little earlier
 
   // In order of creation: each uses only those above it.
   std::unique_ptr<log::RequestLog> request_log_;  // null: --request-log=off
   access::Access access_;
+  // Until they are the servers'.
+  std::optional<net::Listener> inference_listener_;
+  std::optional<net::Listener> admin_listener_;
   std::unique_ptr<text::Tokenizer> tokenizer_;  // null: token ids only
   std::unique_ptr<model::Model> model_;
   std::unique_ptr<state::StateStore> state_;  // null: without --state-dir

@@ -3,7 +3,9 @@
 #include <arpa/inet.h>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 
 namespace olmoe::access {
 namespace {
@@ -13,10 +15,23 @@ std::string Plaintext(const char* flag, const std::string& host) {
                       "changed on the way; see --tls-cert");
 }
 
+// gRPC's core counts resets, and streams before the client has acknowledged its SETTINGS, since
+// 1.60.
+bool BoundsFloods(const std::string& grpc_version) {
+  const std::vector<std::string> parts = absl::StrSplit(grpc_version, '.');
+  int major = 0, minor = 0;
+  if (parts.size() < 2 || !absl::SimpleAtoi(parts[0], &major) ||
+      !absl::SimpleAtoi(parts[1], &minor)) {
+    return false;
+  }
+  return major > 1 || (major == 1 && minor >= 60);
+}
+
 }  // namespace
 
 bool IsLoopback(const std::string& host) {
   if (absl::EqualsIgnoreCase(host, "localhost")) return true;
+  if (absl::StartsWith(host, "unix:")) return true;
   if (host == "::1" || host == "[::1]") return true;
   in_addr address;
   if (inet_pton(AF_INET, host.c_str(), &address) != 1) return false;
@@ -43,6 +58,17 @@ std::vector<std::string> AccessWarnings(const AccessFiles& files, const std::str
         "--admin-tls-client-ca");
   }
   return warnings;
+}
+
+std::vector<std::string> EdgeWarnings(const std::string& grpc_version, const std::string& host,
+                                      const std::string& admin_host) {
+  if (BoundsFloods(grpc_version)) return {};
+  const bool here = IsLoopback(host);
+  if (here && IsLoopback(admin_host)) return {};
+  return {absl::StrCat(
+      here ? "--admin-listen " : "--listen ", here ? admin_host : host, ": gRPC ", grpc_version,
+      " does not bound floods of HTTP/2 headers and resets: who reaches the port, even without a "
+      "token, can take all memory; put the edge of deploy/edge before it and say --behind-proxy")};
 }
 
 }  // namespace olmoe::access

@@ -14,7 +14,8 @@ constexpr char kHere[] = "127.0.0.1";
 constexpr char kEverywhere[] = "0.0.0.0";
 
 TEST(WarningsTest, LoopbackIsWhatOnlyThisMachineReaches) {
-  for (const char* host : {"localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "::1", "[::1]"}) {
+  for (const char* host : {"localhost", "LOCALHOST", "127.0.0.1", "127.1.2.3", "::1", "[::1]",
+                           "unix:/run/olmoe.sock"}) {
     EXPECT_TRUE(IsLoopback(host)) << host;
   }
   for (const char* host : {"", "0.0.0.0", "::", "[::]", "128.0.0.1", "10.0.0.1", "127.0.0.1.x",
@@ -59,6 +60,20 @@ TEST(WarningsTest, OneAuthorityForUsersAndAdminsIsWarnedOf) {
                               .admin_token_file = "t"},
                              kEverywhere, kEverywhere),
               IsEmpty());
+}
+
+TEST(WarningsTest, AGrpcWithoutBoundsBeyondLoopbackIsWarnedOf) {
+  for (const char* version : {"1.51.1", "1.59.5", "0.70.0", "", "new"}) {
+    EXPECT_THAT(EdgeWarnings(version, kEverywhere, kEverywhere),
+                ElementsAre(HasSubstr("--behind-proxy")))
+        << version;
+    EXPECT_THAT(EdgeWarnings(version, kHere, "unix:/run/olmoe.sock"), IsEmpty());
+  }
+  EXPECT_THAT(EdgeWarnings("1.51.1", kHere, kEverywhere),
+              ElementsAre(HasSubstr("--admin-listen 0.0.0.0")));
+  for (const char* version : {"1.60.0", "1.70.1-dev", "2.0.0"}) {
+    EXPECT_THAT(EdgeWarnings(version, kEverywhere, kEverywhere), IsEmpty()) << version;
+  }
 }
 
 }  // namespace

@@ -47,15 +47,17 @@ class ServerProcess:
     """A server on free ports, from ready to gone; readers may be as slow as they like. Use as a
     context manager."""
 
-    def __init__(self, model, *flags, http_port=0, stderr=None):
+    def __init__(self, model, *flags, http_port=0, stderr=None,
+                 listen="127.0.0.1:0"):
         self._folder = tempfile.TemporaryDirectory(prefix="olmoe-e2e-")
         folder = pathlib.Path(self._folder.name)
         self._ports_file = folder / "ports.json"
         self.log_path = folder / "server.log"
         self._channels = {}
+        self._unix = listen if listen.startswith("unix:") else None
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                server_command(model, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
+                server_command(model, "--listen", listen, "--admin-listen", "127.0.0.1:0",
                                "--http-listen", f"127.0.0.1:{http_port}", "--ports-file",
                                self._ports_file, "--slow-reader-timeout", "24h", *flags),
                 stdout=log, stderr=log if stderr is None else stderr)
@@ -86,6 +88,8 @@ class ServerProcess:
         return self.log_path.read_text(errors="replace")
 
     def address(self, name="listen"):
+        if name == "listen" and self._unix:
+            return self._unix
         return f"127.0.0.1:{self.ports[name]}"
 
     def channel(self, name="listen"):

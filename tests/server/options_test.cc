@@ -35,6 +35,7 @@ TEST(OptionsTest, DefaultsAreLoopbackAndTheDocumentedPorts) {
   EXPECT_EQ(options.http_listen.ToString(), "127.0.0.1:9464");
   EXPECT_EQ(options.model.dtype, model::DType::kBFloat16);
   EXPECT_FALSE(options.allow_inline_policy);
+  EXPECT_FALSE(options.behind_proxy);
   EXPECT_EQ(options.log_format, log::LogFormat::kText);
   EXPECT_TRUE(options.request_log);
   EXPECT_EQ(options.drain_grace, absl::Seconds(30));
@@ -45,13 +46,15 @@ TEST(OptionsTest, EveryFlagReachesItsOption) {
       {"--listen", "0.0.0.0:0", "--admin-listen", "[::1]:7", "--http-listen", "localhost:65535",
        "--dtype", "float32", "--device", "cuda:1", "--cpu-isa", "avx2", "--threads", "3", "--max-context", "512",
        "--max-batch-tokens", "128", "--max-batch-sequences", "32", "--max-queue", "9",
-       "--slow-reader-timeout", "5s", "--max-arms", "4", "--kv-cache-bytes", "3MiB", "--allow-inline-policy", "--expert-metrics",
+        "--slow-reader-timeout", "5s", "--max-request-memory", "128MiB", "--behind-proxy",
+        "--max-arms", "4", "--kv-cache-bytes", "3MiB", "--allow-inline-policy", "--expert-metrics",
        "layer", "--log-format", "json", "--request-log", "off",
        "--ports-file", "p", "--state-dir", "s", "--routing", "r",
        "--itl-target", "80ms", "--lame-duck", "1500ms", "--drain-grace", "1m30s",
        "--tls-cert", "cert", "--tls-key", "key", "--tls-client-ca", "ca", "--admin-tls-client-ca",
        "admin-ca", "--token-file", "users", "--admin-token-file", "admins"});
   EXPECT_EQ(options.listen.port, 0);
+  EXPECT_TRUE(options.behind_proxy);
   EXPECT_EQ(options.admin_listen.host, "[::1]");
   EXPECT_EQ(options.http_listen.port, 65535);
   EXPECT_EQ(options.model.dtype, model::DType::kFloat32);
@@ -62,6 +65,7 @@ TEST(OptionsTest, EveryFlagReachesItsOption) {
   EXPECT_EQ(options.max_batch_tokens, 128);
   EXPECT_EQ(options.max_batch_sequences, 32);
   EXPECT_EQ(options.max_queue, 9);
+  EXPECT_EQ(options.max_request_memory, 128 << 20);
   EXPECT_EQ(options.max_arms, 4);
   EXPECT_EQ(options.model.kv_cache_bytes, 3 << 20);
   EXPECT_EQ(options.slow_reader_timeout, absl::Seconds(5));
@@ -140,6 +144,17 @@ TEST(OptionsTest, HelpAndVersionAreNoErrors) {
   const CommandLine version = Parse({"--version"});
   EXPECT_EQ(version.exit_code, 0);
   EXPECT_EQ(version.message, std::string("olmoe-server ") + ServerVersion() + "\n");
+}
+
+TEST(OptionsTest, EveryPortMayBeAUnixSocket) {
+  const Options options = Good({"--listen", "unix:/run/a.sock", "--admin-listen",
+                                "unix:relative:0", "--http-listen", "unix:/run/c.sock"});
+  EXPECT_EQ(options.listen.ToString(), "unix:/run/a.sock");
+  EXPECT_EQ(options.admin_listen.ToString(), "unix:relative:0");
+  EXPECT_EQ(options.http_listen.ToString(), "unix:/run/c.sock");
+  EXPECT_EQ(options.listen.port, 0);
+  EXPECT_TRUE(options.listen.is_unix());
+  EXPECT_EQ(Parse({"--model", "m", "--listen", "unix:"}).exit_code, 2);
 }
 
 TEST(OptionsTest, AConfigFileHoldsTheSameKeysAndFlagsWin) {

@@ -1,0 +1,49 @@
+"""Ports of the running server: Unix sockets, and what they are told about."""
+
+import re
+import resource
+
+import pytest
+
+import models
+from server_process import DEADLINE_S, ServerProcess, run_server
+
+@pytest.fixture(name="unix_server")
+def _unix_server(demo_folder, tmp_path):
+    with ServerProcess(demo_folder, listen=f"unix:{tmp_path}/inference.sock") as server:
+        yield server
+
+
+def test_a_unix_socket_serves_and_its_file_goes_with_the_server(unix_server, tmp_path):
+    assert unix_server.ports["listen"] == 0
+    assert unix_server.greedy([1, 2], 3).usage.completion_tokens == 3
+    assert f"unix:{tmp_path}/inference.sock" in unix_server.log()
+    unix_server.process.terminate()
+    assert unix_server.process.wait(DEADLINE_S) == 0
+    assert not (tmp_path / "inference.sock").exists()
+
+
+@pytest.mark.parametrize("flag", ["--listen", "--admin-listen"])
+def test_a_port_is_refused_before_the_model_is_loaded(flag):
+    ports = {"--listen": "127.0.0.1:0", "--admin-listen": "127.0.0.1:0",
+             "--http-listen": "127.0.0.1:0", flag: "192.0.2.1:0"}
+    done = run_server(models.demo_model(), ports=[part for pair in ports.items() for part in pair])
+    assert done.returncode == 1
+    assert "192.0.2.1:0" in done.stderr
+    assert "loaded" not in done.stderr
+
+
+def test_grpc_ports_beyond_loopback_without_an_edge_are_warned_of(demo_folder):
+    for flags, warned in (((), True), (("--behind-proxy",), False)):
+        with ServerProcess(demo_folder, *flags, listen="0.0.0.0:0") as server:
+            assert ("--behind-proxy" in server.log()) == warned
+
+
+def test_the_limit_of_descriptors_is_raised(demo):
+    soft, hard = map(int, re.search(r"Max open files +(\d+) +(\d+)", limits(demo)).groups())
+    assert soft == hard == resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+
+def limits(server):
+    with open(f"/proc/{server.process.pid}/limits", encoding="ascii") as file:
+        return file.read()
