@@ -252,6 +252,7 @@ absl::Status Server::Start() {
   }
   both_listen_ = true;
   ready_ = true;
+  TellReadiness();
   if (absl::Status status = WritePortsFile(); !status.ok()) return status;
   LogWhatIsServed();
   return absl::OkStatus();
@@ -262,7 +263,8 @@ absl::Status Server::ListenForInference() {
       *std::move(inference_listener_),
       {.service_name = rpc::kInferenceServiceName,
        .access = access_.inference,
-       .connections = port_limits_},
+       .connections = port_limits_,
+       .probe = ProbeOf("--listen")},
       rpc::MakeInferenceService(&context_));
   if (server.ok()) inference_server_ = *std::move(server);
   return server.status();
@@ -273,7 +275,8 @@ absl::Status Server::ListenForAdmin() {
       *std::move(admin_listener_),
       {.service_name = rpc::kAdminServiceName,
        .access = access_.admin,
-       .connections = port_limits_},
+       .connections = port_limits_,
+       .probe = ProbeOf("--admin-listen")},
       rpc::MakeAdminService(&context_));
   if (server.ok()) admin_server_ = *std::move(server);
   return server.status();
@@ -287,12 +290,12 @@ absl::Status Server::ListenForHttp() {
   live.model = model_->info();
   live.server_version = ServerVersion();
   live.start_time = context_.start_time;
-  live.ready = [this] { return ready_.load(); };
+  live.ready = [this] { return IsReady(); };
   live_state_ = std::make_unique<http::LiveState>(std::move(live));
   auto server = http::HttpServer::Create({.host = options_.http_listen.host,
                                           .port = options_.http_listen.port,
                                           .metrics = metrics_.get(),
-                                          .ready = [this] { return ready_.load(); },
+                                          .ready = [this] { return IsReady(); },
                                           .live = live_state_.get()});
   if (server.ok()) http_server_ = *std::move(server);
   return server.status();
@@ -364,12 +367,35 @@ void Server::ReloadRouting() {
 
 void Server::BecomeNotReady() {
   ready_ = false;
-  inference_server_->SetServing(false);
+  TellReadiness();
+}
+
+void Server::TellReadiness() {
+  if (!both_listen_) return;
+  absl::MutexLock lock(&tell_mu_);
+  const bool both_answer = num_silent_ports_ == 0;
+  inference_server_->SetServing(ready_ && both_answer);
+  admin_server_->SetServing(!draining_ && both_answer);
+}
+
+// Told on the connections and ports that are left; a balancer that asks by new ones sees it anyhow.
+net::PortProbe::Options Server::ProbeOf(const char* flag) {
+  net::PortProbe::Options probe;
+  probe.on_change = [this, flag, patience = probe.patience](bool answers) {
+    num_silent_ports_ += answers ? -1 : 1;
+    if (answers) {
+      LOG(INFO) << "the port of " << flag << " answers again";
+    } else {
+      LOG(ERROR) << "not ready: the port of " << flag << " has not answered for " << patience;
+    }
+    TellReadiness();
+  };
+  return probe;
 }
 
 int Server::Drain() {
+  draining_ = true;
   BecomeNotReady();
-  admin_server_->SetServing(false);
   absl::SleepFor(options_.lame_duck);
   watches_.EndAll();
   const int cancelled = engine_->Drain(absl::Now() + options_.drain_grace);

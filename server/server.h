@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "server/access/access.h"
 #include "server/engine/engine.h"
 #include "server/http/http_server.h"
@@ -17,6 +18,7 @@
 #include "server/model/model.h"
 #include "server/net/acceptor.h"
 #include "server/net/listener.h"
+#include "server/net/port_probe.h"
 #include "server/options.h"
 #include "server/routing/calibration.h"
 #include "server/routing/controller.h"
@@ -85,6 +87,12 @@ class Server {
   void BecomeNotReady();
   void ClosePorts();
 
+  // What /readyz says: requests are taken, and both gRPC ports answer.
+  bool IsReady() const { return ready_ && num_silent_ports_ == 0; }
+  // Tells the health service of both gRPC ports.
+  void TellReadiness();
+  net::PortProbe::Options ProbeOf(const char* flag);
+
   // Of a gRPC client on either port, see GrpcServer::Disconnect.
   void Disconnect(const std::string& peer);
 
@@ -94,6 +102,9 @@ class Server {
   const Options options_;
   net::ConnectionLimits port_limits_;  // of each gRPC port; constant after BindPorts
   std::atomic<bool> ready_ = false;
+  std::atomic<bool> draining_ = false;
+  std::atomic<int> num_silent_ports_ = 0;  // gRPC ports that do not answer their probe
+  absl::Mutex tell_mu_;                    // held by TellReadiness: the last one tells the truth
   std::atomic<bool> both_listen_ = false;  // the gRPC servers; handlers run a little earlier
 
   // In order of creation: each uses only those above it.

@@ -76,6 +76,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Create(
 
 absl::Status GrpcServer::Start(net::Listener listener) {
   port_ = listener.port();
+  const net::SocketAddress address = net::AddressToReach(listener);
   grpc::ServerBuilder builder;
   SetLimits(options_, &builder);
   SetLifetimes(&builder);
@@ -88,8 +89,10 @@ absl::Status GrpcServer::Start(net::Listener listener) {
   auto acceptor = net::Acceptor::Start(
       std::move(listener),
       {.limits = options_.connections, .on_connection = [this](int fd) { HandOver(fd); }});
-  if (acceptor.ok()) acceptor_ = *std::move(acceptor);
-  return acceptor.status();
+  if (!acceptor.ok()) return acceptor.status();
+  acceptor_ = *std::move(acceptor);
+  probe_ = std::make_unique<net::PortProbe>(address, acceptor_.get(), options_.probe);
+  return absl::OkStatus();
 }
 
 void GrpcServer::HandOver(int fd) {
@@ -106,7 +109,8 @@ void GrpcServer::SetServing(bool serving) {
 
 void GrpcServer::Shutdown(absl::Time deadline) {
   if (server_ == nullptr) return;
-  // First: gRPC would lose the descriptor of a connection that comes later.
+  probe_.reset();
+  // Before the rest: gRPC would lose the descriptor of a connection that comes later.
   if (acceptor_ != nullptr) acceptor_->StopAccepting();
   server_->Shutdown(absl::ToChronoTime(deadline));
   server_->Wait();

@@ -10,6 +10,7 @@
 #include "server/access/access.h"
 #include "server/net/acceptor.h"
 #include "server/net/listener.h"
+#include "server/net/port_probe.h"
 
 namespace grpc {
 class Server;
@@ -32,6 +33,7 @@ class GrpcServer {
     std::string service_name = {};  // for health checking
     access::PortAccess access = {};  // who may call; default: everybody, in plaintext
     net::ConnectionLimits connections = {};
+    net::PortProbe::Options probe = {};  // tells when the port falls silent and answers again
     int max_receive_bytes = 16 << 20;
     int max_metadata_bytes = 16 << 10;
     int max_concurrent_streams = 1024;  // of one connection
@@ -72,6 +74,7 @@ class GrpcServer {
   std::unique_ptr<grpc::Server> server_;  // destroyed before the service
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> door_;  // of gRPC
   std::unique_ptr<net::Acceptor> acceptor_;
+  std::unique_ptr<net::PortProbe> probe_;  // null once the port is shut down
 };
 
 }  // namespace olmoe::rpc

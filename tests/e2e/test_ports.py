@@ -1,12 +1,24 @@
-"""Ports of the running server: Unix sockets, and what they are told about."""
+"""Ports of the running server: Unix sockets, and the truth of its readiness."""
 
+import os
 import re
 import resource
 
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import models
-from server_process import DEADLINE_S, ServerProcess, run_server
+from server_process import DEADLINE_S, ServerProcess, run_server, wait_until
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def admin_health(server):
+    stub = health_pb2_grpc.HealthStub(server.channel("admin"))
+    return stub.Check(health_pb2.HealthCheckRequest(service="olmoe.v1.RoutingAdminService"),
+                      timeout=DEADLINE_S).status
+
 
 @pytest.fixture(name="unix_server")
 def _unix_server(demo_folder, tmp_path):
@@ -21,6 +33,18 @@ def test_a_unix_socket_serves_and_its_file_goes_with_the_server(unix_server, tmp
     unix_server.process.terminate()
     assert unix_server.process.wait(DEADLINE_S) == 0
     assert not (tmp_path / "inference.sock").exists()
+
+
+def test_a_port_that_does_not_answer_is_not_ready_until_it_does(unix_server, tmp_path):
+    assert unix_server.http("/readyz")[0] == 200
+    assert admin_health(unix_server) == SERVING
+    os.rename(tmp_path / "inference.sock", tmp_path / "away")
+    wait_until(lambda: unix_server.http("/readyz")[0] == 503, "the server is not ready")
+    wait_until(lambda: admin_health(unix_server) == NOT_SERVING, "gRPC's health says so too")
+    assert unix_server.http("/healthz")[0] == 200
+    os.rename(tmp_path / "away", tmp_path / "inference.sock")
+    wait_until(lambda: unix_server.http("/readyz")[0] == 200, "the server is ready")
+    wait_until(lambda: admin_health(unix_server) == SERVING, "gRPC's health says so too")
 
 
 @pytest.mark.parametrize("flag", ["--listen", "--admin-listen"])
