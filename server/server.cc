@@ -254,6 +254,8 @@ absl::Status Server::Start() {
   ready_ = true;
   TellReadiness();
   if (absl::Status status = WritePortsFile(); !status.ok()) return status;
+  heap_trimmer_ = std::make_unique<HeapTrimmer>(
+      HeapTrimmer::Options{.is_idle = [this] { return engine_->Load().arms.empty(); }});
   LogWhatIsServed();
   return absl::OkStatus();
 }

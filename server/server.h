@@ -31,6 +31,7 @@
 #include "server/stats/server_metrics.h"
 #include "server/stats/stats_cursors.h"
 #include "server/text/tokenizer.h"
+#include "server/util/heap_trimmer.h"
 
 namespace olmoe {
 
@@ -130,6 +131,7 @@ class Server {
   std::unique_ptr<rpc::GrpcServer> admin_server_;
   std::unique_ptr<http::LiveState> live_state_;
   std::unique_ptr<http::HttpServer> http_server_;
+  std::unique_ptr<HeapTrimmer> heap_trimmer_;
 };
 
 }  // namespace olmoe
