@@ -12,14 +12,13 @@ if(OLMOE_BUILD_TESTS)
 endif()
 
 if(OLMOE_BUILD_SERVER)
+  find_package(Boost 1.74 REQUIRED)  # its headers: Asio and Beast
   find_package(CLI11 REQUIRED)
   find_package(prometheus-cpp REQUIRED COMPONENTS core)
   find_package(ZLIB REQUIRED)
   pkg_check_modules(GRPC REQUIRED IMPORTED_TARGET grpc++)
   find_library(GRPC_REFLECTION_LIBRARY grpc++_reflection REQUIRED)
   find_program(GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED)
-  # cpp-httplib is built as a shared library in Debian.
-  pkg_check_modules(HTTPLIB REQUIRED IMPORTED_TARGET cpp-httplib)
   pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
 
   # LibTorch: Debian's 1.13, or a newer one given by CMAKE_PREFIX_PATH. Only its

@@ -14,9 +14,10 @@
 #include "glog/logging.h"
 #include "nlohmann/json.hpp"
 #include "server/access/warnings.h"
+#include "server/http/monitoring.h"
 #include "server/model/checkpoint.h"
-#include "server/net/listener.h"
 #include "server/net/descriptors.h"
+#include "server/net/listener.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/grpc_status.h"
 #include "server/rpc/inference_service.h"
@@ -105,7 +106,8 @@ absl::Status Server::BindPorts() {
                  << descriptors << " files (ulimit -Hn)";
   }
   for (auto& [address, listener] : {std::make_pair(&options_.listen, &inference_listener_),
-                                    std::make_pair(&options_.admin_listen, &admin_listener_)}) {
+                                    std::make_pair(&options_.admin_listen, &admin_listener_),
+                                    std::make_pair(&options_.http_listen, &http_listener_)}) {
     auto bound = net::Listener::Bind(address->ToString());
     if (!bound.ok()) return bound.status();
     *listener = *std::move(bound);
@@ -294,11 +296,12 @@ absl::Status Server::ListenForHttp() {
   live.start_time = context_.start_time;
   live.ready = [this] { return IsReady(); };
   live_state_ = std::make_unique<http::LiveState>(std::move(live));
-  auto server = http::HttpServer::Create({.host = options_.http_listen.host,
-                                          .port = options_.http_listen.port,
-                                          .metrics = metrics_.get(),
-                                          .ready = [this] { return IsReady(); },
-                                          .live = live_state_.get()});
+  auto routes = http::MonitoringRoutes({.metrics = metrics_.get(),
+                                        .ready = [this] { return IsReady(); },
+                                        .live = live_state_.get()});
+  if (!routes.ok()) return routes.status();
+  auto server = http::HttpServer::Create(
+      {.listener = *std::move(http_listener_), .routes = *std::move(routes)});
   if (server.ok()) http_server_ = *std::move(server);
   return server.status();
 }

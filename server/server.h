@@ -114,6 +114,7 @@ class Server {
   // Until they are the servers'.
   std::optional<net::Listener> inference_listener_;
   std::optional<net::Listener> admin_listener_;
+  std::optional<net::Listener> http_listener_;
   std::unique_ptr<text::Tokenizer> tokenizer_;  // null: token ids only
   std::unique_ptr<model::Model> model_;
   std::unique_ptr<state::StateStore> state_;  // null: without --state-dir

@@ -1,60 +1,51 @@
 #ifndef OLMOE_SERVER_HTTP_HTTP_SERVER_H_
 #define OLMOE_SERVER_HTTP_HTTP_SERVER_H_
 
-#include <atomic>
-#include <functional>
+#include <chrono>
 #include <memory>
-#include <string>
-#include <thread>
+#include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
-
-namespace httplib {
-class Server;
-}
-namespace prometheus {
-class Collectable;
-}
+#include "server/http/connection_table.h"
+#include "server/http/message.h"
+#include "server/net/listener.h"
 
 namespace olmoe::http {
 
-class LiveState;  // live_state.h
-
-// The HTTP port: /metrics for Prometheus (compressed where the client takes it),
-// /healthz (the process answers) and /readyz (requests are taken) for supervisors, and the
-// live page at / for people.
-// Nothing here changes anything. Listens from Create to Stop. Thread-safe.
+// An HTTP/1.1 port for a hostile network: what a client can make it keep is bounded in bytes, in
+// time and in connections (RequestParser, ConnectionTable), and a probe gets its answer whatever
+// the others do. One thread reads and writes for all; what an answer costs is the handlers'.
+// Listens from Create to Stop. Thread-safe.
 class HttpServer {
  public:
   struct Options {
-    std::string host = "127.0.0.1";
-    int port = 0;  // 0: any free one
-    const prometheus::Collectable* metrics = nullptr;  // not owned
-    std::function<bool()> ready;                       // thread-safe
-    const LiveState* live = nullptr;  // not owned; null: no page
+    net::Listener listener;  // bound, not listening yet
+    std::vector<Route> routes;
+    ConnectionLimits limits = DefaultLimits();
+    // Answers under way may take so long at Stop.
+    std::chrono::milliseconds stop_grace{100};
   };
 
-  // Errors: UNAVAILABLE where the address can not be listened on.
+  // By the file descriptors that the process may have: a quarter, so that no client takes those of
+  // the other ports, the state and the model.
+  static ConnectionLimits DefaultLimits();
+
+  // Errors: UNAVAILABLE where the address can not be listened on any more, RESOURCE_EXHAUSTED
+  // where the machine gives no thread or descriptor.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Create(Options options);
   ~HttpServer();
 
-  int port() const { return port_; }
+  int port() const;  // 0: a Unix socket
 
-  // Finishes the answers under way. Calling it again does nothing.
+  // Closes the port and every connection, those with an answer under way a moment later. Calling
+  // it again does nothing.
   void Stop();
 
  private:
-  explicit HttpServer(Options options);
-  absl::Status Listen();
-  void SetLimits();
-  void AddHandlers();
+  class Impl;
+  explicit HttpServer(std::unique_ptr<Impl> impl);
 
-  const Options options_;
-  const std::unique_ptr<httplib::Server> server_;
-  int port_ = 0;
-  std::atomic<bool> ended_ = false;  // no connections are accepted any more
-  std::thread thread_;               // accepts connections
+  const std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace olmoe::http

@@ -1,13 +1,12 @@
 #include "server/http/live_page.h"
 
-#include <httplib.h>
-
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "glog/logging.h"
 #include "server/http/live_assets.h"
-#include "server/http/packed_body.h"
+#include "server/http/metrics_text.h"
 
 namespace olmoe::http {
 namespace {
@@ -28,38 +27,41 @@ const char* TypeOf(std::string_view name) {
   return "text/javascript; charset=utf-8";
 }
 
-// A connection that is kept alive holds one of the server's threads; a page that is left
-// open must not keep one from Prometheus.
-void SetHeaders(const char* caching, httplib::Response* response) {
-  response->set_header("Cache-Control", caching);
-  response->set_header("Connection", "close");
-  response->set_header("Content-Security-Policy", kPolicy);
-  response->set_header("Referrer-Policy", "no-referrer");
-  response->set_header("X-Content-Type-Options", "nosniff");
+Fields PageFields(const char* caching) {
+  return {{"Cache-Control", caching},
+          {"Content-Security-Policy", kPolicy},
+          {"Referrer-Policy", "no-referrer"},
+          {"X-Content-Type-Options", "nosniff"}};
 }
 
-void AddAsset(const LiveAsset& asset, httplib::Server* server) {
-  const std::string path = asset.name == kIndex ? "/" : "/live/" + std::string(asset.name);
-  server->Get(path, [&asset](const httplib::Request& request, httplib::Response& response) {
-    SetHeaders("no-cache", &response);
-    SetPackedBody(std::string(asset.body), TypeOf(asset.name), request, &response);
-  });
-}
-
-void AddJson(const char* path, const LiveState& state, std::string (LiveState::*make)() const,
-             httplib::Server* server) {
-  server->Get(path, [&state, make](const httplib::Request& request, httplib::Response& response) {
-    SetHeaders("no-store", &response);
-    SetPackedBody((state.*make)(), kJsonType, request, &response);
-  });
+// Packed once for all who will ask.
+Route AssetRoute(const LiveAsset& asset) {
+  PackedText text;
+  text.plain = std::make_shared<const std::string>(asset.body);
+  text.gzip = std::make_shared<const std::string>(Gzip(asset.body));
+  return {.method = "GET",
+          .path = asset.name == kIndex ? "/" : "/live/" + std::string(asset.name),
+          .handler = [text = std::move(text), type = TypeOf(asset.name)](const Request& request,
+                                                                         Reply reply) {
+            Response response =
+                PackedResponse(text, TakesGzip(request.Header("Accept-Encoding")), type);
+            for (auto& field : PageFields("no-cache")) response.fields.push_back(std::move(field));
+            reply.Send(std::move(response));
+          }};
 }
 
 }  // namespace
 
-void AddLivePage(const LiveState& state, httplib::Server* server) {
-  for (const LiveAsset& asset : LiveAssets()) AddAsset(asset, server);
-  AddJson("/live.json", state, &LiveState::StateJson, server);
-  AddJson("/live/experts.json", state, &LiveState::ExpertsJson, server);
+void AddLivePage(const LiveState& state, const std::shared_ptr<Renderer>& renderer,
+                 std::vector<Route>* routes) {
+  for (const LiveAsset& asset : LiveAssets()) routes->push_back(AssetRoute(asset));
+  const auto add_json = [&](const char* path, std::string (LiveState::*make)() const) {
+    routes->push_back(RenderedRoute(
+        renderer, path, [&state, make] { return (state.*make)(); }, kJsonType,
+        PageFields("no-store")));
+  };
+  add_json("/live.json", &LiveState::StateJson);
+  add_json("/live/experts.json", &LiveState::ExpertsJson);
 }
 
 }  // namespace olmoe::http

@@ -1,17 +1,19 @@
 #ifndef OLMOE_SERVER_HTTP_LIVE_PAGE_H_
 #define OLMOE_SERVER_HTTP_LIVE_PAGE_H_
 
-#include "server/http/live_state.h"
+#include <memory>
+#include <vector>
 
-namespace httplib {
-class Server;
-}
+#include "server/http/live_state.h"
+#include "server/http/message.h"
+#include "server/http/renderer.h"
 
 namespace olmoe::http {
 
-// Lets `server` answer / (the page), /live/FILE (its parts), /live.json and
-// /live/experts.json (live_state.h). `state` outlives the server.
-void AddLivePage(const LiveState& state, httplib::Server* server);
+// Adds / (the page), /live/FILE (its parts), /live.json and /live/experts.json (live_state.h).
+// `state` outlives the routes.
+void AddLivePage(const LiveState& state, const std::shared_ptr<Renderer>& renderer,
+                 std::vector<Route>* routes);
 
 }  // namespace olmoe::http
 

@@ -1,0 +1,217 @@
+#include "server/http/connection.h"
+
+#include <array>
+#include <cstring>
+#include <exception>
+#include <string_view>
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "glog/logging.h"
+
+namespace olmoe::http {
+namespace {
+
+namespace asio = boost::asio;
+using asio::redirect_error;
+using asio::use_awaitable;
+using boost::system::error_code;
+using State = RequestParser::State;
+
+// The kernel's part of an answer that is not read. It takes twice as much.
+constexpr int kSendBufferBytes = 64 << 10;
+// Smaller bodies are bounded by the number of connections.
+constexpr size_t kSmallBodyBytes = 16 << 10;
+
+Response MethodNotAllowed(const std::map<std::string, Route>& routes) {
+  Response response = StatusResponse(405);
+  std::string allow;
+  for (const auto& [method, route] : routes) {
+    absl::StrAppend(&allow, allow.empty() ? "" : ", ", method, method == "GET" ? ", HEAD" : "");
+  }
+  response.fields.emplace_back("Allow", std::move(allow));
+  return response;
+}
+
+}  // namespace
+
+ServerState::ServerState(const ConnectionLimits& limits, std::vector<Route> all_routes)
+    : io(std::make_shared<asio::io_context>()), table(limits) {
+  for (Route& route : all_routes) routes[route.path].emplace(route.method, std::move(route));
+}
+
+Connection::Connection(ServerState* state, Socket socket)
+    : state_(state),
+      socket_(std::move(socket)),
+      buffer_(new char[RequestParser::kBufferBytes]),
+      answered_(*state->io) {
+  error_code ignored;
+  socket_.set_option(asio::socket_base::send_buffer_size(kSendBufferBytes), ignored);
+}
+
+// On the loop that reads and writes: what waits for the socket ends with an error.
+void Connection::Close() {
+  closed_ = true;
+  error_code ignored;
+  socket_.close(ignored);
+  answered_.cancel();
+}
+
+asio::awaitable<void> Connection::Serve(std::shared_ptr<Connection> self) {
+  try {
+    co_await self->Run();
+  } catch (const std::exception& error) {
+    LOG_EVERY_T(ERROR, 10) << "HTTP connection: " << error.what();
+  }
+}
+
+asio::awaitable<void> Connection::Run() {
+  bool more = true;
+  while (more && !closed_) more = co_await ServeOne();
+  if (!closed_ && !state_->stopping) co_await Linger();
+}
+
+asio::awaitable<bool> Connection::ServeOne() {
+  RequestParser parser;
+  const Route* route = nullptr;
+  state_->table.Begin(this, unread() > 0 ? Phase::kRequest : Phase::kIdle);
+  bool here = co_await ReadPast(State::kHeader, &parser);
+  if (!here) co_return false;
+  std::optional<Response> response = Refuse(&parser, &route);
+  if (!response) {
+    co_await Continue(&parser);
+    here = co_await ReadPast(State::kBody, &parser);
+    if (!here) co_return false;
+    if (parser.state() == State::kFailed) response = StatusResponse(parser.error_status());
+  }
+  if (!response) response = co_await Handle(*route, parser.request());
+  // A body that nobody wants is not read, so nothing can follow it.
+  const bool keep = parser.state() == State::kDone && parser.keep_alive() && !state_->stopping;
+  const bool written = co_await Write(parser.request(), *response, keep);
+  state_->table.HoldRequest(this, 0);
+  co_return written && keep;
+}
+
+asio::awaitable<bool> Connection::ReadPast(State state, RequestParser* parser) {
+  for (bool fresh = unread() > 0; parser->state() == state; fresh = false) {
+    if (!fresh && unread() == RequestParser::kBufferBytes) {
+      parser->Fail(431);  // a chunk line or trailers without an end
+      break;
+    }
+    if (!fresh) {
+      const bool read = co_await ReadMore();
+      if (!read) co_return false;
+    }
+    Take(parser);
+  }
+  co_return true;
+}
+
+asio::awaitable<bool> Connection::ReadMore() {
+  if (begin_ > 0) {
+    std::memmove(&buffer_[0], &buffer_[begin_], unread());
+    end_ -= std::exchange(begin_, 0);
+  }
+  error_code error;
+  const size_t size = co_await socket_.async_read_some(
+      asio::buffer(&buffer_[end_], RequestParser::kBufferBytes - end_),
+      redirect_error(use_awaitable, error));
+  if (error || closed_) co_return false;
+  end_ += size;
+  if (phase() == Phase::kIdle) state_->table.Begin(this, Phase::kRequest);
+  co_return true;
+}
+
+void Connection::Take(RequestParser* parser) {
+  // A string takes up to twice what is in it.
+  const size_t body_bytes = 2 * (parser->request().body.size() + unread());
+  if (parser->state() == State::kBody && !state_->table.HoldRequest(this, body_bytes)) {
+    return parser->Fail(503);
+  }
+  begin_ += parser->Feed(std::string_view(&buffer_[begin_], unread()));
+}
+
+std::optional<Response> Connection::Refuse(RequestParser* parser, const Route** route) {
+  if (parser->state() == State::kFailed) return StatusResponse(parser->error_status());
+  const Request& request = parser->request();
+  const auto routes = state_->routes.find(request.path);
+  if (routes == state_->routes.end()) return StatusResponse(404);
+  const auto found = routes->second.find(request.method == "HEAD" ? "GET" : request.method);
+  if (found == routes->second.end()) return MethodNotAllowed(routes->second);
+  *route = &found->second;
+  parser->SetBodyLimit((*route)->max_body_bytes);
+  if (parser->state() == State::kFailed) return StatusResponse(parser->error_status());
+  const std::string expected = request.Header("Expect");
+  if (!expected.empty() && !absl::EqualsIgnoreCase(expected, "100-continue")) {
+    return StatusResponse(417);
+  }
+  return std::nullopt;
+}
+
+asio::awaitable<void> Connection::Continue(RequestParser* parser) {
+  const Request& request = parser->request();
+  const bool waits = request.http11 && unread() == 0 && !request.Header("Expect").empty();
+  if (parser->state() != State::kBody || !waits) co_return;
+  constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+  error_code ignored;  // the read that follows notices
+  co_await asio::async_write(socket_, asio::buffer(kContinue),
+                             redirect_error(use_awaitable, ignored));
+}
+
+asio::awaitable<Response> Connection::Handle(const Route& route, const Request& request) {
+  answer_.reset();
+  state_->table.Begin(this, Phase::kHandling);
+  try {
+    // The reply may come late, when there is no connection any more.
+    route.handler(request, Reply([io = state_->io, weak = weak_from_this()](Response response) {
+                    asio::dispatch(*io, [weak, response = std::move(response)]() mutable {
+                      const auto self = weak.lock();
+                      if (self == nullptr) return;
+                      self->answer_ = std::move(response);
+                      self->answered_.cancel();
+                    });
+                  }));
+  } catch (const std::exception& error) {  // the reply that it dropped says 500
+    LOG_EVERY_T(ERROR, 10) << "HTTP " << request.path << ": " << error.what();
+  }
+  while (!answer_ && !closed_) {
+    answered_.expires_at(asio::steady_timer::time_point::max());
+    error_code cancelled;
+    co_await answered_.async_wait(redirect_error(use_awaitable, cancelled));
+  }
+  co_return answer_ ? *std::move(answer_) : Response{};
+}
+
+asio::awaitable<bool> Connection::Write(const Request& request, const Response& response,
+                                        bool keep) {
+  const std::string head = ResponseHead(response, request.http11, keep);
+  const bool with_body = response.body != nullptr && request.method != "HEAD";
+  const std::array<asio::const_buffer, 2> buffers = {
+      asio::buffer(head), with_body ? asio::buffer(*response.body) : asio::const_buffer()};
+  state_->table.Begin(this, Phase::kWriting);
+  if (with_body && response.body->size() > kSmallBodyBytes) {
+    state_->table.HoldUnread(this, response.body);
+  }
+  error_code error;
+  co_await asio::async_write(socket_, buffers, redirect_error(use_awaitable, error));
+  state_->table.ReleaseUnread(this);
+  co_return !error && !closed_;
+}
+
+asio::awaitable<void> Connection::Linger() {
+  state_->table.Begin(this, Phase::kLinger);
+  error_code error;
+  socket_.shutdown(asio::socket_base::shutdown_send, error);
+  while (!error) {
+    co_await socket_.async_read_some(asio::buffer(&buffer_[0], RequestParser::kBufferBytes),
+                                     redirect_error(use_awaitable, error));
+  }
+}
+
+}  // namespace olmoe::http

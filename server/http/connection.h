@@ -1,0 +1,86 @@
+// For http_server.cc alone: what is Asio stays in these files.
+#ifndef OLMOE_SERVER_HTTP_CONNECTION_H_
+#define OLMOE_SERVER_HTTP_CONNECTION_H_
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <utility>  // which Boost 1.74 forgets
+#include <vector>
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "server/http/connection_table.h"
+#include "server/http/message.h"
+#include "server/http/request_parser.h"
+
+namespace olmoe::http {
+
+using Socket = boost::asio::generic::stream_protocol::socket;
+
+// What the connections of a server share. Network thread only, but for `io`.
+struct ServerState {
+  ServerState(const ConnectionLimits& limits, std::vector<Route> all_routes);
+
+  // Held by replies too, which may come when the server has gone.
+  const std::shared_ptr<boost::asio::io_context> io;
+  std::unordered_map<std::string, std::map<std::string, Route>> routes;  // by path and method
+  ConnectionTable table;
+  bool stopping = false;  // an answer is a connection's last
+};
+
+// One client: reads a request, answers it, reads the next. Requests that are sent ahead stay in
+// the kernel. Network thread only.
+class Connection final : public ConnectionTable::Member,
+                         public std::enable_shared_from_this<Connection> {
+ public:
+  // `state` outlives it.
+  Connection(ServerState* state, Socket socket);
+
+  // Until either side has enough. Throws nothing.
+  static boost::asio::awaitable<void> Serve(std::shared_ptr<Connection> self);
+
+ private:
+  template <class T>
+  using Async = boost::asio::awaitable<T>;
+
+  void Close() override;
+
+  Async<void> Run();
+  // Whether another request may follow.
+  Async<bool> ServeOne();
+  // Reads until the parser is past `state`. False: the client has gone, or has to.
+  Async<bool> ReadPast(RequestParser::State state, RequestParser* parser);
+  Async<bool> ReadMore();
+  // Gives the parser what was received.
+  void Take(RequestParser* parser);
+  // What is to be said instead of reading the body; nothing where `route` is to handle it.
+  std::optional<Response> Refuse(RequestParser* parser, const Route** route);
+  // Says that the body may come, to a client that waits for that.
+  Async<void> Continue(RequestParser* parser);
+  Async<Response> Handle(const Route& route, const Request& request);
+  Async<bool> Write(const Request& request, const Response& response, bool keep);
+  Async<void> Linger();
+
+  size_t unread() const { return end_ - begin_; }
+
+  ServerState* const state_;
+  Socket socket_;
+  bool closed_ = false;
+
+  // What was received and not taken yet: [begin_, end_).
+  const std::unique_ptr<char[]> buffer_;
+  size_t begin_ = 0, end_ = 0;
+
+  std::optional<Response> answer_;    // of the handler
+  boost::asio::steady_timer answered_;  // never runs out; is cancelled when there is an answer
+};
+
+}  // namespace olmoe::http
+
+#endif  // OLMOE_SERVER_HTTP_CONNECTION_H_

@@ -1,0 +1,82 @@
+#include "server/http/message.h"
+
+#include <algorithm>
+#include <exception>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+
+namespace olmoe::http {
+
+namespace {
+
+const char* ReasonOf(int status) {
+  switch (status) {
+    case 200: return "OK";
+    case 400: return "Bad Request";
+    case 401: return "Unauthorized";
+    case 403: return "Forbidden";
+    case 404: return "Not Found";
+    case 405: return "Method Not Allowed";
+    case 413: return "Content Too Large";
+    case 414: return "URI Too Long";
+    case 417: return "Expectation Failed";
+    case 429: return "Too Many Requests";
+    case 431: return "Request Header Fields Too Large";
+    case 500: return "Internal Server Error";
+    case 503: return "Service Unavailable";
+    default: return "";
+  }
+}
+
+}  // namespace
+
+std::string Request::Header(std::string_view name) const {
+  std::string values;
+  for (const auto& [field, value] : fields) {
+    if (!absl::EqualsIgnoreCase(field, absl::string_view(name.data(), name.size()))) continue;
+    absl::StrAppend(&values, values.empty() ? "" : ", ", value);
+  }
+  return values;
+}
+
+Response TextResponse(int status, std::string text, const char* type) {
+  return {.status = status,
+          .fields = {{"Content-Type", type}},
+          .body = std::make_shared<const std::string>(std::move(text))};
+}
+
+Response StatusResponse(int status) {
+  return TextResponse(status, absl::StrCat(status, " ", ReasonOf(status), "\n"),
+                      "text/plain; charset=utf-8");
+}
+
+// A field whose text could end the line early is left out: it is our own, or was echoed.
+std::string ResponseHead(const Response& response, bool http11, bool keep) {
+  std::string head = absl::StrCat("HTTP/1.1 ", response.status, " ", ReasonOf(response.status),
+                                  "\r\nContent-Length: ",
+                                  response.body == nullptr ? 0 : response.body->size(), "\r\n");
+  if (!keep) head += "Connection: close\r\n";
+  if (keep && !http11) head += "Connection: keep-alive\r\n";
+  for (const auto& [name, value] : response.fields) {
+    const std::string line = absl::StrCat(name, ": ", value);
+    const bool is_line = std::none_of(line.begin(), line.end(), [](unsigned char c) {
+      return (c < ' ' && c != '\t') || c == 0x7F;
+    });
+    if (is_line) absl::StrAppend(&head, line, "\r\n");
+  }
+  return head += "\r\n";
+}
+
+Reply::State::~State() {
+  try {
+    Send(StatusResponse(500));
+  } catch (const std::exception&) {  // no memory: the client's patience ends it
+  }
+}
+
+void Reply::State::Send(Response response) {
+  if (!sent_.exchange(true)) send_(std::move(response));
+}
+
+}  // namespace olmoe::http
