@@ -1,10 +1,14 @@
 // Throughput of the tokenizer of OLMoE-1B-7B on one thread, in bytes of text. Needs
 // ../shared/data beside the checkout (OLMOE_SOURCE_DIR says where that is).
 #include <benchmark/benchmark.h>
+#include <malloc.h>
 
+#include <cstdlib>
+#include <fstream>
 #include <memory>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "glog/logging.h"
@@ -92,6 +96,88 @@ void BM_EncodeRandomLetters(benchmark::State& state) {
 }
 BENCHMARK(BM_EncodeRandomLetters)->Arg(1 << 10)->Arg(1 << 16)->Arg(10 << 20);
 
+// Texts as large as a request may be, natural and hostile: time a byte must not grow with
+// the length, nor memory.
+std::string LargeText(const std::string& kind, size_t bytes) {
+  if (kind == "stories") return Text("corpus/stories.txt", bytes);
+  std::string text;
+  uint32_t random = 1;
+  const auto next = [&random](uint32_t limit) {
+    random = random * 1664525u + 1013904223u;
+    return (random >> 8) % limit;
+  };
+  const auto append = [&text](char32_t c) {  // U+0800 and above
+    if (c >= 0x10000) text += static_cast<char>(0xF0 | c >> 18);
+    text += static_cast<char>(c >= 0x10000 ? 0x80 | (c >> 12 & 0x3F) : 0xE0 | c >> 12);
+    text += static_cast<char>(0x80 | (c >> 6 & 0x3F));
+    text += static_cast<char>(0x80 | (c & 0x3F));
+  };
+  while (text.size() < bytes) {
+    if (kind == "one_letter") text += 'a';
+    if (kind == "spaces") text += ' ';
+    if (kind == "newlines") text += '\n';
+    if (kind == "digits") text += static_cast<char>('0' + next(10));
+    if (kind == "letters") text += static_cast<char>('a' + next(26));
+    if (kind == "punctuation") text += "!?-=#*_./~"[next(10)];
+    if (kind == "cjk") append(0x4E00 + next(0x5200));
+    if (kind == "emoji") append(0x1F300 + next(0x300));
+    if (kind == "decomposed") text += "e\u0301\u0323 naive re\u0301sume\u0301 ";
+    if (kind == "marks") text += next(2) == 0 ? "\u0301" : "\u0323";
+    if (kind == "expanding") text += "\u0344";  // is two marks
+    if (kind == "one_mark") text += text.empty() ? "e\u0301" : "some words ";
+    if (kind == "near_misses") text += "|||PHONE_NUMBER||";
+  }
+  return text;
+}
+
+// Kilobytes of a field of /proc/self/status; 0 where there is none.
+int64_t StatusKilobytes(std::string_view field) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(field)) return std::atoll(line.c_str() + field.size());
+  }
+  return 0;
+}
+
+void BM_EncodeLarge(benchmark::State& state, const std::string& kind) {
+  const Tokenizer* tokenizer = LoadTokenizer();
+  const std::string text = LargeText(kind, static_cast<size_t>(state.range(0)) << 20);
+  if (tokenizer == nullptr || text.empty()) {
+    state.SkipWithError("../shared/data is absent");
+    return;
+  }
+  malloc_trim(0);
+  std::ofstream("/proc/self/clear_refs") << "5";  // VmHWM starts again from now
+  const int64_t before = StatusKilobytes("VmRSS:");
+  int64_t tokens = 0;
+  for (auto _ : state) {
+    tokens = 0;
+    const auto count = [&tokens](Encoding&& part) {
+      tokens += static_cast<int64_t>(part.ids.size());
+      return absl::OkStatus();
+    };
+    CHECK_EQ(tokenizer->EncodeInParts(text, {.offsets = true}, count), absl::OkStatus());
+  }
+  const double bytes = static_cast<double>(text.size());
+  state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(text.size()));
+  state.counters["peak_bytes/byte"] =
+      static_cast<double>(StatusKilobytes("VmHWM:") - before) * 1024 / bytes;
+  state.counters["tokens/byte"] = static_cast<double>(tokens) / bytes;
+}
+
+void RegisterLarge() {
+  for (const char* kind :
+       {"stories", "one_letter", "spaces", "newlines", "digits", "letters", "punctuation", "cjk",
+        "emoji", "decomposed", "marks", "expanding", "one_mark", "near_misses"}) {
+    benchmark::RegisterBenchmark(("BM_EncodeLarge/" + std::string(kind)).c_str(),
+                                 [kind](benchmark::State& state) { BM_EncodeLarge(state, kind); })
+        ->ArgName("MiB")
+        ->Arg(8)
+        ->Arg(16)
+        ->Unit(benchmark::kMillisecond);
+  }
+}
+
 // Every other character is a mark to be composed or reordered.
 void BM_EncodeDecomposed(benchmark::State& state) {
   std::string text;
@@ -128,6 +214,15 @@ void BM_LoadTokenizer(benchmark::State& state) {
 BENCHMARK(BM_LoadTokenizer)->Unit(benchmark::kMillisecond);
 
 }  // namespace
+
+void RegisterAll() { RegisterLarge(); }
+
 }  // namespace olmoe::text
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  olmoe::text::RegisterAll();
+  benchmark::RunSpecifiedBenchmarks();
+  return 0;
+}
