@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <span>
 #include <string>
 #include <string_view>
@@ -41,16 +42,53 @@ class Bpe {
     };
     std::vector<Node> nodes_;
     std::vector<uint64_t> queue_;
+    std::vector<TokenId> fresh_;
+    std::vector<TokenId> joint_;
+  };
+
+  // From this length on, a word is better encoded by a LongWord.
+  static constexpr size_t kLongWordBytes = 16 << 10;
+
+  // A word of any length, encoded block by block: no more memory than its tokens and its
+  // blocks take, and the caller can give up between two of them. Thread-compatible.
+  class LongWord {
+   public:
+    static constexpr size_t kBlockBytes = 8 << 10;
+    static constexpr size_t kMarginBytes = 1 << 10;
+
+    // `bpe` and `workspace` must outlive it, and the bytes of `word` too.
+    LongWord(const Bpe* bpe, std::string_view word, Workspace* workspace,
+             size_t block_bytes = kBlockBytes, size_t margin_bytes = kMarginBytes);
+
+    bool done() const { return end_ == word_.size(); }
+    // Encodes one more block. REQUIRES: not done().
+    void Step();
+    // The tokens of the word, once it is done.
+    const std::deque<TokenId>& ids() const { return ids_; }
+
+   private:
+    // Whether `left`, which ends at byte `cut`, and `right`, which begins there, stay apart.
+    bool StayApart(TokenId left, TokenId right, size_t cut) const;
+
+    const Bpe* const bpe_;
+    Workspace* const workspace_;
+    const size_t block_bytes_;
+    const size_t margin_bytes_;
+    std::string kept_;       // the word without bytes that have no token, where it has such
+    std::string_view word_;  // what is encoded
+    size_t end_ = 0;         // ids_ are the tokens of the bytes before
+    std::deque<TokenId> ids_;  // grows without a copy
   };
 
   // `byte_ids`: the token of each byte, -1 for a byte that has none. `merges`: the
   // earlier, the sooner applied; of two for the same pair the later one counts.
-  // `tokens`: those that a word may turn out to be as a whole.
+  // `tokens`: those that a word may turn out to be as a whole. Of long words every token
+  // must be one of them.
   Bpe(const std::array<TokenId, 256>& byte_ids, std::span<const BpeMerge> merges,
       std::span<const BpeToken> tokens);
 
-  // Appends the tokens of `word`, of fewer than 2^31 bytes. Bytes without a token
-  // are left out. O(n log n).
+  // Appends the tokens of `word`. Bytes without a token are left out. Time O(n log n)
+  // of the block's length where the word is a long one, so linear.
   void EncodeWord(std::string_view word, Workspace* workspace, std::vector<TokenId>* ids) const;
 
  private:
@@ -59,6 +97,8 @@ class Bpe {
 
   uint32_t RankOf(TokenId left, TokenId right) const;
   void FindWholeWords(std::span<const BpeToken> tokens);
+
+  bool HasTokensForAll(std::string_view word) const;
 
   void MergeWord(std::string_view word, Workspace* workspace, std::vector<TokenId>* ids) const;
   // Both merge `ids` in place and return how many are left.
@@ -69,6 +109,7 @@ class Bpe {
   std::array<TokenId, 256> byte_ids_;
   absl::flat_hash_map<uint64_t, uint32_t> ranks_;  // (left id, right id) -> rank
   std::vector<TokenId> merged_;                    // by rank
+  std::vector<uint32_t> lengths_;                  // bytes, by id; 0 where there is none
   absl::flat_hash_map<std::string, TokenId> whole_words_;
   size_t longest_whole_word_ = 0;  // bytes
 };

@@ -1,7 +1,9 @@
 #include "server/text/encoder.h"
 
 #include <algorithm>
+#include <deque>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -50,32 +52,50 @@ Offsets Trimmed(Offsets offsets, uint32_t leading, uint32_t trailing) {
   return offsets;
 }
 
-// One call of EncodeText. Thread-compatible.
+// Work between two questions whether to go on, and tokens between two calls of TakeTokens.
+constexpr size_t kPauseBytes = 64 << 10;
+constexpr size_t kPartTokens = 4 << 10;
+
+// One call of EncodeText. Every method returns soon once status_ is an error.
+// Thread-compatible.
 class Encoder {
  public:
-  Encoder(const Stages& stages, std::string_view text, const EncodeOptions& options)
-      : stages_(stages), text_(text), options_(options) {}
+  Encoder(const Stages& stages, std::string_view text, const EncodeOptions& options,
+          TakeTokens take)
+      : stages_(stages), text_(text), options_(options), take_(take) {}
 
-  Encoding Run() &&;
+  absl::Status Run() &&;
 
  private:
   void EncodeRawPiece(std::string_view piece);
   void AddRawToken(TokenId id, std::string_view content);
-  void EncodeNormalizedPiece(std::string_view piece, std::span<const uint32_t> origins);
+  void EncodeNormalizedPiece(std::string_view piece, OffsetCursor cursor);
   // Bytes `begin` to `end` of `piece`, which hold no added token.
   void EncodeWords(std::string_view piece, size_t begin, size_t end, OffsetCursor* cursor);
+  void EncodeLongWord(std::string_view word, OffsetCursor* cursor);
+  // Of the tokens from index `first` on, where offsets are asked for.
+  void AddWordOffsets(size_t first, OffsetCursor* cursor);
   void AddOffsets(TokenId id, Offsets offsets);
   void AddTemplateTokens(const std::vector<TokenId>& ids);
 
+  // Called after each `bytes` of work; false: give up.
+  bool GoOn(size_t bytes);
+  // Hands over the tokens that are there.
+  void Flush();
+
   const Stages& stages_;
   const std::string_view text_;
-  const EncodeOptions options_;
+  const EncodeOptions& options_;
+  const TakeTokens take_;
   Bpe::Workspace workspace_;
   uint32_t code_points_ = 0;  // of text_ before the current piece; counted only for offsets
-  Encoding encoding_;
+  size_t bytes_since_pause_ = 0;
+  Encoding encoding_;  // not yet handed over
+  absl::Status status_;
 };
 
-Encoding Encoder::Run() && {
+absl::Status Encoder::Run() && {
+  if (!GoOn(kPauseBytes)) return status_;
   AddTemplateTokens(stages_.special_tokens.before);
   size_t begin = 0;
   while (const std::optional<AddedTokenMatcher::Match> match =
@@ -83,10 +103,28 @@ Encoding Encoder::Run() && {
     EncodeRawPiece(text_.substr(begin, match->begin - begin));
     AddRawToken(match->id, text_.substr(match->begin, match->end - match->begin));
     begin = match->end;
+    if (!GoOn(match->end - match->begin)) return status_;
   }
   EncodeRawPiece(text_.substr(begin));
   AddTemplateTokens(stages_.special_tokens.after);
-  return std::move(encoding_);
+  if (status_.ok()) Flush();
+  return status_;
+}
+
+bool Encoder::GoOn(size_t bytes) {
+  bytes_since_pause_ += bytes;
+  if (status_.ok() && bytes_since_pause_ >= kPauseBytes) {
+    bytes_since_pause_ = 0;
+    if (options_.interrupt) status_ = options_.interrupt();
+  }
+  if (status_.ok() && encoding_.ids.size() >= kPartTokens) Flush();
+  return status_.ok();
+}
+
+void Encoder::Flush() {
+  status_ = take_(std::move(encoding_));
+  encoding_.ids.clear();
+  encoding_.offsets.clear();
 }
 
 void Encoder::AddRawToken(TokenId id, std::string_view content) {
@@ -98,17 +136,22 @@ void Encoder::AddRawToken(TokenId id, std::string_view content) {
 }
 
 void Encoder::EncodeRawPiece(std::string_view piece) {
-  if (!stages_.nfc || IsNfc(piece)) {
-    EncodeNormalizedPiece(piece, {});
+  if (!stages_.nfc || IsCertainlyNfc(piece)) {
+    EncodeNormalizedPiece(piece, OffsetCursor(piece, std::nullopt, code_points_));
   } else {
-    const NormalizedText normalized = NormalizeNfc(piece);
-    EncodeNormalizedPiece(normalized.text, normalized.origins);
+    std::string normalized;
+    normalized.reserve(piece.size());
+    for (NfcReader reader(piece); !reader.done();) {
+      const size_t before = normalized.size();
+      reader.Next(&normalized, nullptr);
+      if (!GoOn(normalized.size() - before)) return;
+    }
+    EncodeNormalizedPiece(normalized, OffsetCursor(normalized, NfcReader(piece), code_points_));
   }
   if (options_.offsets) code_points_ += static_cast<uint32_t>(CountCodePoints(piece));
 }
 
-void Encoder::EncodeNormalizedPiece(std::string_view piece, std::span<const uint32_t> origins) {
-  OffsetCursor cursor(piece, origins, code_points_);
+void Encoder::EncodeNormalizedPiece(std::string_view piece, OffsetCursor cursor) {
   size_t begin = 0;
   while (const std::optional<AddedTokenMatcher::Match> match =
              stages_.normalized_tokens.Find(piece, begin)) {
@@ -116,6 +159,7 @@ void Encoder::EncodeNormalizedPiece(std::string_view piece, std::span<const uint
     encoding_.ids.push_back(match->id);
     if (options_.offsets) AddOffsets(match->id, cursor.Take(match->end - match->begin));
     begin = match->end;
+    if (!GoOn(match->end - match->begin)) return;
   }
   EncodeWords(piece, begin, piece.size(), &cursor);
 }
@@ -124,15 +168,41 @@ void Encoder::EncodeWords(std::string_view piece, size_t begin, size_t end, Offs
   const std::string_view visible = piece.substr(0, end);  // the split pattern sees no further
   while (begin < end) {
     const size_t word_end = WordEnd(visible, begin);
-    size_t token = encoding_.ids.size();
-    stages_.bpe.EncodeWord(visible.substr(begin, word_end - begin), &workspace_, &encoding_.ids);
-    begin = word_end;
-    if (!options_.offsets) continue;
-    for (; token < encoding_.ids.size(); ++token) {
-      const TokenId id = encoding_.ids[token];
-      AddOffsets(id, cursor->Take(stages_.vocabulary.Bytes(id).size()));
+    const std::string_view word = visible.substr(begin, word_end - begin);
+    if (word.size() >= Bpe::kLongWordBytes) {
+      EncodeLongWord(word, cursor);
+    } else {
+      const size_t first = encoding_.ids.size();
+      stages_.bpe.EncodeWord(word, &workspace_, &encoding_.ids);
+      AddWordOffsets(first, cursor);
     }
-    cursor->MoveTo(word_end);
+    if (options_.offsets && status_.ok()) cursor->MoveTo(word_end);
+    begin = word_end;
+    if (!GoOn(word.size())) return;
+  }
+}
+
+void Encoder::EncodeLongWord(std::string_view word, OffsetCursor* cursor) {
+  Bpe::LongWord long_word(&stages_.bpe, word, &workspace_);
+  while (!long_word.done()) {
+    long_word.Step();
+    if (!GoOn(Bpe::LongWord::kBlockBytes)) return;
+  }
+  const std::deque<TokenId>& ids = long_word.ids();
+  for (size_t begin = 0, end = 0; begin < ids.size(); begin = end) {
+    end = std::min(begin + kPartTokens, ids.size());
+    const size_t first = encoding_.ids.size();
+    encoding_.ids.insert(encoding_.ids.end(), ids.begin() + begin, ids.begin() + end);
+    AddWordOffsets(first, cursor);
+    if (!GoOn(end - begin)) return;
+  }
+}
+
+void Encoder::AddWordOffsets(size_t first, OffsetCursor* cursor) {
+  if (!options_.offsets) return;
+  for (size_t token = first; token < encoding_.ids.size(); ++token) {
+    const TokenId id = encoding_.ids[token];
+    AddOffsets(id, cursor->Take(stages_.vocabulary.Bytes(id).size()));
   }
 }
 
@@ -163,8 +233,9 @@ Stages::Stages(const TokenizerSpec& spec)
       trimming(spec.trimming),
       special_tokens(spec.special_tokens) {}
 
-Encoding EncodeText(const Stages& stages, std::string_view utf8, const EncodeOptions& options) {
-  return Encoder(stages, utf8, options).Run();
+absl::Status EncodeText(const Stages& stages, std::string_view utf8, const EncodeOptions& options,
+                        TakeTokens take) {
+  return Encoder(stages, utf8, options, take).Run();
 }
 
 }  // namespace olmoe::text

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "server/text/added_tokens.h"
 #include "server/text/bpe.h"
 #include "server/text/tokenizer.h"
@@ -27,8 +28,10 @@ struct Stages {
   SpecialTokensTemplate special_tokens;
 };
 
-// `utf8` must be well-formed and of at most INT32_MAX bytes.
-Encoding EncodeText(const Stages& stages, std::string_view utf8, const EncodeOptions& options);
+// `utf8` must be well-formed and of at most INT32_MAX bytes. Errors: those of
+// `options.interrupt` and of `take`.
+absl::Status EncodeText(const Stages& stages, std::string_view utf8, const EncodeOptions& options,
+                        TakeTokens take);
 
 }  // namespace olmoe::text
 

@@ -10,7 +10,8 @@ Offsets OffsetCursor::Take(size_t bytes) {
   const bool inside_character = IsContinuationByte(normalized_[position_]);
   const uint32_t first = inside_character ? code_points_ - 1 : code_points_;
   MoveTo(position_ + bytes);
-  return {base_ + OriginOf(first), base_ + OriginOf(code_points_ - 1) + 1};
+  const uint32_t start = base_ + OriginOf(first);
+  return {start, base_ + OriginOf(code_points_ - 1) + 1};
 }
 
 void OffsetCursor::MoveTo(size_t position) {
@@ -19,8 +20,14 @@ void OffsetCursor::MoveTo(size_t position) {
   position_ = position;
 }
 
-uint32_t OffsetCursor::OriginOf(uint32_t code_point) const {
-  return origins_.empty() ? code_point : origins_[code_point];
+uint32_t OffsetCursor::OriginOf(uint32_t code_point) {
+  if (!source_) return code_point;
+  while (code_point - first_origin_ >= origins_.size()) {
+    first_origin_ += static_cast<uint32_t>(origins_.size());
+    origins_.clear();
+    source_->Next(nullptr, &origins_);
+  }
+  return origins_[code_point - first_origin_];
 }
 
 }  // namespace olmoe::text

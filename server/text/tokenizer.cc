@@ -72,12 +72,28 @@ Tokenizer::~Tokenizer() = default;
 
 absl::StatusOr<Encoding> Tokenizer::Encode(std::string_view utf8,
                                            const EncodeOptions& options) const {
+  Encoding whole;
+  absl::Status status = EncodeInParts(utf8, options, [&whole](Encoding&& part) {
+    if (whole.ids.empty()) {
+      whole = std::move(part);
+    } else {
+      whole.ids.insert(whole.ids.end(), part.ids.begin(), part.ids.end());
+      whole.offsets.insert(whole.offsets.end(), part.offsets.begin(), part.offsets.end());
+    }
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
+  return whole;
+}
+
+absl::Status Tokenizer::EncodeInParts(std::string_view utf8, const EncodeOptions& options,
+                                      TakeTokens take) const {
   if (utf8.size() > static_cast<size_t>(INT32_MAX)) {
     return absl::InvalidArgumentError(
         absl::StrCat("text of ", utf8.size(), " bytes, more than ", INT32_MAX));
   }
   if (!IsWellFormedUtf8(utf8)) return absl::InvalidArgumentError("text is not well-formed UTF-8");
-  return EncodeText(impl_->stages, utf8, options);
+  return EncodeText(impl_->stages, utf8, options, take);
 }
 
 std::string Tokenizer::Decode(std::span<const TokenId> ids, bool skip_special_tokens) const {

@@ -3,12 +3,15 @@
 #define OLMOE_SERVER_TEXT_TOKENIZER_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/util/token_id.h"
 
@@ -29,7 +32,13 @@ struct Encoding {
 struct EncodeOptions {
   bool add_special_tokens = false;  // what the post-processor's template adds
   bool offsets = false;
+  // Asked before and then every 64 KiB of work or so; its error ends the encoding. May be
+  // empty.
+  std::function<absl::Status()> interrupt = {};
 };
+
+// Some thousands of the tokens of a text.
+using TakeTokens = absl::FunctionRef<absl::Status(Encoding&&)>;
 
 // A tokenizer.json: special tokens are cut out of the raw text, the rest is
 // normalized (NFC), other added tokens are cut out, the GPT-2 pattern splits the
@@ -49,8 +58,16 @@ class Tokenizer {
   ~Tokenizer();
 
   // `utf8`: any text of less than 2 GiB, empty and NUL included. INVALID_ARGUMENT
-  // unless it is well-formed UTF-8. Time O(n log n), whatever the text.
+  // unless it is well-formed UTF-8. Time is linear, whatever the text; only an endless run
+  // of combining marks in wrong order costs O(n log n).
   absl::StatusOr<Encoding> Encode(std::string_view utf8, const EncodeOptions& options = {}) const;
+
+  // The same, handed over in parts as they are found, in order; an error of `take` ends it.
+  // Beside the text it takes its NFC where that differs, and of a word the tokens (4 bytes
+  // each): some KiB for natural text, up to 6 bytes a byte of text for one endless word, up
+  // to 18 for one endless run of marks.
+  absl::Status EncodeInParts(std::string_view utf8, const EncodeOptions& options,
+                             TakeTokens take) const;
 
   // Text of `ids`; ill-formed bytes become U+FFFD, ids without a token nothing.
   std::string Decode(std::span<const TokenId> ids, bool skip_special_tokens) const;

@@ -150,7 +150,7 @@ AddedTokenSpec ReadAddedToken(const JsonCursor& token, bool nfc) {
     token["content"].Fail(absl::StrCat("must have 1 to ", kMaxAddedTokenBytes, " bytes, has ",
                                        spec.content.size()));
   }
-  if (nfc && spec.normalized) spec.content = NormalizeNfc(spec.content).text;
+  if (nfc && spec.normalized) spec.content = NormalizeNfc(spec.content);
   return spec;
 }
 

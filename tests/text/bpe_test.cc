@@ -150,6 +150,57 @@ TEST(BpeTest, AgreesWithTheDefinitionOnRandomModelsAndWords) {
   }
 }
 
+std::vector<TokenId> InBlocks(const Bpe& bpe, std::string_view word, size_t block_bytes,
+                              size_t margin_bytes) {
+  Bpe::Workspace workspace;
+  Bpe::LongWord long_word(&bpe, word, &workspace, block_bytes, margin_bytes);
+  while (!long_word.done()) long_word.Step();
+  return {long_word.ids().begin(), long_word.ids().end()};
+}
+
+// Blocks and margins so small that they are wrong at first time and again.
+TEST(BpeTest, BlocksOfALongWordAgreeWithTheDefinition) {
+  std::mt19937 random(9);
+  for (int round = 0; round < 200; ++round) {
+    const Model model = RandomModel(&random, 60);
+    const Bpe bpe = model.Build();
+    const std::string word = RandomWord(&random, random() % 130);
+    const std::vector<TokenId> expected = Reference(model, word);
+    for (const size_t block : {1, 2, 5, 16, 60}) {
+      for (const size_t margin : {1, 3, 10}) {
+        ASSERT_EQ(InBlocks(bpe, word, block, margin), expected) << word;
+      }
+    }
+  }
+}
+
+// Bytes 1 2 3 ... of which every two neighbours merge, those further right sooner: each byte
+// more changes all tokens back to the first.
+TEST(BpeTest, LastByteMayChangeAllTokensOfALongWord) {
+  Model model;
+  for (TokenId byte = 199; byte >= 1; --byte) model.Merge(byte, byte + 1);
+  const Bpe bpe = model.Build();
+  std::string word;
+  for (int byte = 1; byte <= 200; ++byte) {
+    word += static_cast<char>(byte);
+    ASSERT_EQ(InBlocks(bpe, word, 16, 4), Reference(model, word));
+  }
+}
+
+TEST(BpeTest, BytesWithoutATokenAreLeftOutOfLongWords) {
+  std::array<TokenId, 256> byte_ids;
+  byte_ids.fill(-1);
+  byte_ids['a'] = 0;
+  byte_ids['b'] = 1;
+  const BpeMerge merge = {0, 1, 2};
+  const std::vector<BpeToken> tokens = {{0, "a"}, {1, "b"}, {2, "ab"}};
+  const Bpe bpe(byte_ids, {&merge, 1}, tokens);
+  std::string word;
+  for (int i = 0; i < 5000; ++i) word += "xaxxbx";
+  EXPECT_EQ(Encode(bpe, word), std::vector<TokenId>(5000, 2));
+  EXPECT_TRUE(Encode(bpe, std::string(Bpe::kLongWordBytes, 'x')).empty());
+}
+
 TEST(BpeTest, EveryTokenAsAWordAgreesWithTheDefinition) {
   std::mt19937 random(8);
   const Model model = RandomModel(&random, 400);

@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "server/text/nfc.h"
+#include "server/text/unicode.h"
 #include "tests/text/tiny_tokenizer.h"
 
 namespace olmoe::text {
@@ -170,6 +172,105 @@ TEST(TokenizerTest, MegabyteWithoutASpaceIsEncoded) {
   EXPECT_EQ(Ids(*tokenizer, std::string(1 << 20, 'x')).size(), size_t{1} << 20);
   EXPECT_EQ(Ids(*tokenizer, std::string(1 << 20, ' ')).size(), size_t{1} << 19);
   EXPECT_EQ(Ids(*tokenizer, std::string(1 << 20, '\n')).size(), size_t{1} << 20);
+}
+
+// ICU's own check takes quadratic time for it: longer than the test may.
+TEST(TokenizerTest, EndlessRunOfUnorderedMarksIsEncoded) {
+  const auto tokenizer = MakeTokenizer(TinyTokenizerJson());
+  std::string marks;
+  while (marks.size() < 4 << 20) marks += "\u0301\u0323";
+  const Encoding encoding = WithOffsets(*tokenizer, marks);
+  ASSERT_EQ(encoding.ids.size(), marks.size());
+  EXPECT_EQ(encoding.ids.front(), TinyId("\xCC"));  // U+0323
+  EXPECT_EQ(encoding.ids[1], TinyId("\xA3"));
+  EXPECT_EQ(encoding.offsets.back().end, marks.size() / 2);
+}
+
+// All kinds of pieces, each longer than what is handed over or normalized at once.
+std::string LongMixedText() {
+  std::string text;
+  for (int i = 0; i < 3000; ++i) text += "the thing e\u0301 in  " + std::to_string(i);
+  text += "<|endoftext|>";
+  for (int i = 0; i < 50000; ++i) text += i % 7 == 0 ? "\u4E00" : "th";
+  text += "<|endoftext|>e";
+  for (int i = 0; i < 9000; ++i) text += "\u0301";
+  return text;
+}
+
+TEST(TokenizerTest, PartsAreTheWholeInOrder) {
+  const auto tokenizer = MakeTokenizer(TinyTokenizerJson());
+  const std::string text = LongMixedText();
+  Encoding joined;
+  int parts = 0;
+  const absl::Status status =
+      tokenizer->EncodeInParts(text, {.offsets = true}, [&](Encoding&& part) {
+        EXPECT_EQ(part.ids.size(), part.offsets.size());
+        EXPECT_LE(part.ids.size(), 64u << 10);
+        joined.ids.insert(joined.ids.end(), part.ids.begin(), part.ids.end());
+        joined.offsets.insert(joined.offsets.end(), part.offsets.begin(), part.offsets.end());
+        ++parts;
+        return absl::OkStatus();
+      });
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_GT(parts, 10);
+  const Encoding whole = WithOffsets(*tokenizer, text);
+  EXPECT_EQ(joined.ids, whole.ids);
+  EXPECT_EQ(joined.offsets, whole.offsets);
+  EXPECT_EQ(tokenizer->Decode(whole.ids, false), NormalizeNfc(text));
+}
+
+// Offsets of a long text are those of its pieces one by one, moved.
+TEST(TokenizerTest, OffsetsOfALongTextAreThoseOfItsPieces) {
+  const auto tokenizer = MakeTokenizer(TinyTokenizerJson());
+  const std::string piece = "e\u0301 the\u0323\u0301 \u0344 \u1112\u1161";
+  const Encoding one = WithOffsets(*tokenizer, piece);
+  const uint32_t code_points = static_cast<uint32_t>(CountCodePoints(piece));
+  std::string text;
+  for (int i = 0; i < 3000; ++i) text += piece;
+  const Encoding all = WithOffsets(*tokenizer, text);
+  ASSERT_EQ(all.ids.size(), 3000 * one.ids.size());
+  for (size_t i = 0; i < all.ids.size(); ++i) {
+    const uint32_t moved = static_cast<uint32_t>(i / one.ids.size()) * code_points;
+    const Offsets& expected = one.offsets[i % one.ids.size()];
+    ASSERT_EQ(all.offsets[i], (Offsets{expected.start + moved, expected.end + moved}));
+  }
+}
+
+TEST(TokenizerTest, InterruptIsAskedAllTheTimeAndEndsTheEncoding) {
+  const auto tokenizer = MakeTokenizer(TinyTokenizerJson());
+  std::string marks;
+  while (marks.size() < 2 << 20) marks += "e\u0301";
+  const std::string words(2 << 20, 'x');
+  std::string spaced;
+  while (spaced.size() < 2 << 20) spaced += "the thing  ";
+  for (const std::string& text : {words, marks, spaced}) {
+    int asked = 0;
+    const auto interrupt = [&asked] {
+      return ++asked < 20 ? absl::OkStatus() : absl::CancelledError("enough");
+    };
+    EXPECT_EQ(tokenizer->Encode(text, {.interrupt = interrupt}).status().code(),
+              absl::StatusCode::kCancelled);
+    EXPECT_EQ(asked, 20);
+  }
+}
+
+TEST(TokenizerTest, InterruptIsAskedBeforeAnythingIsDone) {
+  const auto tokenizer = MakeTokenizer(TinyTokenizerJson());
+  const auto interrupt = [] { return absl::CancelledError("before"); };
+  EXPECT_EQ(tokenizer->Encode("", {.interrupt = interrupt}).status().code(),
+            absl::StatusCode::kCancelled);
+}
+
+TEST(TokenizerTest, ErrorOfTheTakerEndsTheEncoding) {
+  const auto tokenizer = MakeTokenizer(TinyTokenizerJson());
+  int taken = 0;
+  const absl::Status status =
+      tokenizer->EncodeInParts(std::string(1 << 20, 'x'), {}, [&taken](Encoding&&) {
+        ++taken;
+        return absl::OutOfRangeError("too much");
+      });
+  EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange);
+  EXPECT_EQ(taken, 1);
 }
 
 TEST(TokenizerTest, ThreadsShareOneTokenizer) {
