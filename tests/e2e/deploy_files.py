@@ -38,7 +38,7 @@ def unit():
 def manifests():
     """{(kind, name): object} of the base."""
     files = [KUBERNETES / "base" / name
-             for name in kustomization("base")["resources"]]
+             for name in kustomization("base")["resources"] if name.endswith(".yaml")]
     documents = [document for file in files for document in yaml.safe_load_all(file.read_text())]
     return {(item["kind"], item["metadata"]["name"]): item for item in documents}
 
@@ -55,15 +55,22 @@ def container():
     return pod()["spec"]["containers"][0]
 
 
+def sidecar():
+    """Envoy, in front of the container."""
+    found, = pod()["spec"]["initContainers"]
+    return found
+
+
 def patches(component):
-    """The JSON patches of a component's container."""
+    """The JSON patches of a component."""
     return [step for patch in kustomization(f"components/{component}")["patches"]
             for step in yaml.safe_load(patch["patch"])]
 
 
 def flags(words):
-    """{flag: value} of --flag=value words, without dashes."""
-    return dict(word.removeprefix("--").split("=", 1) for word in words if word.startswith("--"))
+    """{flag: value} of --flag=value words, without dashes; "" for a flag alone."""
+    split = (word.removeprefix("--").partition("=") for word in words if word.startswith("--"))
+    return {name: value for name, _, value in split}
 
 
 def seconds(text):

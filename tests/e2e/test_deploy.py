@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from deploy_files import (DEPLOY, KUBERNETES, PORTS, compose, config, container, dockerfile, flags,
-                          kustomization, manifests, patches, pod, port_of, seconds, unit)
+                          kustomization, manifests, patches, pod, port_of, seconds, sidecar, unit)
 from server_process import DEADLINE_S, bin_dir
 
 CLOSE_S = 1  # what the server takes to close its ports behind a drain
@@ -47,7 +47,7 @@ def test_the_server_accepts_every_key_of_a_config_file(folder, tmp_path):
 
 
 def test_the_server_accepts_the_flags_of_compose_and_kubernetes(tmp_path):
-    added = [step["value"] for component in ("tls", "full-model") for step in patches(component)
+    added = [step["value"] for step in patches("full-model")
              if step["path"].endswith("/args/-")]
     assert added
     image = ["--config", str(DEPLOY / "docker/server.toml")]
@@ -72,8 +72,10 @@ def test_ports_are_the_same_everywhere():
     for folder in ("docker", "systemd"):
         assert {key: port_of(config(folder)[key]) for key in PORTS} == PORTS
     assert [int(port) for port in dict(dockerfile())["EXPOSE"].split()] == [*PORTS.values()]
-    assert [port["containerPort"] for port in container()["ports"]] == [*PORTS.values()]
-    published = [port.split(":") for port in compose()["olmoe-server"]["ports"]]
+    in_pod = sidecar()["ports"] + container()["ports"]
+    assert [port["containerPort"] for port in in_pod] == [*PORTS.values()]
+    published = [port.split(":") for name in ("edge", "olmoe-server")
+                 for port in compose()[name]["ports"]]
     assert published == [["127.0.0.1", str(port), str(port)] for port in PORTS.values()]
     assert (DEPLOY / "docker/healthcheck.sh").read_text().count(str(PORTS["http-listen"])) == 1
 
@@ -87,7 +89,7 @@ def test_the_admin_port_is_open_to_nobody_by_default():
     ports = manifests()["Service", "olmoe-server"]["spec"]["ports"]
     assert [port["name"] for port in ports] == ["grpc"]
     rules = manifests()["NetworkPolicy", "olmoe-server"]["spec"]["ingress"]
-    to_admin = [rule for rule in rules if {"port": "admin"} in rule["ports"]]
+    to_admin = [rule for rule in rules if {"port": PORTS["admin-listen"]} in rule["ports"]]
     assert [rule["from"] for rule in to_admin] == [
         [{"podSelector": {"matchLabels": {"olmoe/operator": "true"}}}]]
 
@@ -159,15 +161,13 @@ def test_selectors_find_the_pods():
 
 
 def test_probes_ask_for_what_the_server_answers(demo):
-    """The health service knows the names, readiness the one that a drain turns off."""
+    """The HTTP port, which answers whatever the gRPC ports are attacked with."""
     spec = container()
-    assert spec["livenessProbe"]["grpc"] == {"port": PORTS["listen"]}
-    for probe in ("startupProbe", "readinessProbe"):
-        service = spec[probe]["grpc"]["service"]
-        assert spec[probe]["grpc"]["port"] == PORTS["listen"]
-        assert demo.ctl("health", service).returncode == 0
-    paths = {step["value"]["path"] for step in patches("tls") if step["path"].endswith("/httpGet")}
-    assert paths == {"/readyz", "/healthz"}
+    assert spec["ports"] == [{"name": "http", "containerPort": PORTS["http-listen"]}]
+    for probe, path in (("startupProbe", "/readyz"), ("readinessProbe", "/readyz"),
+                        ("livenessProbe", "/healthz")):
+        assert spec[probe]["httpGet"] == {"port": "http", "path": path}
+        assert demo.http(path)[0] == 200
 
 
 def test_pods_may_do_nothing_but_serve():
@@ -175,9 +175,10 @@ def test_pods_may_do_nothing_but_serve():
     assert security == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True,
                         "capabilities": {"drop": ["ALL"]}}
     assert pod()["spec"]["automountServiceAccountToken"] is False
+    assert sidecar()["securityContext"] == security
     written = {mount["mountPath"] for mount in container()["volumeMounts"]
                if not mount.get("readOnly")}
-    assert written == {"/var/lib/olmoe", "/tmp"}
+    assert written == {"/var/lib/olmoe", "/tmp", "/run/olmoe"}
     assert flags(container()["args"])["state-dir"].startswith("/var/lib/olmoe/")
 
 
