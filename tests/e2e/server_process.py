@@ -45,10 +45,13 @@ def wait_until(condition, what, deadline_s=DEADLINE_S):
 
 class ServerProcess:
     """A server on free ports, from ready to gone; readers may be as slow as they like. Use as a
-    context manager."""
+    context manager.
 
-    def __init__(self, model, *flags, http_port=0, stderr=None,
-                 listen="127.0.0.1:0"):
+    `listen` and `admin_listen` may be Unix sockets; `prefix` is a command that starts the server
+    in its place, such as prlimit."""
+
+    def __init__(self, model, *flags, http_port=0, stderr=None, listen="127.0.0.1:0",
+                 admin_listen="127.0.0.1:0", prefix=()):
         self._folder = tempfile.TemporaryDirectory(prefix="olmoe-e2e-")
         folder = pathlib.Path(self._folder.name)
         self._ports_file = folder / "ports.json"
@@ -57,9 +60,10 @@ class ServerProcess:
         self._unix = listen if listen.startswith("unix:") else None
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                server_command(model, "--listen", listen, "--admin-listen", "127.0.0.1:0",
-                               "--http-listen", f"127.0.0.1:{http_port}", "--ports-file",
-                               self._ports_file, "--slow-reader-timeout", "24h", *flags),
+                [*prefix, *server_command(model, "--listen", listen, "--admin-listen",
+                                          admin_listen, "--http-listen", f"127.0.0.1:{http_port}",
+                                          "--ports-file", self._ports_file,
+                                          "--slow-reader-timeout", "24h", *flags)],
                 stdout=log, stderr=log if stderr is None else stderr)
         try:
             wait_until(self._is_ready, "the server is ready")
