@@ -96,6 +96,7 @@ def test_the_limits_are_there_on_both_ports():
         assert manager["common_http_protocol_options"]["max_headers_count"] == 64
         assert manager["request_headers_timeout"] == "5s"
         assert manager["stream_idle_timeout"] == "60s"
+        assert manager["use_remote_address"]  # whose address the server shares out by
         # With 32 bytes a header below what gRPC takes, where it would lose track of the headers.
         assert manager["max_request_headers_kb"] * 1024 + 64 * 32 < 16 * 1024
 

@@ -556,8 +556,10 @@ def continuation_flood(_victim, ground):
     def flood(number):
         client = ground.http2(GRPC_PORTS[number % 2])
         client.send(h2_frames.frame(h2_frames.HEADERS, 0, 1, headers))
+        end = _deadline()
         for _ in range(300 * MIB // 8 // len(piece)):
-            client.send(piece)
+            if time.monotonic() < end:
+                client.send(piece)
     ground.at_once(8, flood)
 
 
