@@ -182,6 +182,19 @@ def test_pods_may_do_nothing_but_serve():
     assert flags(container()["args"])["state-dir"].startswith("/var/lib/olmoe/")
 
 
+def test_what_requests_may_hold_fits_into_the_memory_of_a_pod():
+    def mebibytes(size):
+        number, unit = re.fullmatch(r"(\d+)([MG])i?B?", size).groups()
+        return int(number) * (1024 if unit == "G" else 1)
+    limit = mebibytes(container()["resources"]["limits"]["memory"])
+    assert mebibytes(flags(container()["args"])["max-request-memory"]) <= limit // 4
+    wanted = {step["path"]: step["value"] for step in patches("full-model")
+              if step["op"] == "replace"}
+    limit = mebibytes(wanted["/spec/template/spec/containers/0/resources/limits/memory"])
+    budget = flags([wanted["/spec/template/spec/containers/0/args/1"]])["max-request-memory"]
+    assert (13.8 + 4) * 1024 + mebibytes(budget) < limit  # weights, keys and values
+
+
 def test_threads_are_the_cores_that_were_asked_for():
     assert flags(container()["args"])["threads"] == container()["resources"]["requests"]["cpu"]
     wanted = {step["path"].rpartition("/")[2]: step["value"] for step in patches("full-model")

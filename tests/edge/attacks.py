@@ -1,6 +1,6 @@
 """The attacks. Each is bounded in count and time, and takes a victim and the ground that its
-connections stand on; when its function returns they are still open, and the tests look at the server
-over them before the ground is given up."""
+connections stand on; when its function returns they are still open, and the tests look at the
+server over them before the ground is given up."""
 
 import contextlib
 import dataclasses
@@ -252,7 +252,8 @@ _endless("trailers", _CHUNKED + b"1\r\na\r\n0\r\n", b"xy: z\r\n")
 @attack(edge=False)
 def http_a_byte_a_second(_victim, ground):
     socks = ground.open_many(counts(100, 300), "http")
-    ground.trickle(socks, [bytes([byte]) for byte in b"GET /healthz HTTP/1.1\r\nHost: abcdefgh"], 0.5)
+    request = b"GET /healthz HTTP/1.1\r\nHost: abcdefgh"
+    ground.trickle(socks, [bytes([byte]) for byte in request], 0.5)
     ground.stop.wait(1)
 
 
@@ -385,7 +386,7 @@ def grpc_tokenize_16_mib(_victim, ground):
 
 
 def _traced(tokens):
-    """A request whose reply has 5 KB a token: router logits of 16 layers and 64 experts, and more."""
+    """A request whose reply has 5 KB a token: logits of 64 experts in 16 layers, and more."""
     request = api.tokens_request([1], tokens, logprobs=20)
     request.trace.CopyFrom(api.inference.TraceOptions(experts=True, weights=True, logits=True))
     return request
@@ -480,7 +481,7 @@ def grpc_large_calibrations(_victim, ground):
 
 @attack(tls=True)
 def grpc_silent_and_slow(_victim, ground):
-    """Behind the preface nothing; behind headers nothing; a byte of the message every half second."""
+    """Behind the preface nothing; behind headers nothing; a byte of a message every half second."""
     trickling = []
     for port, path in (("listen", GENERATE), ("admin", STATUS)):
         for _ in range(10):

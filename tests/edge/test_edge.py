@@ -1,4 +1,4 @@
-"""No connection and no request takes the server down: every attack, in every setup that it is for."""
+"""No connection and no request takes the server down: every attack, in each setup it is for."""
 
 import os
 

@@ -6,18 +6,19 @@ import pytest
 
 from edge_server import BARE
 
+POST = b"POST /healthz HTTP/1.1\r\nHost: a\r\n"
 MALFORMED = {
-    "two lengths": b"POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-    "length and chunked": b"POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n"
-                          b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two lengths": POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "length and chunked": POST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                 b"0\r\n\r\n",
     "bare line feeds": b"GET /healthz HTTP/1.1\nHost: a\n\n",
     "no host": b"GET /healthz HTTP/1.1\r\n\r\n",
     "two hosts": b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
     "folded field": b"GET /healthz HTTP/1.1\r\nHost: a\r\nx: y\r\n z\r\n\r\n",
-    "unknown coding": b"POST /healthz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n",
+    "unknown coding": POST + b"Transfer-Encoding: xchunked\r\n\r\n",
     "space before the colon": b"GET /healthz HTTP/1.1\r\nHost : a\r\n\r\n",
-    "negative length": b"POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
-    "no chunk size": b"POST /healthz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n\r\n",
+    "negative length": POST + b"Content-Length: -1\r\n\r\n",
+    "no chunk size": POST + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n\r\n",
 }
 
 
