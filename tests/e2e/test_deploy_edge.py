@@ -8,9 +8,10 @@ import envoy
 import pytest
 import yaml
 
+import api
 from certificates import Authority
 from deploy_files import (DEPLOY, PORTS, compose, container, flags, kustomization, patches, pod,
-                          sidecar)
+                          seconds, sidecar)
 from server_process import DEADLINE_S
 
 EDGE = DEPLOY / "edge"
@@ -143,3 +144,29 @@ def test_memory_that_envoy_may_take_is_above_where_it_defends_itself():
     assert heap["max_heap_size_bytes"] == 256 << 20
     assert sidecar()["resources"]["limits"]["memory"] == "384Mi"
     assert compose()["edge"]["mem_limit"] == "384m"
+
+
+def test_every_call_that_may_be_silent_for_long_has_time():
+    services = {"inference": api.inference.DESCRIPTOR.services_by_name["InferenceService"],
+                "admin": api.admin.DESCRIPTOR.services_by_name["RoutingAdminService"]}
+    for name, manager in managers().items():
+        routes = manager["route_config"]["virtual_hosts"][0]["routes"]
+
+        def idle_s(path, routes=routes):
+            """The first match decides."""
+            for route in routes:
+                regex = route["match"].get("safe_regex", {}).get("regex", ".*")
+                if re.fullmatch(regex, path):
+                    return seconds(route["route"].get("idle_timeout", "60s"))
+            return None
+        idle = {method.name: idle_s(f"/{services[name].full_name}/{method.name}")
+                for method in services[name].methods}
+        watching = {method.name for method in services[name].methods
+                    if method.server_streaming and method.name != "GetCalibration"}
+        assert {method for method, time_s in idle.items() if time_s == 3600} == watching
+        assert idle_s("/grpc.health.v1.Health/Watch") == 3600
+        assert idle_s("/grpc.health.v1.Health/Check") == 60
+        silent = {"inference": {"Generate", "Score", "Tokenize", "Detokenize"},
+                  "admin": {"PatchRouters", "UnpatchRouters", "RollbackRouting",
+                            "BuildCalibration", "Drain"}}
+        assert {method for method, time_s in idle.items() if time_s == 600} == silent[name]

@@ -480,8 +480,11 @@ def grpc_large_calibrations(_victim, ground):
 
 
 @attack(tls=True)
-def grpc_silent_and_slow(_victim, ground):
+def silent_and_slow_on_all_ports(_victim, ground):
     """Behind the preface nothing; behind headers nothing; a byte of a message every half second."""
+    ground.open_many(50, "http")
+    ground.trickle(ground.open_many(50, "http"),
+                   [b"GET / HTTP/1.1\r\n", *[b"x: y\r\n"] * 60], 0.5)
     trickling = []
     for port, path in (("listen", GENERATE), ("admin", STATUS)):
         for _ in range(10):

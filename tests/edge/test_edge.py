@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from attacks import ATTACKS, Ground, grpc_silent_and_slow, http_everything_at_once
+from attacks import ATTACKS, Ground, http_everything_at_once, silent_and_slow_on_all_ports
 from edge_server import BARE, EDGE, FEW_FILES, SETUPS
 
 LONG = os.environ.get("OLMOE_EDGE_LONG") == "1"
@@ -53,7 +53,7 @@ def test_sigterm_ends_it_in_its_grace(setup, arena):
     try:
         with Ground(victim) as ground:
             http_everything_at_once(victim, ground)
-            grpc_silent_and_slow(victim, ground)
+            silent_and_slow_on_all_ports(victim, ground)
             victim.check_ends()
     finally:
         arena.close()
