@@ -236,6 +236,13 @@ class Victim:
         stream = self.call("admin", STATUS, api.admin.GetServerStatusRequest())
         assert stream.status == 0, stream.fields
 
+    def ready(self):
+        """What /readyz says; False also where it says nothing any more."""
+        try:
+            return self.server.http("/readyz")[0] == 200
+        except OSError:
+            return False
+
     def cpu_seconds(self):
         """What the server has used."""
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").split(") ")[1]

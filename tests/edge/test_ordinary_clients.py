@@ -1,5 +1,6 @@
 """Under the same limits ordinary clients miss nothing."""
 
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,7 +9,7 @@ import pytest
 
 import api
 from edge_server import BARE, EDGE, MIB, SETTLE_S
-from server_process import DEADLINE_S
+from server_process import DEADLINE_S, wait_until
 
 def channel(victim, port="listen", **options):
     """A stock client's connection of its own."""
@@ -60,3 +61,22 @@ def test_twenty_clients_are_served_beside_each_other(setup, arena):
         return True
     with ThreadPoolExecutor(20) as pool:
         assert all(pool.map(work, range(20)))
+
+
+@pytest.mark.parametrize("setup", [BARE, EDGE], ids=lambda setup: setup.name)
+def test_a_stream_that_runs_at_sigterm_is_finished(setup, arena):
+    """It is held by not being read: its traces are more than all buffers on the way take."""
+    victim = arena.victim(setup)
+    try:
+        request = api.tokens_request([1], 500)
+        request.trace.logits = True
+        with channel(victim) as client:
+            stream = api.inference_grpc.InferenceServiceStub(client).GenerateStream(
+                request, timeout=DEADLINE_S)
+            assert next(stream).HasField("started")
+            victim.server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: not victim.ready(), "the server drains")
+            assert list(stream)[-1].done.usage.completion_tokens == 500
+        assert victim.server.process.wait(DEADLINE_S) == 0
+    finally:
+        arena.close()
