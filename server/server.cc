@@ -408,10 +408,18 @@ int Server::Drain() {
   return cancelled;
 }
 
+// Calls that wait for a message, and those that come now, end with UNAVAILABLE; the others have the
+// grace; what is left, health watches among it, loses its connection.
 void Server::ClosePorts() {
-  const absl::Time deadline = absl::Now() + kCloseGrace;
-  if (inference_server_ != nullptr) inference_server_->Shutdown(deadline);
-  if (admin_server_ != nullptr) admin_server_->Shutdown(deadline);
+  call_limits_->Shut();
+  call_limits_->AwaitCalls(absl::Now() + kCloseGrace);
+  const absl::Time now = absl::Now();
+  for (rpc::GrpcServer* server : {inference_server_.get(), admin_server_.get()}) {
+    if (server != nullptr) server->Disconnect();
+  }
+  for (rpc::GrpcServer* server : {inference_server_.get(), admin_server_.get()}) {
+    if (server != nullptr) server->Shutdown(now);
+  }
   if (http_server_ != nullptr) http_server_->Stop();
 }
 

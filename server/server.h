@@ -23,10 +23,10 @@
 #include "server/routing/calibration.h"
 #include "server/routing/controller.h"
 #include "server/rpc/call_limits.h"
+#include "server/rpc/fair_workers.h"
 #include "server/rpc/grpc_server.h"
 #include "server/rpc/open_watches.h"
 #include "server/rpc/service_context.h"
-#include "server/rpc/worker_pool.h"
 #include "server/state/state_store.h"
 #include "server/stats/server_metrics.h"
 #include "server/stats/stats_cursors.h"
@@ -125,7 +125,7 @@ class Server {
   std::unique_ptr<stats::StatsCursors> expert_stats_;
   std::unique_ptr<rpc::CallLimits> call_limits_;
   std::unique_ptr<engine::Engine> engine_;
-  rpc::WorkerPool large_requests_{1};
+  rpc::FairWorkers large_requests_{{}};
   rpc::OpenWatches watches_;
   rpc::ServiceContext context_;
   std::unique_ptr<rpc::GrpcServer> inference_server_;

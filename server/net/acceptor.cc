@@ -120,6 +120,11 @@ void Acceptor::ShutDownPeer(const std::string& peer) {
   }
 }
 
+void Acceptor::ShutDownAll() {
+  absl::MutexLock lock(&mu_);
+  for (const auto& [duplicate, connection] : connections_) shutdown(duplicate, SHUT_RDWR);
+}
+
 void Acceptor::Expect(const SocketAddress& probe) {
   absl::MutexLock lock(&mu_);
   probes_.emplace(probe.bytes());

@@ -65,6 +65,8 @@ class Acceptor {
   // `peer` is what gRPC calls it, see GrpcPeerName. Nothing happens where there is none such, as
   // for Unix sockets.
   void ShutDownPeer(const std::string& peer);
+  // The same for all connections.
+  void ShutDownAll();
 
   // The connection that comes from `probe` is let in above all limits. Until Forget.
   void Expect(const SocketAddress& probe);

@@ -86,13 +86,17 @@ void BoundedCall::Prepare() {
       !status.ok()) {
     return OnMessageRefused(status);
   }
-  PrepareRequest(*context_, message_, [call = shared_from_this()] {
-    if (!call->has_begun_ && call->server_context_->IsCancelled()) {
-      return call->OnMessageRefused(call->CancelledStatus());
-    }
-    call->has_begun_ = true;
-    call->OnMessage(true);
-  });
+  PrepareRequest(
+      *context_, message_,
+      {.client = client_,
+       .interrupt = interrupt(),
+       .run =
+           [call = shared_from_this()] {
+             call->has_begun_ = true;
+             call->OnMessage(true);
+           },
+       .refuse = [call = shared_from_this()](
+                     const absl::Status& status) { call->OnMessageRefused(status); }});
 }
 
 void BoundedCall::OnMessageRefused(const absl::Status& status) {
@@ -102,6 +106,7 @@ void BoundedCall::OnMessageRefused(const absl::Status& status) {
 
 void BoundedCall::OnCancel() {
   const auto alive = shared_from_this();
+  stop_.request_stop();
   if (context_->limits->receipts().Withdraw(this)) {
     if (has_begun_) {
       OnMessage(false);
@@ -167,7 +172,7 @@ void BoundedCall::OnUnread(bool again) {
     peer = server_context_->peer();
   }
   LOG_EVERY_T(WARNING, 10) << "a client does not read its answer: " << peer;
-  context_->limits->Disconnect(peer);
+  if (context_->disconnect) context_->disconnect(peer);
 }
 
 void BoundedCall::OnDone() {

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <utility>
 
@@ -15,6 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/rpc/answer_watch.h"
+#include "server/rpc/interrupt.h"
 #include "server/rpc/receipts.h"
 #include "server/rpc/request_memory.h"
 #include "server/rpc/service_context.h"
@@ -59,7 +61,8 @@ class BoundedCall : public ByteReactor,
   virtual void OnCancelled() {}
   // The call ends with `status` before its first OnMessage.
   virtual void OnRefused(const absl::Status& status) {}
-  // A message was refused: there is no memory to prepare it. By default the call ends.
+  // A message was refused: there is no memory or no worker to prepare it, or the call was
+  // cancelled while it waited for one. By default the call ends.
   virtual void OnMessageRefused(const absl::Status& status);
   // It makes others wait, or memory is wanted for them. By default the call ends.
   virtual void OnTurnLost(const absl::Status& status);
@@ -86,6 +89,8 @@ class BoundedCall : public ByteReactor,
   grpc::CallbackServerContext* server_context() const { return server_context_; }
   absl::Time deadline() const { return deadline_; }
   const std::string& client() const { return client_; }
+  // What ends this call's work early.
+  Interrupt interrupt() const { return {.stop = stop_.get_token(), .deadline = deadline_}; }
   // Why a call that is cancelled is.
   absl::Status CancelledStatus() const;
   template <class T>
@@ -114,6 +119,7 @@ class BoundedCall : public ByteReactor,
   std::shared_ptr<BoundedCall> self_;
   RequestMemory::Hold read_hold_;   // this call, its message, and what is made of it
   RequestMemory::Hold write_hold_;  // the write under way
+  std::stop_source stop_;                // requested by a cancellation
   std::atomic<bool> has_begun_ = false;  // the first OnMessage
   grpc::ByteBuffer message_;  // of the read under way, or the last
   grpc::ByteBuffer written_;  // of the write under way

@@ -8,6 +8,8 @@
 
 namespace olmoe::rpc {
 
+class WorkerPool;
+
 // What the BuildCalibration calls of a service share. Thread-safe.
 struct CalibrationBuilds {
   explicit CalibrationBuilds(WorkerPool* pool) : pool(pool) {}

@@ -6,7 +6,6 @@ namespace olmoe::rpc {
 
 CallLimits::CallLimits(Options options)
     : tick_(options.tick),
-      disconnect_(std::move(options.disconnect)),
       memory_(options.max_request_memory,
               [this] {
                 if (receipts_.anybody_waits()) receipts_.Pump();
@@ -20,9 +19,7 @@ CallLimits::~CallLimits() {
   thread_.join();
 }
 
-void CallLimits::Disconnect(const std::string& peer) const {
-  if (disconnect_) disconnect_(peer);
-}
+void CallLimits::AwaitCalls(absl::Time deadline) const { memory_.AwaitNone(deadline); }
 
 void CallLimits::Loop() {
   while (!stop_.WaitForNotificationWithTimeout(tick_)) {

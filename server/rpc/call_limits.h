@@ -2,8 +2,6 @@
 #define OLMOE_SERVER_RPC_CALL_LIMITS_H_
 
 #include <cstdint>
-#include <functional>
-#include <string>
 #include <thread>
 
 #include "absl/synchronization/notification.h"
@@ -23,9 +21,6 @@ class CallLimits {
     Receipts::Options receipts = {};
     AnswerWatch::Options answers = {};
     absl::Duration tick = absl::Milliseconds(200);
-    // Closes the connection of a client, named as CallbackServerContext::peer() does: what it has
-    // not read is in memory as long as it is open. May be empty.
-    std::function<void(const std::string& peer)> disconnect;
   };
 
   explicit CallLimits(Options options);
@@ -35,13 +30,16 @@ class CallLimits {
   const RequestMemory& memory() const { return memory_; }
   Receipts& receipts() { return receipts_; }
   AnswerWatch& answers() { return answers_; }
-  void Disconnect(const std::string& peer) const;
+
+  // The server ends: no call reads a message any more (Receipts::Shut).
+  void Shut() { receipts_.Shut(); }
+  // Until all calls have ended, or the deadline.
+  void AwaitCalls(absl::Time deadline) const;
 
  private:
   void Loop();
 
   const absl::Duration tick_;
-  const std::function<void(const std::string&)> disconnect_;
   RequestMemory memory_;
   Receipts receipts_;
   AnswerWatch answers_;

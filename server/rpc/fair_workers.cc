@@ -61,6 +61,11 @@ void FairWorkers::Run(Work work) {
   if (!status.ok()) waiting->work.refuse(status);
 }
 
+size_t FairWorkers::num_waiting() const {
+  absl::MutexLock lock(&mu_);
+  return num_waiting_;
+}
+
 absl::Status FairWorkers::Enqueue(WaitingPtr* waiting) {
   const Work& work = (*waiting)->work;
   // A stop that is requested after this look finds the work in the queue.

@@ -52,6 +52,8 @@ class FairWorkers {
 
   void Run(Work work) ABSL_LOCKS_EXCLUDED(mu_);
 
+  size_t num_waiting() const ABSL_LOCKS_EXCLUDED(mu_);
+
  private:
   struct Waiting {
     Work work;
@@ -79,7 +81,7 @@ class FairWorkers {
 
   const Options options_;
 
-  absl::Mutex mu_;
+  mutable absl::Mutex mu_;
   std::map<std::string, Client> clients_ ABSL_GUARDED_BY(mu_);
   // Clients that have work waiting and none running, the next one first.
   std::deque<std::string> turns_ ABSL_GUARDED_BY(mu_);

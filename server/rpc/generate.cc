@@ -51,7 +51,7 @@ class GenerateCall final : public BoundedCall, public engine::TokenSink {
 };
 
 absl::Status GenerateCall::Submit() {
-  absl::StatusOr<GenerateInput> input = ReadGenerate(message(), context());
+  absl::StatusOr<GenerateInput> input = ReadGenerate(message(), context(), interrupt());
   if (!input.ok()) return input.status();
   if (absl::Status status = Reserve(MemoryOf(input->work, context().model)); !status.ok()) {
     return status;

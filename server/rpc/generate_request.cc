@@ -20,12 +20,12 @@ constexpr size_t kMaxStopBytes = 256;
 constexpr int kMaxStopTokens = 64;
 
 std::vector<TokenId> ParsePrompt(const v1::GenerateRequest& request, const ServiceContext& context,
-                                 RequestErrors* errors) {
+                                 const Interrupt& interrupt, RequestErrors* errors) {
   switch (request.prompt_case()) {
     case v1::GenerateRequest::kText:
       if (!request.text().empty()) {
         const bool special = !request.has_add_special_tokens() || request.add_special_tokens();
-        return EncodeText(request.text(), "text", special, context, errors);
+        return EncodeText(request.text(), "text", special, context, errors, interrupt);
       }
       errors->Add("text", "must not be empty");
       break;
@@ -116,12 +116,13 @@ int ParseMaxNewTokens(uint32_t max_new_tokens, size_t prompt_tokens, int max_con
 }  // namespace
 
 absl::StatusOr<GenerateInput> ParseGenerate(const v1::GenerateRequest& request,
-                                            const ServiceContext& context) {
+                                            const ServiceContext& context,
+                                            const Interrupt& interrupt) {
   RequestErrors errors;
   GenerateInput input;
   engine::GenerateWork& work = input.work;
   input.request_id = ParseRequestId(request.request_id(), &errors);
-  work.prompt = ParsePrompt(request, context, &errors);
+  work.prompt = ParsePrompt(request, context, interrupt, &errors);
   work.sampling = ParseSampling(request.sampling(), context.model.vocab_size, &errors);
   work.stop = ParseStop(request, context, &errors);
   work.stop_token_ids = ParseStopTokens(request, context, &errors);
@@ -137,10 +138,11 @@ absl::StatusOr<GenerateInput> ParseGenerate(const v1::GenerateRequest& request,
 }
 
 absl::StatusOr<GenerateInput> ReadGenerate(const grpc::ByteBuffer& bytes,
-                                           const ServiceContext& context) {
+                                           const ServiceContext& context,
+                                           const Interrupt& interrupt) {
   v1::GenerateRequest message;
   if (absl::Status status = ParseMessage(bytes, &message); !status.ok()) return status;
-  return ParseGenerate(message, context);
+  return ParseGenerate(message, context, interrupt);
 }
 
 }  // namespace olmoe::rpc

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "olmoe/v1/inference.pb.h"
 #include "server/engine/request.h"
+#include "server/rpc/interrupt.h"
 #include "server/rpc/routing_choice.h"
 #include "server/rpc/service_context.h"
 
@@ -21,12 +22,15 @@ struct GenerateInput {
 };
 
 // Errors: INVALID_ARGUMENT with every violation; then FAILED_PRECONDITION (text
-// without a tokenizer), PERMISSION_DENIED (inline policy), OUT_OF_RANGE (context).
+// without a tokenizer), PERMISSION_DENIED (inline policy), OUT_OF_RANGE (context), and those
+// of `interrupt`.
 absl::StatusOr<GenerateInput> ParseGenerate(const v1::GenerateRequest& request,
-                                            const ServiceContext& context);
+                                            const ServiceContext& context,
+                                            const Interrupt& interrupt = {});
 // The same from its bytes.
 absl::StatusOr<GenerateInput> ReadGenerate(const grpc::ByteBuffer& bytes,
-                                           const ServiceContext& context);
+                                           const ServiceContext& context,
+                                           const Interrupt& interrupt);
 
 }  // namespace olmoe::rpc
 

@@ -91,7 +91,7 @@ void GenerateStreamCall::OnMessage(bool) {
 }
 
 absl::Status GenerateStreamCall::Submit() {
-  absl::StatusOr<GenerateInput> input = ReadGenerate(message(), context());
+  absl::StatusOr<GenerateInput> input = ReadGenerate(message(), context(), interrupt());
   if (!input.ok()) return input.status();
   const int64_t pending = 3 * static_cast<int64_t>(context().max_pending_bytes);
   if (absl::Status status = Reserve(StreamMemoryOf(input->work, context().model, pending));

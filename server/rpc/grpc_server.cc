@@ -107,6 +107,13 @@ void GrpcServer::SetServing(bool serving) {
   }
 }
 
+void GrpcServer::Disconnect() {
+  probe_.reset();
+  if (acceptor_ == nullptr) return;
+  acceptor_->StopAccepting();
+  acceptor_->ShutDownAll();
+}
+
 void GrpcServer::Shutdown(absl::Time deadline) {
   if (server_ == nullptr) return;
   probe_.reset();

@@ -58,6 +58,10 @@ class GrpcServer {
   // nothing happens to theirs. Any thread, a handler's too; does not block.
   void Disconnect(const std::string& peer) { acceptor_->ShutDownPeer(peer); }
 
+  // Takes no new connections and ends all others by force: who has an open call or begins one now
+  // learns that the server is unavailable, where gRPC's own shutdown says that it was cancelled.
+  void Disconnect();
+
   // Takes no new connections and calls, waits for the open calls, cancels those left at the
   // deadline (health watches among them).
   void Shutdown(absl::Time deadline);

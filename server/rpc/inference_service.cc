@@ -38,7 +38,14 @@ std::unique_ptr<grpc::Service> MakeInferenceService(const ServiceContext* contex
           {"GenerateStream", started_by(&StartGenerateStream)},
           {"Score", started_by(&StartScore)},
           {"ScoreStream", started_by(&StartScoreStream)},
-          {"Tokenize", AnsweredBy<v1::TokenizeRequest>(context, &Tokenize)},
+          {"Tokenize",
+           [context](CallbackServerContext* call) {
+             return BoundedCall::Start<UnaryCall>(
+                 context, call, nullptr,
+                 [context](const grpc::ByteBuffer& bytes, const Interrupt& interrupt) {
+                   return Tokenize(bytes, *context, interrupt);
+                 });
+           }},
           {"Detokenize", AnsweredBy<v1::DetokenizeRequest>(context, &Detokenize)},
           {"GetModelInfo",
            AnsweredBy<v1::GetModelInfoRequest>(

@@ -4,25 +4,25 @@
 #include <grpcpp/support/byte_buffer.h>
 
 #include <cstddef>
-#include <functional>
 #include <utility>
 
+#include "server/rpc/fair_workers.h"
 #include "server/rpc/service_context.h"
-#include "server/rpc/worker_pool.h"
 
 namespace olmoe::rpc {
 
 // About a millisecond of parsing and tokenizing.
 inline constexpr size_t kLargeRequestBytes = 64 << 10;
 
-// Runs `prepare` for a request of these bytes: at once, or on the pool for a large one,
-// so that megabytes of text do not hold up the few threads that gRPC answers on.
+// Runs `work.run` for a request of these bytes: at once, or for a large one in its client's turn
+// on the pool, so that megabytes of text hold up neither the few threads that gRPC answers on
+// nor other clients. Only a large one may be refused.
 inline void PrepareRequest(const ServiceContext& context, const grpc::ByteBuffer& bytes,
-                           std::function<void()> prepare) {
+                           FairWorkers::Work work) {
   if (context.large_requests == nullptr || bytes.Length() < kLargeRequestBytes) {
-    prepare();
+    work.run();
   } else {
-    context.large_requests->Run(std::move(prepare));
+    context.large_requests->Run(std::move(work));
   }
 }
 

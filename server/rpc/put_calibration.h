@@ -6,6 +6,8 @@
 
 namespace olmoe::rpc {
 
+class WorkerPool;
+
 // RoutingAdminService.PutCalibration. `pool` is where it waits for the store.
 ByteReactor* StartPutCalibration(const ServiceContext* context, WorkerPool* pool,
                                  grpc::CallbackServerContext* server_context);

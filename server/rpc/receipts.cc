@@ -1,7 +1,6 @@
 #include "server/rpc/receipts.h"
 
 #include <algorithm>
-#include <iterator>
 #include <utility>
 
 #include "server/util/status_details.h"
@@ -19,6 +18,10 @@ absl::Status TooSlow() {
   return WithRetryDelay(
       absl::ResourceExhaustedError("the message took so long that others had to wait for it"),
       absl::Seconds(1));
+}
+
+absl::Status ShuttingDown() {
+  return WithRetryDelay(absl::UnavailableError("the server is shutting down"), absl::Seconds(1));
 }
 
 }  // namespace
@@ -91,15 +94,26 @@ void Receipts::Pump() {
   std::vector<Entry> begun, dropped;
   {
     absl::MutexLock lock(&mu_);
-    while (BeginOne(&begun)) {
+    while (!shut_ && BeginOne(&begun)) {
     }
-    if (!waiting_.empty()) DropSlow(&dropped);
-    if (turns_.empty() && ending_.empty()) RefuseWaiting(&dropped);
+    if (shut_) {
+      DropTurns(/*all=*/true, ShuttingDown(), &dropped);
+      DropWaiting(/*all=*/true, ShuttingDown(), &dropped);
+    } else if (!waiting_.empty()) {
+      DropTurns(/*all=*/false, TooSlow(), &dropped);
+      if (turns_.empty() && ending_.empty()) DropWaiting(/*all=*/false, NoMemory(), &dropped);
+    }
   }
   for (Entry& entry : begun) entry.receiver->OnTurn();
-  for (Entry& entry : dropped) {
-    entry.receiver->OnDropped(entry.since == absl::Time() ? NoMemory() : TooSlow());
+  for (Entry& entry : dropped) entry.receiver->OnDropped(entry.why);
+}
+
+void Receipts::Shut() {
+  {
+    absl::MutexLock lock(&mu_);
+    shut_ = true;
   }
+  Pump();
 }
 
 // The first client in order for whom there is memory.
@@ -126,26 +140,31 @@ bool Receipts::BeginOne(std::vector<Entry>* begun) {
   return false;
 }
 
-void Receipts::DropSlow(std::vector<Entry>* dropped) {
+void Receipts::DropTurns(bool all, const absl::Status& why, std::vector<Entry>* dropped) {
   const absl::Time now = options_.now();
   for (auto turn = turns_.begin(); turn != turns_.end();) {
-    if (now - turn->since <= turn->wish.patience) {
+    if (!all && now - turn->since <= turn->wish.patience) {
       ++turn;
       continue;
     }
     ending_.push_back(turn->receiver.get());
+    turn->why = why;
     dropped->push_back(std::move(*turn));
     turn = turns_.erase(turn);
   }
 }
 
-void Receipts::RefuseWaiting(std::vector<Entry>* dropped) {
+void Receipts::DropWaiting(bool all, const absl::Status& why, std::vector<Entry>* dropped) {
   for (auto client = waiting_.begin(); client != waiting_.end();) {
     std::deque<Entry>& line = client->second;
-    const auto kept = std::stable_partition(line.begin(), line.end(),
-                                            [](const Entry& one) { return !one.wish.refuse; });
-    std::move(kept, line.end(), std::back_inserter(*dropped));
-    line.erase(kept, line.end());
+    const auto leaving = std::stable_partition(
+        line.begin(), line.end(),
+        [all](const Entry& one) { return !all && !one.wish.refuse; });
+    for (auto entry = leaving; entry != line.end(); ++entry) {
+      entry->why = why;
+      dropped->push_back(std::move(*entry));
+    }
+    line.erase(leaving, line.end());
     if (line.empty()) {
       order_.erase(std::find(order_.begin(), order_.end(), client->first));
       client = waiting_.erase(client);

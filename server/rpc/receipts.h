@@ -65,6 +65,9 @@ class Receipts {
 
   // Memory has become free, or time has passed.
   void Pump();
+  // From now on everybody is dropped, with UNAVAILABLE: those who have or want a turn, and all
+  // who come.
+  void Shut();
   bool anybody_waits() const;
 
  private:
@@ -73,14 +76,20 @@ class Receipts {
     Wish wish;
     int64_t bytes_before = 0;  // that its hold had before the turn
     absl::Time since;          // of the turn
+    absl::Status why;          // it was dropped
   };
 
   bool BeginOne(std::vector<Entry>* begun) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void DropSlow(std::vector<Entry>* dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void RefuseWaiting(std::vector<Entry>* dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Those who have had a turn for longer than their patience, or all.
+  void DropTurns(bool all, const absl::Status& why, std::vector<Entry>* dropped)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // All who wait, or only those who do not wait for memory.
+  void DropWaiting(bool all, const absl::Status& why, std::vector<Entry>* dropped)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Options options_;
   mutable absl::Mutex mu_;
+  bool shut_ ABSL_GUARDED_BY(mu_) = false;
   // Clients in the order in which they come next, each with its receivers.
   std::deque<std::string> order_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, std::deque<Entry>> waiting_ ABSL_GUARDED_BY(mu_);

@@ -86,15 +86,20 @@ absl::Status RequireTokenizer(const ServiceContext& context, const std::string& 
 
 std::vector<TokenId> EncodeText(std::string_view text, const std::string& field,
                                 bool add_special_tokens, const ServiceContext& context,
-                                RequestErrors* errors) {
+                                RequestErrors* errors, const Interrupt& interrupt) {
   if (absl::Status status = RequireTokenizer(context, field); !status.ok()) {
     errors->Add(status);
     return {};
   }
-  absl::StatusOr<text::Encoding> encoding =
-      context.tokenizer->Encode(text, {.add_special_tokens = add_special_tokens});
-  if (!encoding.ok()) {
+  absl::StatusOr<text::Encoding> encoding = context.tokenizer->Encode(
+      text, {.add_special_tokens = add_special_tokens,
+             .interrupt = [&interrupt] { return interrupt.Check(); }});
+  if (absl::IsInvalidArgument(encoding.status())) {
     errors->Add(field, std::string(encoding.status().message()));
+    return {};
+  }
+  if (!encoding.ok()) {
+    errors->Add(encoding.status());
     return {};
   }
   CheckVocabulary(encoding->ids, field, context, errors);

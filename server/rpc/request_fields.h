@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "google/protobuf/repeated_field.h"
+#include "server/rpc/interrupt.h"
 #include "server/rpc/request_errors.h"
 #include "server/rpc/service_context.h"
 #include "server/util/token_id.h"
@@ -34,10 +35,10 @@ std::vector<TokenId> ParseTokenIds(const google::protobuf::RepeatedField<uint32_
 // FAILED_PRECONDITION where the model has no tokenizer.
 absl::Status RequireTokenizer(const ServiceContext& context, const std::string& field);
 
-// Tokens of `text`; empty after an error.
+// Tokens of `text`; empty after an error, one of them `interrupt`'s.
 std::vector<TokenId> EncodeText(std::string_view text, const std::string& field,
                                 bool add_special_tokens, const ServiceContext& context,
-                                RequestErrors* errors);
+                                RequestErrors* errors, const Interrupt& interrupt = {});
 
 // Number of alternatives per token, 0..20.
 int ParseTop(uint32_t top, const std::string& field, RequestErrors* errors);

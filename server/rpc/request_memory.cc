@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "glog/logging.h"
 #include "server/util/status_details.h"
 
@@ -29,6 +28,12 @@ RequestMemory::Hold RequestMemory::Open(const std::string& client) {
 int64_t RequestMemory::used_bytes() const {
   absl::MutexLock lock(&mu_);
   return used_bytes_;
+}
+
+void RequestMemory::AwaitNone(absl::Time deadline) const {
+  const auto none = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return clients_.empty(); };
+  absl::MutexLock lock(&mu_);
+  mu_.AwaitWithDeadline(absl::Condition(&none), deadline);
 }
 
 absl::Status RequestMemory::Change(Client* client, int64_t change, bool force) {

@@ -9,6 +9,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 
 namespace olmoe::rpc {
 
@@ -63,6 +64,8 @@ class RequestMemory {
 
   int64_t max_bytes() const { return max_bytes_; }
   int64_t used_bytes() const;
+  // Until there are no holds, or the deadline.
+  void AwaitNone(absl::Time deadline) const;
 
  private:
   absl::Status Change(Client* client, int64_t change, bool force);

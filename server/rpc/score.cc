@@ -35,7 +35,7 @@ class ScoreCall final : public BoundedCall {
   absl::Status Submit() {
     v1::ScoreRequest request;
     absl::Status status = ParseMessage(message(), &request);
-    if (status.ok()) status = job_->Prepare(request);
+    if (status.ok()) status = job_->Prepare(request, interrupt());
     if (!status.ok()) return status;
     ClearMessage();
     status = Reserve(0);  // the job holds what it needs

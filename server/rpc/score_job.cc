@@ -8,8 +8,8 @@
 
 namespace olmoe::rpc {
 
-absl::Status ScoreJob::Prepare(const v1::ScoreRequest& message) {
-  absl::StatusOr<ScoreInput> input = ParseScore(message, request_.context());
+absl::Status ScoreJob::Prepare(const v1::ScoreRequest& message, const Interrupt& interrupt) {
+  absl::StatusOr<ScoreInput> input = ParseScore(message, request_.context(), interrupt);
   if (!input.ok()) return input.status();
   if (absl::Status status = hold_.Resize(MemoryOf(*input, request_.context().model));
       !status.ok()) {

@@ -14,6 +14,7 @@
 #include "olmoe/v1/inference.pb.h"
 #include "server/engine/token_sink.h"
 #include "server/rpc/engine_request.h"
+#include "server/rpc/interrupt.h"
 #include "server/rpc/request_memory.h"
 #include "server/rpc/score_response.h"
 
@@ -34,7 +35,7 @@ class ScoreJob final : public engine::TokenSink, public std::enable_shared_from_
         done_(std::move(done)) {}
 
   // Checks, tokenizes, holds memory, pins the plan. An error: Submit must not follow.
-  absl::Status Prepare(const v1::ScoreRequest& message);
+  absl::Status Prepare(const v1::ScoreRequest& message, const Interrupt& interrupt);
   // An error: `done` is not called.
   absl::Status Submit(absl::Time deadline);
   void Cancel() { request_.Cancel(); }

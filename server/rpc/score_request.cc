@@ -27,8 +27,8 @@ struct ScoreTokens {
 // Thread-compatible.
 class ItemReader {
  public:
-  ItemReader(const ServiceContext& context, RequestErrors* errors)
-      : context_(context), errors_(errors) {}
+  ItemReader(const ServiceContext& context, const Interrupt& interrupt, RequestErrors* errors)
+      : context_(context), interrupt_(interrupt), errors_(errors) {}
 
   // Appends the windows of `item`, whose fields are named below `name`.
   ScoreItemLayout Read(const v1::ScoreItem& item, const std::string& name,
@@ -42,14 +42,18 @@ class ItemReader {
   uint32_t ContinuationBytes(const v1::ScoreItem& item,
                              const std::vector<TokenId>& continuation) const;
   bool FitsContext(size_t continuation_tokens, const std::string& name);
+  std::vector<TokenId> Encode(std::string_view text, const std::string& field) {
+    return EncodeText(text, field, false, context_, errors_, interrupt_);
+  }
 
   const ServiceContext& context_;
+  const Interrupt& interrupt_;
   RequestErrors* const errors_;
 };
 
 std::vector<TokenId> ItemReader::Context(const v1::ScoreItem& item, const std::string& name) {
   if (item.has_context_text() && !item.context_text().empty()) {
-    return EncodeText(item.context_text(), name + ".context_text", false, context_, errors_);
+    return Encode(item.context_text(), name + ".context_text");
   }
   return ParseTokenIds(item.context_tokens().ids(), name + ".context_tokens.ids", context_,
                        errors_);
@@ -57,8 +61,7 @@ std::vector<TokenId> ItemReader::Context(const v1::ScoreItem& item, const std::s
 
 std::vector<TokenId> ItemReader::Continuation(const v1::ScoreItem& item, const std::string& name) {
   if (item.has_continuation_text()) {
-    return EncodeText(item.continuation_text(), name + ".continuation_text", false, context_,
-                      errors_);
+    return Encode(item.continuation_text(), name + ".continuation_text");
   }
   return ParseTokenIds(item.continuation_tokens().ids(), name + ".continuation_tokens.ids",
                        context_, errors_);
@@ -71,10 +74,9 @@ ScoreTokens ItemReader::TextPair(const v1::ScoreItem& item, const std::string& n
   const std::string context = item.context_text().substr(
       0, item.context_text().size() - TrailingWhitespaceBytes(item.context_text()));
   ScoreTokens out;
-  std::vector<TokenId> all =
-      EncodeText(whole, name + ".continuation_text", false, context_, errors_);
+  std::vector<TokenId> all = Encode(whole, name + ".continuation_text");
   if (!context.empty()) {
-    out.context = EncodeText(context, name + ".context_text", false, context_, errors_);
+    out.context = Encode(context, name + ".context_text");
   }
   if (all.size() > out.context.size()) {
     out.continuation.assign(all.begin() + static_cast<ptrdiff_t>(out.context.size()), all.end());
@@ -161,13 +163,13 @@ void CheckAnswerSize(const ScoreInput& input, const ServiceContext& context,
        {"max_response_bytes", absl::StrCat(context.max_response_bytes)}}));
 }
 
-void ParseItems(const v1::ScoreRequest& request, const ServiceContext& context, ScoreInput* input,
-                RequestErrors* errors) {
+void ParseItems(const v1::ScoreRequest& request, const ServiceContext& context,
+                const Interrupt& interrupt, ScoreInput* input, RequestErrors* errors) {
   if (request.items_size() < 1 || request.items_size() > kMaxItems) {
     errors->Add("items", absl::StrCat("must be 1..", kMaxItems, ", are ", request.items_size()));
     return;
   }
-  ItemReader reader(context, errors);
+  ItemReader reader(context, interrupt, errors);
   for (int i = 0; i < request.items_size(); ++i) {
     input->items.push_back(
         reader.Read(request.items(i), absl::StrCat("items[", i, "]"), &input->work.windows));
@@ -184,7 +186,8 @@ TokenId PrefixToken(const model::ModelInfo& model) {
 }
 
 absl::StatusOr<ScoreInput> ParseScore(const v1::ScoreRequest& request,
-                                      const ServiceContext& context) {
+                                      const ServiceContext& context,
+                                      const Interrupt& interrupt) {
   RequestErrors errors;
   ScoreInput input;
   input.request_id = ParseRequestId(request.request_id(), &errors);
@@ -192,7 +195,7 @@ absl::StatusOr<ScoreInput> ParseScore(const v1::ScoreRequest& request,
   input.work.trace = FromProto(request.trace());
   input.per_token = request.per_token() || request.has_top();
   input.routing = ParseRouting(request.routing(), request.unit_id(), context, &errors);
-  ParseItems(request, context, &input, &errors);
+  ParseItems(request, context, interrupt, &input, &errors);
   CheckAnswerSize(input, context, &errors);
   if (!errors.empty()) return errors.ToStatus();
   return input;

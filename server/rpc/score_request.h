@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "olmoe/v1/inference.pb.h"
 #include "server/engine/request.h"
+#include "server/rpc/interrupt.h"
 #include "server/rpc/routing_choice.h"
 #include "server/rpc/service_context.h"
 
@@ -32,9 +33,11 @@ struct ScoreInput {
 
 // Errors: INVALID_ARGUMENT with every violation; then FAILED_PRECONDITION (text
 // without a tokenizer), PERMISSION_DENIED (inline policy), OUT_OF_RANGE (a
-// continuation longer than the context, an answer larger than max_response_bytes).
+// continuation longer than the context, an answer larger than max_response_bytes), and
+// those of `interrupt`.
 absl::StatusOr<ScoreInput> ParseScore(const v1::ScoreRequest& request,
-                                      const ServiceContext& context);
+                                      const ServiceContext& context,
+                                      const Interrupt& interrupt = {});
 
 // eos, or pad where eos lies outside the vocabulary, or 0 where both do.
 TokenId PrefixToken(const model::ModelInfo& model);

@@ -125,7 +125,7 @@ void ScoreStreamCall::GiveUp(const absl::Status& status) {
 
 absl::Status ScoreStreamCall::Submit(const v1::ScoreStreamRequest& request,
                                      const std::shared_ptr<ScoreJob>& job) {
-  if (absl::Status status = job->Prepare(request.request()); !status.ok()) return status;
+  if (absl::Status status = job->Prepare(request.request(), interrupt()); !status.ok()) return status;
   {
     absl::MutexLock lock(&mu_);
     if (!end_.ok()) return absl::CancelledError("cancelled by the client");

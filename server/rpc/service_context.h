@@ -34,6 +34,7 @@ class Tokenizer;
 namespace olmoe::rpc {
 
 class CallLimits;
+class FairWorkers;
 class OpenWatches;
 class WorkerPool;
 
@@ -78,7 +79,7 @@ struct ServiceContext {
   const access::Gate* gate = nullptr;        // of the public port; names clients, see ClientOf
   bool behind_proxy = false;                 // which tells whose calls it passes on
   CallLimits* limits = nullptr;              // not null
-  WorkerPool* large_requests = nullptr;  // where they are prepared; null: gRPC's threads
+  FairWorkers* large_requests = nullptr;  // where they are prepared; null: gRPC's threads
 
   bool allow_inline_policy = false;
   uint32_t max_batch_sequences = 0;  // for GetModelInfo

@@ -3,11 +3,15 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "server/rpc/request_errors.h"
 #include "server/rpc/request_fields.h"
+#include "server/rpc/wire.h"
 #include "server/text/tokenizer.h"
+#include "server/util/status_details.h"
 
 namespace olmoe::rpc {
 namespace {
@@ -16,24 +20,62 @@ uint32_t WireTokenId(const std::optional<int64_t>& id) {
   return id && *id >= 0 ? static_cast<uint32_t>(*id) : 0;
 }
 
+absl::Status TooLarge(int64_t bytes, int64_t max_bytes, const char* what_to_do) {
+  return WithErrorInfo(
+      absl::OutOfRangeError(absl::StrCat("the answer would take ", bytes, " bytes or more, over ",
+                                         max_bytes, ": ", what_to_do)),
+      "RESPONSE_TOO_LARGE",
+      {{"response_bytes", absl::StrCat(bytes)}, {"max_response_bytes", absl::StrCat(max_bytes)}});
+}
+
+// A token of one byte takes 14 bytes at most: 3 for its id, 3 for its piece, 4 for each offset.
+// Only text that NFC makes longer has more tokens than bytes.
+int64_t MaxTokenizeBytes(std::string_view text) {
+  constexpr int64_t kPerByte = 15, kForShortTexts = int64_t{4} << 20;
+  return kForShortTexts + kPerByte * static_cast<int64_t>(text.size());
+}
+
+void SetPart(const text::Encoding& tokens, const text::Tokenizer& tokenizer,
+             v1::TokenizeResponse* part) {
+  part->Clear();
+  for (const TokenId id : tokens.ids) {
+    part->add_ids(static_cast<uint32_t>(id));
+    part->add_pieces(std::string(tokenizer.TokenBytes(id)));
+  }
+  for (const text::Offsets& offsets : tokens.offsets) {
+    part->add_start_offsets(offsets.start);
+    part->add_end_offsets(offsets.end);
+  }
+}
+
 }  // namespace
 
-absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request,
-                                              const ServiceContext& context) {
-  if (absl::Status status = RequireTokenizer(context, "text"); !status.ok()) return status;
-  absl::StatusOr<text::Encoding> encoding = context.tokenizer->Encode(
-      request.text(), {.add_special_tokens = request.add_special_tokens(), .offsets = true});
-  if (!encoding.ok()) return encoding.status();
-  v1::TokenizeResponse response;
-  for (const TokenId id : encoding->ids) {
-    response.add_ids(static_cast<uint32_t>(id));
-    response.add_pieces(std::string(context.tokenizer->TokenBytes(id)));
-  }
-  for (const text::Offsets& offsets : encoding->offsets) {
-    response.add_start_offsets(offsets.start);
-    response.add_end_offsets(offsets.end);
-  }
-  return response;
+absl::StatusOr<grpc::ByteBuffer> Tokenize(const grpc::ByteBuffer& bytes,
+                                          const ServiceContext& context,
+                                          const Interrupt& interrupt) {
+  v1::TokenizeRequest request;
+  absl::Status status = ParseMessage(bytes, &request);
+  if (status.ok()) status = RequireTokenizer(context, "text");
+  if (!status.ok()) return status;
+
+  // Messages one after the other are one message, whose repeated fields are those of all.
+  std::vector<grpc::Slice> response;
+  int64_t response_bytes = 0;
+  const int64_t max_bytes = MaxTokenizeBytes(request.text());
+  v1::TokenizeResponse part;
+  const text::EncodeOptions options = {.add_special_tokens = request.add_special_tokens(),
+                                       .offsets = true,
+                                       .interrupt = [&interrupt] { return interrupt.Check(); }};
+  status = context.tokenizer->EncodeInParts(
+      request.text(), options, [&](text::Encoding&& tokens) -> absl::Status {
+        SetPart(tokens, *context.tokenizer, &part);
+        response.emplace_back(part.SerializeAsString());
+        response_bytes += static_cast<int64_t>(response.back().size());
+        if (response_bytes <= max_bytes) return absl::OkStatus();
+        return TooLarge(response_bytes, max_bytes, "send the text in pieces, in NFC");
+      });
+  if (!status.ok()) return status;
+  return grpc::ByteBuffer(response.data(), response.size());
 }
 
 absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request,
@@ -42,6 +84,13 @@ absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& r
   const std::vector<TokenId> ids = ParseTokenIds(request.ids(), "ids", context, &errors);
   errors.Add(RequireTokenizer(context, "text"));
   if (!errors.empty()) return errors.ToStatus();
+  int64_t text_bytes = 0;
+  for (const TokenId id : ids) {
+    text_bytes += static_cast<int64_t>(context.tokenizer->TokenBytes(id).size());
+  }
+  if (text_bytes > context.max_response_bytes) {
+    return TooLarge(text_bytes, context.max_response_bytes, "send fewer ids");
+  }
   v1::DetokenizeResponse response;
   response.set_text(context.tokenizer->Decode(ids, request.skip_special_tokens()));
   return response;

@@ -19,7 +19,8 @@ namespace olmoe::rpc {
 // what waits.
 class UnaryCall final : public BoundedCall {
  public:
-  using BytesAnswer = std::function<absl::StatusOr<grpc::ByteBuffer>(const grpc::ByteBuffer&)>;
+  using BytesAnswer = std::function<absl::StatusOr<grpc::ByteBuffer>(const grpc::ByteBuffer&,
+                                                                     const Interrupt&)>;
 
   UnaryCall(const ServiceContext* context, grpc::CallbackServerContext* server_context,
             WorkerPool* pool, BytesAnswer answer)
@@ -31,7 +32,7 @@ class UnaryCall final : public BoundedCall {
     pool_->Run([call = Shared(this)] { call->Run(); });
   }
   void Run() {
-    absl::StatusOr<grpc::ByteBuffer> answer = answer_(message());
+    absl::StatusOr<grpc::ByteBuffer> answer = answer_(message(), interrupt());
     if (answer.ok()) {
       Answer(*std::move(answer));
     } else {
@@ -47,7 +48,7 @@ class UnaryCall final : public BoundedCall {
 template <class Request, class Function>
 UnaryCall::BytesAnswer ForBytes(Function answer) {
   return [answer = std::move(answer)](
-             const grpc::ByteBuffer& bytes) -> absl::StatusOr<grpc::ByteBuffer> {
+             const grpc::ByteBuffer& bytes, const Interrupt&) -> absl::StatusOr<grpc::ByteBuffer> {
     Request request;
     if (absl::Status status = ParseMessage(bytes, &request); !status.ok()) return status;
     const auto response = answer(request);

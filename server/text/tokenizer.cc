@@ -102,6 +102,7 @@ std::string Tokenizer::Decode(std::span<const TokenId> ids, bool skip_special_to
     if (skip_special_tokens && IsSpecial(id)) continue;
     bytes += TokenBytes(id);
   }
+  if (bytes.size() <= static_cast<size_t>(INT32_MAX) && IsWellFormedUtf8(bytes)) return bytes;
   return LossyUtf8(bytes);
 }
 

@@ -158,6 +158,33 @@ TEST(BoundedCallTest, MemoryIsGivenBackHoweverACallEnds) {
   AwaitFreeMemory(&server);
 }
 
+TEST(BoundedCallTest, WhenPortsCloseCallsThatWaitOrComeAreUnavailable) {
+  TestServer server;
+  grpc::ClientContext context;
+  const auto idle = server.inference().ScoreStream(&context);
+  GenericStream silent(server.NewChannel(), kTokenize);
+  while (server.limits().memory().used_bytes() < 32 * kMiB) absl::SleepFor(absl::Milliseconds(1));
+  server.limits().Shut();
+  EXPECT_EQ(idle->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(silent.Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(Generate(&server).error_code(), grpc::StatusCode::UNAVAILABLE);
+  server.limits().AwaitCalls(absl::InfiniteFuture());
+}
+
+TEST(BoundedCallTest, WhenPortsCloseOpenConnectionsAreUnavailable) {
+  TestServer server;
+  server.model().Hold();
+  grpc::ClientContext context;
+  const auto stream = server.inference().GenerateStream(&context, TokenRequest({1}, 50));
+  v1::GenerateStreamResponse message;
+  ASSERT_TRUE(stream->Read(&message));
+  server.inference_server().Disconnect();
+  while (stream->Read(&message)) {
+  }
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(Generate(&server).error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
 TEST(AddressOfPeerTest, IsTheAddressWithoutThePort) {
   EXPECT_EQ(AddressOfPeer("ipv4:127.0.0.1:4711"), "127.0.0.1");
   EXPECT_EQ(AddressOfPeer("ipv6:%5B::ffff:10.0.0.1%5D:4711"), "10.0.0.1");

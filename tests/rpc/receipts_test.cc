@@ -147,6 +147,20 @@ TEST_F(ReceiptsTest, WhoWithdrawsIsNotCalled) {
   EXPECT_THAT(Events(), ElementsAre("e"));
 }
 
+TEST_F(ReceiptsTest, OnceShutEverybodyIsDropped) {
+  class Ended final : public Receipts::Receiver {
+   public:
+    void OnTurn() override { FAIL() << "no more turns"; }
+    void OnDropped(absl::Status status) override { dropped = status; }
+    absl::Status dropped;
+  };
+  RequestMemory::Hold hold = memory_.Open("late");
+  receipts_.Shut();
+  const auto late = std::make_shared<Ended>();
+  receipts_.Ask(late, {.client = "late", .hold = &hold, .refuse = false});
+  EXPECT_TRUE(absl::IsUnavailable(late->dropped));
+}
+
 TEST_F(ReceiptsTest, AClientBeyondItsShareDoesNotHoldUpOthers) {
   RequestMemory memory(8 * kMessage);
   std::vector<std::string> events;

@@ -59,6 +59,7 @@ TestServer::TestServer(TestServerOptions options)
           WithClock(options.engine), &model_, tokenizer_.get(),
           [this](const std::vector<engine::StepRows>& rows, const routing::RoutingRecord& record,
                  absl::Duration) { expert_stats_.AddStep(rows, record); })),
+      large_requests_(options.large_requests),
       watches_(options.max_watches) {
   context_.engine = engine_.get();
   context_.controller = &controller_;

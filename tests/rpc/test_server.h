@@ -21,10 +21,10 @@
 #include "server/routing/calibration.h"
 #include "server/routing/controller.h"
 #include "server/rpc/call_limits.h"
+#include "server/rpc/fair_workers.h"
 #include "server/rpc/grpc_server.h"
 #include "server/rpc/open_watches.h"
 #include "server/rpc/service_context.h"
-#include "server/rpc/worker_pool.h"
 #include "server/stats/stats_cursors.h"
 #include "server/text/tokenizer.h"
 #include "tests/engine/tiny_tokenizer.h"
@@ -44,6 +44,7 @@ struct TestServerOptions {
   routing::CalibrationSet::Hooks calibration_hooks = {};
   size_t max_watches = 64;
   CallLimits::Options limits = {};
+  FairWorkers::Options large_requests = {};
   access::Access access = {};
   std::function<void(ServiceContext*)> tune = {};  // last changes before serving
 };
@@ -78,6 +79,7 @@ class TestServer {
   GrpcServer& inference_server() { return *inference_server_; }
   const ServiceContext& context() const { return context_; }
   CallLimits& limits() { return limits_; }
+  FairWorkers& large_requests() { return large_requests_; }
 
   // The engine's clock, which runs with the real one, jumps ahead. An idle engine looks at it when
   // it gets something to do.
@@ -108,7 +110,7 @@ class TestServer {
   stats::StatsCursors stats_cursors_{&expert_stats_, {.run = 1}};
   CallLimits limits_;
   std::unique_ptr<engine::Engine> engine_;
-  WorkerPool large_requests_{1};
+  FairWorkers large_requests_;
   OpenWatches watches_;
   ServiceContext context_;
   std::atomic<bool> both_listen_ = false;

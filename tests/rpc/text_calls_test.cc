@@ -1,7 +1,15 @@
+#include "server/rpc/text_calls.h"
+
 #include <grpcpp/client_context.h>
+
+#include <stop_token>
+#include <string>
+#include <utility>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/rpc/wire.h"
+#include "server/text/tokenizer.h"
 #include "tests/rpc/status_details.h"
 #include "tests/rpc/test_server.h"
 
@@ -30,6 +38,72 @@ TEST(TokenizeTest, EmptyTextHasNoTokens) {
   grpc::ClientContext context;
   ASSERT_TRUE(server.inference().Tokenize(&context, {}, &response).ok());
   EXPECT_EQ(response.ids_size(), 0);
+}
+
+v1::TokenizeRequest TokenizeText(std::string text) {
+  v1::TokenizeRequest request;
+  request.set_text(std::move(text));
+  return request;
+}
+
+// Longer than one part of the answer, and than what gRPC's own threads prepare.
+TEST(TokenizeTest, LargeTextIsAnsweredAsSmallOnes) {
+  TestServer server;
+  std::string text;
+  while (text.size() < 200 << 10) text += "abc\n\ne\u0301 x";
+  const auto expected = server.context().tokenizer->Encode(text, {.offsets = true});
+  ASSERT_TRUE(expected.ok());
+  v1::TokenizeResponse response;
+  grpc::ClientContext context;
+  ASSERT_TRUE(server.inference().Tokenize(&context, TokenizeText(text), &response).ok());
+  ASSERT_EQ(response.ids_size(), static_cast<int>(expected->ids.size()));
+  ASSERT_EQ(response.pieces_size(), response.ids_size());
+  ASSERT_EQ(response.start_offsets_size(), response.ids_size());
+  ASSERT_EQ(response.end_offsets_size(), response.ids_size());
+  for (int i = 0; i < response.ids_size(); ++i) {
+    ASSERT_EQ(response.ids(i), static_cast<uint32_t>(expected->ids[i]));
+    ASSERT_EQ(response.pieces(i), server.context().tokenizer->TokenBytes(expected->ids[i]));
+    ASSERT_EQ(response.start_offsets(i), expected->offsets[i].start);
+    ASSERT_EQ(response.end_offsets(i), expected->offsets[i].end);
+  }
+}
+
+// U+1D160 becomes three characters of four bytes each.
+TEST(TokenizeTest, TextThatNormalizationMakesMuchLongerIsRefused) {
+  TestServer server;
+  std::string text;
+  while (text.size() < 1 << 20) text += "\U0001D160";
+  const auto result =
+      Tokenize(SerializeMessage(TokenizeText(text)), server.context(), Interrupt{});
+  EXPECT_EQ(result.status().code(), absl::StatusCode::kOutOfRange) << result.status();
+}
+
+TEST(TokenizeTest, CancelledOrLateCallIsNotComputed) {
+  TestServer server;
+  const grpc::ByteBuffer request = SerializeMessage(TokenizeText("abc"));
+  std::stop_source stop;
+  stop.request_stop();
+  EXPECT_EQ(Tokenize(request, server.context(), {.stop = stop.get_token()}).status().code(),
+            absl::StatusCode::kCancelled);
+  EXPECT_EQ(Tokenize(request, server.context(), {.stop = {}, .deadline = absl::InfinitePast()})
+                .status()
+                .code(),
+            absl::StatusCode::kDeadlineExceeded);
+}
+
+TEST(DetokenizeTest, TextLargerThanAnAnswerMayBeIsRefused) {
+  TestServerOptions options;
+  options.tune = [](ServiceContext* context) { context->max_response_bytes = 6; };
+  TestServer server(options);
+  v1::DetokenizeRequest request;
+  for (int i = 0; i < 3; ++i) request.add_ids(engine::kTokenAb);
+  v1::DetokenizeResponse response;
+  grpc::ClientContext first, second;
+  EXPECT_TRUE(server.inference().Detokenize(&first, request, &response).ok());
+  request.add_ids('a');
+  const grpc::Status status = server.inference().Detokenize(&second, request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::OUT_OF_RANGE);
+  EXPECT_EQ(ErrorInfoOf(status).reason(), "RESPONSE_TOO_LARGE");
 }
 
 TEST(DetokenizeTest, GivesTextAndLeavesOutSpecialTokensOnRequest) {
