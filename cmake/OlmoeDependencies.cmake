@@ -16,9 +16,12 @@ if(OLMOE_BUILD_SERVER)
   find_package(CLI11 REQUIRED)
   find_package(prometheus-cpp REQUIRED COMPONENTS core)
   find_package(ZLIB REQUIRED)
+  # gRPC: Debian's 1.51, which has no security fixes, or a newer one given by CMAKE_PREFIX_PATH:
+  # all three look there first. By their headers 1.60 to 1.62 have what rpc/ uses.
   pkg_check_modules(GRPC REQUIRED IMPORTED_TARGET grpc++)
   find_library(GRPC_REFLECTION_LIBRARY grpc++_reflection REQUIRED)
   find_program(GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED)
+  message(STATUS "gRPC ${GRPC_VERSION}: ${GRPC_REFLECTION_LIBRARY}")
   pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
 
   # LibTorch: Debian's 1.13, or a newer one given by CMAKE_PREFIX_PATH. Only its
