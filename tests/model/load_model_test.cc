@@ -110,6 +110,16 @@ TEST_F(LoadModelTest, ADeviceThatIsNotThereIsRefusedInOneLine) {
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(status.message(), HasSubstr("cuda:7"));
   EXPECT_THAT(status.message(), ::testing::Not(HasSubstr("\n")));
+  EXPECT_LT(status.message().size(), 300u) << status;
+}
+
+TEST_F(LoadModelTest, ADeviceThatIsNoneIsRefusedWithThoseThatThereAre) {
+  for (const char* device : {"", "CPU", "cuda:", "cuda:x", "cuda:-1", "cpu:1", "meta", "vulkan"}) {
+    options_.device = device;
+    const absl::Status status = LoadStatus();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    EXPECT_THAT(status.message(), HasSubstr("is none of cpu, cuda")) << status;
+  }
 }
 
 TEST_F(LoadModelTest, RefusesBeforeMemoryIsTaken) {

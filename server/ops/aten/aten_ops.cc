@@ -3,8 +3,11 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
+#include <c10/util/Exception.h>
 
 #include <cmath>
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -22,6 +25,30 @@ at::ScalarType ScalarTypeOf(Precision precision) {
   return precision == Precision::kFloat32 ? at::kFloat : at::kBFloat16;
 }
 
+// Before anything is tried on it: what LibTorch says then is a page of its registrations.
+absl::Status CheckDevice(const std::string& name) {
+  const auto refused = [&](const std::string& why) {
+    return absl::InvalidArgumentError(absl::StrCat("device \"", name, "\": ", why));
+  };
+  std::optional<at::Device> device;
+  try {
+    device.emplace(name);
+  } catch (const c10::Error&) {
+  }
+  const bool host = device && device->is_cpu() && device->index() <= 0;
+  if (host) return absl::OkStatus();
+  if (!device || !device->is_cuda()) return refused("is none of cpu, cuda, cuda:0, cuda:1, ...");
+  if (!at::hasCUDA()) {
+    return refused("this LibTorch has no CUDA device: use --device cpu, or build with a LibTorch "
+                   "for CUDA (CMAKE_PREFIX_PATH) on a machine with a GPU and its driver");
+  }
+  const size_t devices = at::getNumGPUs();
+  if (device->has_index() && static_cast<size_t>(device->index()) >= devices) {
+    return refused(absl::StrCat("this machine has cuda:0 to cuda:", devices - 1));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 AtenOps::HostRows::HostRows(at::Tensor rows) : rows_(std::move(rows)) {
@@ -34,6 +61,7 @@ std::span<const float> AtenOps::HostRows::row(int i) const {
 }
 
 absl::StatusOr<std::unique_ptr<AtenOps>> AtenOps::Create(const OpsOptions& options) {
+  if (absl::Status status = CheckDevice(options.device); !status.ok()) return status;
   std::unique_ptr<AtenOps> ops;
   const absl::Status status = RunAten([&] {
     ConfigureHostLibraries(options.threads);
