@@ -154,7 +154,7 @@ void ScoreStreamCall::Accept(const absl::Status& refusal) {
 void ScoreStreamCall::Answered(const std::shared_ptr<ScoreJob>& job,
                                const std::string& request_id,
                                absl::StatusOr<v1::ScoreResponse> result) {
-  Waiting waiting = {.hold = job->TakeHold()};
+  Waiting waiting = {.answer = {}, .hold = job->TakeHold()};
   waiting.answer.set_request_id(request_id);
   if (result.ok()) {
     *waiting.answer.mutable_response() = *std::move(result);
