@@ -42,7 +42,7 @@ Engine::~Engine() {
     draining_ = true;
     mail_.stop = true;
   }
-  thread_.join();
+  if (thread_.joinable()) thread_.join();  // unless there was no thread for it
 }
 
 absl::StatusOr<RequestHandle> Engine::Submit(Request request, std::shared_ptr<TokenSink> sink) {

@@ -5,10 +5,17 @@
 namespace olmoe::rpc {
 
 WorkerPool::WorkerPool(int num_threads) {
-  for (int i = 0; i < num_threads; ++i) threads_.emplace_back([this] { Loop(); });
+  try {
+    for (int i = 0; i < num_threads; ++i) threads_.emplace_back([this] { Loop(); });
+  } catch (...) {  // no more threads: those that there are have to end
+    End();
+    throw;
+  }
 }
 
-WorkerPool::~WorkerPool() {
+WorkerPool::~WorkerPool() { End(); }
+
+void WorkerPool::End() {
   {
     absl::MutexLock lock(&mu_);
     stopping_ = true;

@@ -23,6 +23,7 @@ class WorkerPool {
   void Run(std::function<void()> work);
 
  private:
+  void End();  // and joins
   void Loop();
 
   absl::Mutex mu_;

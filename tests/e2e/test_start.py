@@ -1,12 +1,14 @@
 """A server that cannot start says why in one line and exits: 1, or 2 for bad usage."""
 
+import json
+import resource
 import socket
 import subprocess
 
 import pytest
 
 import models
-from server_process import DEADLINE_S, bin_dir, run_server
+from server_process import DEADLINE_S, bin_dir, run_server, server_command
 
 
 def assert_refused(done, code, *words):
@@ -85,6 +87,38 @@ def test_a_broken_tokenizer_is_named(demo_folder, tmp_path):
 ], ids=lambda flags: " ".join(flags))
 def test_bad_usage_exits_with_2(demo_folder, flags):
     assert_refused(run_server(demo_folder, *flags, ports=()), 2)
+
+
+def test_threads_that_cannot_be_made_are_told(demo_folder):
+    if b"libasan" in (bin_dir() / "olmoe-server").read_bytes():
+        pytest.skip("AddressSanitizer takes more memory than the limit")
+    limit = 1 << 29  # of the 8 GiB that the stacks take
+
+    def limit_memory():
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+    done = subprocess.run(server_command(demo_folder, "--threads", 1024), capture_output=True,
+                          text=True, timeout=DEADLINE_S, check=False, preexec_fn=limit_memory)
+    assert_refused(done, 1, "1024 compute threads", "--threads")
+
+
+@pytest.mark.parametrize("device, words", [
+    ("cuda:99", ["cuda:99"]),
+    ("graphics", ["graphics", "none of cpu, cuda"]),
+])
+def test_a_device_that_is_not_there_is_one_short_line(demo_folder, device, words):
+    done = run_server(demo_folder, "--device", device)
+    assert_refused(done, 1, *words)
+    assert all(len(line) < 400 for line in done.stderr.splitlines()), done.stderr
+
+
+def test_a_start_that_fails_tells_it_in_json(tmp_path):
+    done = run_server(tmp_path / "nothing", "--log-format", "json")
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    last = lines[-1]
+    assert last["severity"] == "ERROR"
+    assert str(tmp_path / "nothing") in last["message"]
 
 
 def test_a_model_is_required():

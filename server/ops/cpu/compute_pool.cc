@@ -34,12 +34,19 @@ bool SpinUntil(const Condition& condition) {
 
 ComputePool::ComputePool(int threads) {
   workers_.reserve(static_cast<size_t>(threads - 1));
-  for (int worker = 1; worker < threads; ++worker) {
-    workers_.emplace_back([this, worker] { Work(worker); });
+  try {
+    for (int worker = 1; worker < threads; ++worker) {
+      workers_.emplace_back([this, worker] { Work(worker); });
+    }
+  } catch (...) {  // no more threads: those that there are have to end
+    End();
+    throw;
   }
 }
 
-ComputePool::~ComputePool() {
+ComputePool::~ComputePool() { End(); }
+
+void ComputePool::End() {
   end_.store(true);
   wakes_.fetch_add(1);
   wakes_.notify_all();

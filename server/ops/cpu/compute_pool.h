@@ -59,6 +59,7 @@ class ComputePool {
   int sleeping_for_testing() const { return sleeping_.load(); }
 
  private:
+  void End();  // and joins
   void Work(int worker);
   bool TakeAndDo(int worker);      // false: no task is left
   bool WaitForTasks();             // false: the pool ends

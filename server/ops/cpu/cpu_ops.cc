@@ -6,6 +6,7 @@
 #include <cstring>
 #include <exception>
 #include <new>
+#include <system_error>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -42,7 +43,9 @@ absl::StatusOr<std::unique_ptr<CpuOps>> CpuOps::Create(const OpsOptions& options
     return std::unique_ptr<CpuOps>(new CpuOps(options, *isa));
   } catch (const std::exception& error) {  // of memory or threads
     return absl::ResourceExhaustedError(
-        absl::StrCat(options.threads, " compute threads: ", error.what()));
+        absl::StrCat(options.threads, " compute threads: ", error.what(),
+                     ": ask for fewer with --threads, or see ulimit -u, the cgroup's pids.max and "
+                     "limits of memory"));
   }
 }
 
@@ -89,6 +92,8 @@ absl::Status CpuOps::Run(const std::function<absl::Status()>& body) {
     return body();
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError("out of memory");
+  } catch (const std::system_error& error) {  // of those that read and pack weights
+    return absl::ResourceExhaustedError(absl::StrCat("no thread could be made: ", error.what()));
   } catch (const std::exception& error) {
     return absl::InternalError(error.what());
   }
