@@ -216,36 +216,38 @@ def half_handshakes(victim, ground):
 
 
 def _endless(name, opening, unit):
-    """An attack that sends `unit` until the server has enough, at most 16 MB on 20 connections."""
-    pieces = [opening, *([unit * (MIB // len(unit))] * 16)]
+    """An attack that sends `unit` until the server has enough, at most 16 MB on 20 connections;
+    half of them POST what the others GET."""
+    pieces = [unit * (MIB // len(unit))] * 16
 
-    def send(ground):
+    def send(ground, number):
         sock = ground.open("http", timeout_s=2)
         if sock is None:
             return
+        sock.sendall((b"POST" if number % 2 else b"GET") + opening)
         for piece in pieces:
             sock.sendall(piece)
             if select.select([sock], [], [], 0)[0]:
                 return  # an answer, or the end
 
     def run(_victim, ground):
-        ground.at_once(20, lambda _: send(ground))
+        ground.at_once(20, lambda number: send(ground, number))
     run.__name__ = f"http_endless_{name}"
     attack(edge=False)(run)
 
 
-_POST = b"POST /healthz HTTP/1.1\r\nHost: a\r\n"
-_CHUNKED = _POST + b"Transfer-Encoding: chunked\r\n\r\n"
-_endless("url", b"GET /", b"a")
-_endless("header_name", b"GET / HTTP/1.1\r\nHost: a\r\nx", b"x")
-_endless("header_line", b"GET / HTTP/1.1\r\nHost: a\r\nx: ", b"x")
-_endless("headers", b"GET / HTTP/1.1\r\nHost: a\r\n", b"xy: z\r\n")
+_HEADER = b" /healthz HTTP/1.1\r\nHost: a\r\n"
+_CHUNKED = _HEADER + b"Transfer-Encoding: chunked\r\n\r\n"
+_endless("url", b" /", b"a")
+_endless("header_name", _HEADER + b"x", b"x")
+_endless("header_line", _HEADER + b"x: ", b"x")
+_endless("headers", _HEADER, b"xy: z\r\n")
 _endless("chunk_size", _CHUNKED, b"0")
 _endless("chunk_extension", _CHUNKED + b"1;", b"e")
 _endless("extensions_of_tiny_chunks", _CHUNKED, b"1;" + b"e" * 250 + b"\r\na\r\n")
 _endless("chunked_body", _CHUNKED, b"10000\r\n" + b"b" * 65536 + b"\r\n")
-_endless("body_without_length", _POST + b"Connection: close\r\n\r\n", b"b")
-_endless("body", _POST + b"Content-Length: 100000000000\r\n\r\n", b"b")
+_endless("body_without_length", _HEADER + b"Connection: close\r\n\r\n", b"b")
+_endless("body", _HEADER + b"Content-Length: 100000000000\r\n\r\n", b"b")
 _endless("trailers", _CHUNKED + b"1\r\na\r\n0\r\n", b"xy: z\r\n")
 
 
