@@ -57,13 +57,14 @@ class ServerProcess:
         self._ports_file = folder / "ports.json"
         self.log_path = folder / "server.log"
         self._channels = {}
+        if "--slow-reader-timeout" not in flags:
+            flags = ("--slow-reader-timeout", "24h", *flags)
         self._unix = listen if listen.startswith("unix:") else None
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 [*prefix, *server_command(model, "--listen", listen, "--admin-listen",
                                           admin_listen, "--http-listen", f"127.0.0.1:{http_port}",
-                                          "--ports-file", self._ports_file,
-                                          "--slow-reader-timeout", "24h", *flags)],
+                                          "--ports-file", self._ports_file, *flags)],
                 stdout=log, stderr=log if stderr is None else stderr)
         try:
             wait_until(self._is_ready, "the server is ready")

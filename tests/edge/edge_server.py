@@ -160,8 +160,10 @@ class Victim:
         if setup.tls:
             self._context.set_alpn_protocols(["h2"])
         flags = ["--drain-grace", f"{DRAIN_GRACE_S}s"]
-        if has_flag("--max-request-memory"):
-            flags += ["--max-request-memory", f"{BUDGET // MIB}MiB"]
+        for flag, value in (("--max-request-memory", f"{BUDGET // MIB}MiB"),
+                            ("--slow-reader-timeout", "30s")):
+            if has_flag(flag):
+                flags += [flag, value]
         listen = {}
         self.edge = None
         if setup.edge:
