@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <memory>
 #include <string>
@@ -47,7 +48,7 @@ class LoadingProgress {
   int last_ = 0;
 };
 
-int Fail(const absl::Status& status, olmoe::log::LogFormat format) {
+void Tell(const absl::Status& status, olmoe::log::LogFormat format) {
   const std::string message(status.message());
   const std::string line =
       format == olmoe::log::LogFormat::kText
@@ -56,10 +57,10 @@ int Fail(const absl::Status& status, olmoe::log::LogFormat format) {
                 {.time = absl::Now(), .severity = "ERROR", .message = message, .fields = {}},
                 format);
   std::fputs(line.c_str(), stderr);
-  return 1;
 }
 
-int Serve(olmoe::Options options, olmoe::Signals* signals) {
+// An error is one of the start.
+absl::Status Serve(olmoe::Options options, olmoe::Signals* signals) {
   const olmoe::log::LogFormat format = options.log_format;
   olmoe::log::LineWriter log({.dropped_line = [format](uint64_t dropped) {
     return olmoe::log::FormatLine({.time = absl::Now(),
@@ -74,25 +75,19 @@ int Serve(olmoe::Options options, olmoe::Signals* signals) {
 
   auto server = olmoe::Server::Create(std::move(options), &log,
                                       LoadingProgress(format == olmoe::log::LogFormat::kText));
-  if (!server.ok()) {
-    log.Flush();
-    return Fail(server.status(), format);
-  }
+  if (!server.ok()) return server.status();
   // A reload may wait behind a patch; nothing waits for it before the server has drained,
   // which ends whatever it waits for.
   olmoe::Reloader reloader([&server] { (*server)->ReloadRouting(); });
   signals->StartServing([&reloader] { reloader.Request(); });
   const absl::Cleanup stop_serving = [signals] { signals->StopServing(); };
-  if (absl::Status status = (*server)->Start(); !status.ok()) {
-    log.Flush();
-    return Fail(status, format);
-  }
+  if (absl::Status status = (*server)->Start(); !status.ok()) return status;
   signals->WaitForSignal();
   reloader.Stop();
   LOG(INFO) << "draining";
   const int cancelled = (*server)->Drain();
   LOG(INFO) << "drained, " << cancelled << " requests cut off";
-  return 0;
+  return absl::OkStatus();
 }
 
 // What a part of the start threw.
@@ -107,6 +102,15 @@ absl::Status StartError(const std::exception& error) {
                 : ""));
 }
 
+absl::Status SetUpAndServe(olmoe::Options options) {
+  try {
+    static auto& signals = *new olmoe::Signals();  // its thread outlives main
+    return Serve(std::move(options), &signals);
+  } catch (const std::exception& error) {
+    return StartError(error);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -119,10 +123,11 @@ int main(int argc, char** argv) {
     return *command_line.exit_code;
   }
   const olmoe::log::LogFormat format = command_line.options.log_format;
-  try {
-    static auto& signals = *new olmoe::Signals();  // its thread outlives main
-    return Serve(std::move(command_line.options), &signals);
-  } catch (const std::exception& error) {
-    return Fail(StartError(error), format);
-  }
+  const absl::Status status = SetUpAndServe(std::move(command_line.options));
+  if (status.ok()) return 0;
+  Tell(status, format);
+  // Without the exit handlers of libraries: OpenBLAS's waits for threads that try for ever
+  // to get the memory that there is not.
+  if (absl::IsResourceExhausted(status)) std::_Exit(1);
+  return 1;
 }

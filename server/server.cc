@@ -3,13 +3,17 @@
 #include <grpcpp/impl/service_type.h>
 #include <grpcpp/version_info.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "glog/logging.h"
 #include "nlohmann/json.hpp"
@@ -41,6 +45,20 @@ engine::EngineOptions EngineOptionsOf(const Options& options) {
   engine.max_queue = options.max_queue;
   engine.slow_reader_timeout = options.slow_reader_timeout;
   return engine;
+}
+
+// gRPC aborts where it gets none; it makes at least these.
+void CheckThreadsForGrpc() {
+  const unsigned number = 8 + 2 * std::max(1u, std::thread::hardware_concurrency());
+  absl::Notification end;
+  std::vector<std::thread> threads;
+  const absl::Cleanup join = [&] {
+    end.Notify();
+    for (std::thread& thread : threads) thread.join();
+  };
+  for (unsigned i = 0; i < number; ++i) {
+    threads.emplace_back([&end] { end.WaitForNotification(); });
+  }
 }
 
 }  // namespace
@@ -248,6 +266,7 @@ void Server::LogRequest(const rpc::RequestOutcome& outcome) {
 }
 
 absl::Status Server::Start() {
+  CheckThreadsForGrpc();
   for (const auto step : {&Server::ListenForInference, &Server::ListenForAdmin,
                           &Server::ListenForHttp}) {
     if (absl::Status status = (this->*step)(); !status.ok()) return status;
