@@ -12,7 +12,7 @@ run_preset() {
   echo "== $1: build"
   OLMOE_CMAKE_ARGS="-DOLMOE_WERROR=ON -DOLMOE_E2E_PYTHON=$PWD/build/venv/bin/python" deploy/build.sh "$1"
   echo "== $1: test"
-  ctest --preset "$1" --no-tests=error
+  ctest --preset "$1" --no-tests=error -j "$(nproc)"
 }
 
 python_tools() {
