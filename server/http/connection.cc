@@ -1,12 +1,16 @@
 #include "server/http/connection.h"
 
+#include <sys/socket.h>
+
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <exception>
 #include <string_view>
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/dispatch.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
@@ -29,6 +33,9 @@ constexpr int kSendBufferBytes = 64 << 10;
 // Smaller bodies are bounded by the number of connections.
 constexpr size_t kSmallBodyBytes = 16 << 10;
 
+// In the coroutines below, what is given to a co_await has a name: GCC 12 destroys temporaries of
+// a conditional expression there twice.
+
 Response MethodNotAllowed(const std::map<std::string, Route>& routes) {
   Response response = StatusResponse(405);
   std::string allow;
@@ -41,8 +48,9 @@ Response MethodNotAllowed(const std::map<std::string, Route>& routes) {
 
 }  // namespace
 
-ServerState::ServerState(const ConnectionLimits& limits, std::vector<Route> all_routes)
-    : io(std::make_shared<asio::io_context>()), table(limits) {
+ServerState::ServerState(const ConnectionLimits& limits, std::vector<Route> all_routes,
+                         std::shared_ptr<const access::Gate> gate)
+    : io(std::make_shared<asio::io_context>()), gate(std::move(gate)), table(limits) {
   for (Route& route : all_routes) routes[route.path].emplace(route.method, std::move(route));
 }
 
@@ -50,7 +58,7 @@ Connection::Connection(ServerState* state, Socket socket)
     : state_(state),
       socket_(std::move(socket)),
       buffer_(new char[RequestParser::kBufferBytes]),
-      answered_(*state->io) {
+      wake_up_(*state->io) {
   error_code ignored;
   socket_.set_option(asio::socket_base::send_buffer_size(kSendBufferBytes), ignored);
 }
@@ -60,7 +68,7 @@ void Connection::Close() {
   closed_ = true;
   error_code ignored;
   socket_.close(ignored);
-  answered_.cancel();
+  wake_up_.cancel();
 }
 
 asio::awaitable<void> Connection::Serve(std::shared_ptr<Connection> self) {
@@ -92,7 +100,9 @@ asio::awaitable<bool> Connection::ServeOne() {
   }
   if (!response) response = co_await Handle(*route, parser.request());
   // A body that nobody wants is not read, so nothing can follow it.
-  const bool keep = parser.state() == State::kDone && parser.keep_alive() && !state_->stopping;
+  const bool has_end = response->stream == nullptr || parser.request().http11;
+  const bool keep = parser.state() == State::kDone && parser.keep_alive() && has_end &&
+                    !state_->stopping;
   const bool written = co_await Write(parser.request(), *response, keep);
   state_->table.HoldRequest(this, 0);
   co_return written && keep;
@@ -114,10 +124,7 @@ asio::awaitable<bool> Connection::ReadPast(State state, RequestParser* parser) {
 }
 
 asio::awaitable<bool> Connection::ReadMore() {
-  if (begin_ > 0) {
-    std::memmove(&buffer_[0], &buffer_[begin_], unread());
-    end_ -= std::exchange(begin_, 0);
-  }
+  Compact();
   error_code error;
   const size_t size = co_await socket_.async_read_some(
       asio::buffer(&buffer_[end_], RequestParser::kBufferBytes - end_),
@@ -126,6 +133,12 @@ asio::awaitable<bool> Connection::ReadMore() {
   end_ += size;
   if (phase() == Phase::kIdle) state_->table.Begin(this, Phase::kRequest);
   co_return true;
+}
+
+void Connection::Compact() {
+  if (begin_ == 0) return;
+  std::memmove(&buffer_[0], &buffer_[begin_], unread());
+  end_ -= std::exchange(begin_, 0);
 }
 
 void Connection::Take(RequestParser* parser) {
@@ -145,6 +158,9 @@ std::optional<Response> Connection::Refuse(RequestParser* parser, const Route** 
   const auto found = routes->second.find(request.method == "HEAD" ? "GET" : request.method);
   if (found == routes->second.end()) return MethodNotAllowed(routes->second);
   *route = &found->second;
+  if (!found->second.open_to_all) {
+    if (std::optional<Response> refusal = RefuseCaller(request)) return refusal;
+  }
   parser->SetBodyLimit((*route)->max_body_bytes);
   if (parser->state() == State::kFailed) return StatusResponse(parser->error_status());
   const std::string expected = request.Header("Expect");
@@ -152,6 +168,17 @@ std::optional<Response> Connection::Refuse(RequestParser* parser, const Route** 
     return StatusResponse(417);
   }
   return std::nullopt;
+}
+
+std::optional<Response> Connection::RefuseCaller(const Request& request) const {
+  if (state_->gate == nullptr) return std::nullopt;
+  const absl::Status status = state_->gate->Check(request.path, request.Values("Authorization"));
+  if (status.ok()) return std::nullopt;
+  const bool known = absl::IsPermissionDenied(status);
+  Response response = TextResponse(known ? 403 : 401, absl::StrCat(status.message(), "\n"),
+                                   "text/plain; charset=utf-8");
+  if (!known) response.fields.emplace_back("WWW-Authenticate", "Bearer");
+  return response;
 }
 
 asio::awaitable<void> Connection::Continue(RequestParser* parser) {
@@ -172,36 +199,118 @@ asio::awaitable<Response> Connection::Handle(const Route& route, const Request& 
     route.handler(request, Reply([io = state_->io, weak = weak_from_this()](Response response) {
                     asio::dispatch(*io, [weak, response = std::move(response)]() mutable {
                       const auto self = weak.lock();
-                      if (self == nullptr) return;
+                      if (self == nullptr || self->closed_) {
+                        if (response.stream != nullptr) response.stream->Detach(false);
+                        return;
+                      }
                       self->answer_ = std::move(response);
-                      self->answered_.cancel();
+                      self->wake_up_.cancel();
                     });
                   }));
   } catch (const std::exception& error) {  // the reply that it dropped says 500
     LOG_EVERY_T(ERROR, 10) << "HTTP " << request.path << ": " << error.what();
   }
-  while (!answer_ && !closed_) {
-    answered_.expires_at(asio::steady_timer::time_point::max());
-    error_code cancelled;
-    co_await answered_.async_wait(redirect_error(use_awaitable, cancelled));
-  }
-  co_return answer_ ? *std::move(answer_) : Response{};
+  while (!answer_ && !closed_) co_await Sleep();
+  Response response;
+  if (answer_) response = *std::exchange(answer_, std::nullopt);
+  co_return response;
+}
+
+asio::awaitable<void> Connection::Sleep() {
+  wake_up_.expires_at(asio::steady_timer::time_point::max());
+  error_code cancelled;
+  co_await wake_up_.async_wait(redirect_error(use_awaitable, cancelled));
 }
 
 asio::awaitable<bool> Connection::Write(const Request& request, const Response& response,
                                         bool keep) {
   const std::string head = ResponseHead(response, request.http11, keep);
-  const bool with_body = response.body != nullptr && request.method != "HEAD";
-  const std::array<asio::const_buffer, 2> buffers = {
-      asio::buffer(head), with_body ? asio::buffer(*response.body) : asio::const_buffer()};
-  state_->table.Begin(this, Phase::kWriting);
-  if (with_body && response.body->size() > kSmallBodyBytes) {
-    state_->table.HoldUnread(this, response.body);
+  const bool with_body = request.method != "HEAD";
+  const Body body = with_body ? response.body : nullptr;
+  bool written = false;
+  if (response.stream != nullptr && with_body) {
+    stream_ = response.stream;
+    written = co_await WriteStream(head, stream_.get(), request.http11);
+    stream_.reset();
+  } else {
+    written = co_await WriteBody(head, body);
   }
+  if (response.stream != nullptr) response.stream->Detach(written && with_body);
+  co_return written;
+}
+
+asio::awaitable<bool> Connection::WriteBody(const std::string& head, const Body& body) {
+  const std::array<asio::const_buffer, 2> buffers = {
+      asio::buffer(head), body != nullptr ? asio::buffer(*body) : asio::const_buffer()};
+  state_->table.Begin(this, Phase::kWriting);
+  if (body != nullptr && body->size() > kSmallBodyBytes) state_->table.HoldUnread(this, body);
   error_code error;
   co_await asio::async_write(socket_, buffers, redirect_error(use_awaitable, error));
   state_->table.ReleaseUnread(this);
   co_return !error && !closed_;
+}
+
+asio::awaitable<bool> Connection::WriteStream(const std::string& head, Stream* stream,
+                                              bool in_chunks) {
+  // From the network thread too it is a message: the stream's lock is held.
+  stream->Attach([io = state_->io, weak = weak_from_this()] {
+    asio::post(*io, [weak] {
+      if (const auto self = weak.lock(); self != nullptr) self->OnPushed();
+    });
+  });
+  WatchReader();
+  bool good = co_await WritePiece(head);
+  for (bool last = false; good && !last;) {
+    Stream::Piece piece = stream->Take();
+    last = piece.last;
+    if (!piece.data.empty()) {
+      const std::string text =
+          in_chunks ? absl::StrCat(absl::Hex(piece.data.size()), "\r\n", piece.data, "\r\n")
+                    : std::move(piece.data);
+      good = co_await WritePiece(text);
+    } else if (!last) {
+      state_->table.Begin(this, Phase::kHandling);
+      co_await Sleep();
+    }
+    good = good && !piece.overrun && !closed_;
+  }
+  const std::string end = "0\r\n\r\n";
+  if (good && in_chunks) good = co_await WritePiece(end);
+  co_return good;
+}
+
+asio::awaitable<bool> Connection::WritePiece(const std::string& text) {
+  state_->table.Begin(this, Phase::kWriting);
+  error_code error;
+  co_await asio::async_write(socket_, asio::buffer(text), redirect_error(use_awaitable, error));
+  co_return !error && !closed_;
+}
+
+// A write that waits for a slow reader ends by Close alone.
+void Connection::OnPushed() {
+  if (stream_ != nullptr && stream_->overrun()) return Close();
+  wake_up_.cancel();
+}
+
+void Connection::WatchReader() {
+  Compact();
+  // With a full buffer it will be noticed by writing.
+  if (watching_ || closed_ || end_ == RequestParser::kBufferBytes) return;
+  watching_ = true;
+  socket_.async_wait(Socket::wait_read, [weak = weak_from_this()](const error_code& error) {
+    const auto self = weak.lock();
+    if (self == nullptr) return;
+    self->watching_ = false;
+    if (!error && self->stream_ != nullptr) self->OnReadable();
+  });
+}
+
+void Connection::OnReadable() {
+  const ssize_t size = recv(socket_.native_handle(), &buffer_[end_],
+                            RequestParser::kBufferBytes - end_, MSG_DONTWAIT);
+  if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR)) return Close();
+  if (size > 0) end_ += static_cast<size_t>(size);
+  WatchReader();
 }
 
 asio::awaitable<void> Connection::Linger() {

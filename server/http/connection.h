@@ -15,6 +15,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include "server/access/gate.h"
 #include "server/http/connection_table.h"
 #include "server/http/message.h"
 #include "server/http/request_parser.h"
@@ -25,11 +26,13 @@ using Socket = boost::asio::generic::stream_protocol::socket;
 
 // What the connections of a server share. Network thread only, but for `io`.
 struct ServerState {
-  ServerState(const ConnectionLimits& limits, std::vector<Route> all_routes);
+  ServerState(const ConnectionLimits& limits, std::vector<Route> all_routes,
+              std::shared_ptr<const access::Gate> gate);
 
   // Held by replies too, which may come when the server has gone.
   const std::shared_ptr<boost::asio::io_context> io;
   std::unordered_map<std::string, std::map<std::string, Route>> routes;  // by path and method
+  const std::shared_ptr<const access::Gate> gate;  // null: every request is let in
   ConnectionTable table;
   bool stopping = false;  // an answer is a connection's last
 };
@@ -61,10 +64,25 @@ class Connection final : public ConnectionTable::Member,
   void Take(RequestParser* parser);
   // What is to be said instead of reading the body; nothing where `route` is to handle it.
   std::optional<Response> Refuse(RequestParser* parser, const Route** route);
+  // Whether the request's token opens the port; if not, what is to be said.
+  std::optional<Response> RefuseCaller(const Request& request) const;
   // Says that the body may come, to a client that waits for that.
   Async<void> Continue(RequestParser* parser);
   Async<Response> Handle(const Route& route, const Request& request);
+  // Whether all of it was written.
   Async<bool> Write(const Request& request, const Response& response, bool keep);
+  Async<bool> WriteBody(const std::string& head, const Body& body);
+  Async<bool> WriteStream(const std::string& head, Stream* stream, bool in_chunks);
+  Async<bool> WritePiece(const std::string& text);
+  // Until somebody wakes it.
+  Async<void> Sleep();
+  // Notices that the client of a stream goes, and takes what it sends meanwhile.
+  void WatchReader();
+  void OnReadable();
+  // Something was pushed into the stream.
+  void OnPushed();
+  // Makes room behind what is unread.
+  void Compact();
   Async<void> Linger();
 
   size_t unread() const { return end_ - begin_; }
@@ -77,8 +95,10 @@ class Connection final : public ConnectionTable::Member,
   const std::unique_ptr<char[]> buffer_;
   size_t begin_ = 0, end_ = 0;
 
-  std::optional<Response> answer_;    // of the handler
-  boost::asio::steady_timer answered_;  // never runs out; is cancelled when there is an answer
+  std::optional<Response> answer_;     // of the handler
+  boost::asio::steady_timer wake_up_;  // never runs out; is cancelled to end Sleep
+  std::shared_ptr<Stream> stream_;     // that is being written
+  bool watching_ = false;              // OnReadable will be called
 };
 
 }  // namespace olmoe::http

@@ -65,7 +65,7 @@ class HttpServer::Impl {
       : listener_(std::move(options.listener)),
         stop_grace_(options.stop_grace),
         tick_(TickOf(options.limits)),
-        state_(options.limits, std::move(options.routes)),
+        state_(options.limits, std::move(options.routes), std::move(options.gate)),
         timer_(*state_.io) {}
   ~Impl() { Stop(); }
 

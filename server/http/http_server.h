@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/access/gate.h"
 #include "server/http/connection_table.h"
 #include "server/http/message.h"
 #include "server/net/listener.h"
@@ -20,7 +21,8 @@ class HttpServer {
  public:
   struct Options {
     net::Listener listener;  // bound, not listening yet
-    std::vector<Route> routes;
+    std::vector<Route> routes = {};
+    std::shared_ptr<const access::Gate> gate = {};  // asks for tokens; null: none are needed
     ConnectionLimits limits = DefaultLimits();
     // Answers under way may take so long at Stop.
     std::chrono::milliseconds stop_grace{100};

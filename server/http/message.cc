@@ -31,13 +31,23 @@ const char* ReasonOf(int status) {
 
 }  // namespace
 
-std::string Request::Header(std::string_view name) const {
-  std::string values;
+std::vector<std::string_view> Request::Values(std::string_view name) const {
+  std::vector<std::string_view> values;
   for (const auto& [field, value] : fields) {
-    if (!absl::EqualsIgnoreCase(field, absl::string_view(name.data(), name.size()))) continue;
-    absl::StrAppend(&values, values.empty() ? "" : ", ", value);
+    if (absl::EqualsIgnoreCase(field, absl::string_view(name.data(), name.size()))) {
+      values.push_back(value);
+    }
   }
   return values;
+}
+
+std::string Request::Header(std::string_view name) const {
+  std::string list;
+  for (const std::string_view value : Values(name)) {
+    if (!list.empty()) list += ", ";
+    list += value;
+  }
+  return list;
 }
 
 Response TextResponse(int status, std::string text, const char* type) {
@@ -53,9 +63,14 @@ Response StatusResponse(int status) {
 
 // A field whose text could end the line early is left out: it is our own, or was echoed.
 std::string ResponseHead(const Response& response, bool http11, bool keep) {
-  std::string head = absl::StrCat("HTTP/1.1 ", response.status, " ", ReasonOf(response.status),
-                                  "\r\nContent-Length: ",
-                                  response.body == nullptr ? 0 : response.body->size(), "\r\n");
+  std::string head =
+      absl::StrCat("HTTP/1.1 ", response.status, " ", ReasonOf(response.status), "\r\n");
+  if (response.stream == nullptr) {
+    const size_t size = response.body == nullptr ? 0 : response.body->size();
+    absl::StrAppend(&head, "Content-Length: ", size, "\r\n");
+  } else if (http11) {
+    head += "Transfer-Encoding: chunked\r\n";
+  }
   if (!keep) head += "Connection: close\r\n";
   if (keep && !http11) head += "Connection: keep-alive\r\n";
   for (const auto& [name, value] : response.fields) {

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "server/http/stream.h"
+
 namespace olmoe::http {
 
 // A body is made once and shared by all who are sent it.
@@ -26,14 +28,17 @@ struct Request {
   Fields fields;  // of the header; trailers are dropped
   std::string body;
 
-  // The values of the fields of this name (in any case) as one list: "gzip, br".
+  // The values of the fields of this name (in any case).
+  std::vector<std::string_view> Values(std::string_view name) const;
+  // The same as one list: "gzip, br".
   std::string Header(std::string_view name) const;
 };
 
 struct Response {
   int status = 200;
-  Fields fields;  // Content-Length and Connection are the server's
-  Body body;      // null: empty
+  Fields fields;  // Content-Length, Transfer-Encoding and Connection are the server's
+  Body body = {};  // null: empty
+  std::shared_ptr<Stream> stream = {};  // instead of a body; null: none
 };
 
 Response TextResponse(int status, std::string text, const char* type);
@@ -41,7 +46,7 @@ Response TextResponse(int status, std::string text, const char* type);
 Response StatusResponse(int status);
 
 // What goes before the body of an answer to a client of HTTP/1.1 or 1.0 whose connection is kept
-// or not.
+// or not. A stream is sent to the one in chunks, to the other until the connection ends.
 std::string ResponseHead(const Response& response, bool http11, bool keep);
 
 // How a handler answers: once, then or later, on any thread. One that is dropped unanswered says
@@ -77,6 +82,7 @@ struct Route {
   std::string path;
   Handler handler;
   size_t max_body_bytes = 0;
+  bool open_to_all = false;  // asks for no token where others do
 };
 
 }  // namespace olmoe::http

@@ -110,6 +110,27 @@ Answer RawClient::Read(bool without_body) {
   return answer;
 }
 
+std::string RawClient::ReadLine() {
+  size_t end;
+  while ((end = received_.find("\r\n")) == std::string::npos) {
+    if (!Receive()) return "";
+  }
+  std::string line = received_.substr(0, end);
+  received_.erase(0, end + 2);
+  return line;
+}
+
+std::string RawClient::ReadChunk() {
+  const size_t size = std::strtoul(ReadLine().c_str(), nullptr, 16);
+  while (received_.size() < size) {
+    if (!Receive()) return "";
+  }
+  std::string chunk = received_.substr(0, size);
+  received_.erase(0, size);
+  ReadLine();
+  return chunk;
+}
+
 Answer RawClient::Get(const std::string& path, const std::string& more_fields) {
   if (!Send(GetRequest(path, more_fields))) return {};
   return Read();

@@ -32,6 +32,8 @@ class RawClient {
   bool Send(std::string_view bytes);
   // The next answer; `without_body`: of HEAD.
   Answer Read(bool without_body = false);
+  // The next chunk of a body; empty: the last one, or the connection ended.
+  std::string ReadChunk();
   // A GET with the fields that every request needs.
   Answer Get(const std::string& path, const std::string& more_fields = "");
   // Whatever comes until the server ends the connection; false where it does not.
@@ -40,6 +42,8 @@ class RawClient {
  private:
   void SetTimeouts();
   bool Receive();
+  // Up to the next line end, which is taken too; nothing where the connection ends before.
+  std::string ReadLine();
 
   int fd_ = -1;
   bool connected_ = false;

@@ -199,7 +199,9 @@ TEST(RequestParserTest, HeadersAreBounded) {
   const std::string begin = "GET / HTTP/1.1\r\nHost: a\r\n";
   const auto fields = [](size_t count, size_t size) {
     std::string text;
-    for (size_t i = 0; i < count; ++i) absl::StrAppend(&text, "X: ", std::string(size, 'x'), "\r\n");
+    for (size_t i = 0; i < count; ++i) {
+      absl::StrAppend(&text, "X: ", std::string(size, 'x'), "\r\n");
+    }
     return text;
   };
   constexpr size_t kMax = RequestParser::kMaxHeaderBytes;
