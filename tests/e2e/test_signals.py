@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 
 import grpc
 import pytest
@@ -52,6 +53,30 @@ def test_a_drain_ends_the_probe_and_with_it_the_reload(held):
         with pytest.raises(grpc.RpcError):
             patch.result()
         assert "drained" in server.log()
+
+
+def test_calls_that_arrive_while_the_ports_close_are_unavailable(demo_folder):
+    codes, started = [], []
+
+    def call_until_refused(server):
+        stub = api.inference_grpc.InferenceServiceStub(server.new_channel())
+        while True:
+            try:
+                stub.GetModelInfo(api.inference.GetModelInfoRequest(), timeout=DEADLINE_S)
+                started.append(True)
+            except grpc.RpcError as error:
+                codes.append(error.code())
+                return
+
+    with ServerProcess(demo_folder) as server:
+        callers = [threading.Thread(target=call_until_refused, args=(server,)) for _ in range(8)]
+        for caller in callers:
+            caller.start()
+        wait_until(lambda: len(started) > 100, "calls are answered")
+        assert server.terminate() == 0
+        for caller in callers:
+            caller.join()
+    assert set(codes) == {grpc.StatusCode.UNAVAILABLE}
 
 
 def test_a_signal_while_the_model_loads_ends_it_with_a_line(demo_folder, tmp_path):
