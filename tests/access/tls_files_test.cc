@@ -88,7 +88,8 @@ TEST_F(TlsFilesTest, CertificatesOutsideTheirDatesAreToldAtTheStartAndAtTheReloa
   EXPECT_EQ(log.CountOf("connections fail"), 0);
   Write(authority_.Issue("old", -absl::Hours(3), -absl::Hours(1)));
   (*files)->Current();
-  EXPECT_EQ(log.CountOf(folder_.File("cert") + ": the certificate of /CN=old has expired at 20"), 1);
+  EXPECT_EQ(log.CountOf(folder_.File("cert") + ": the certificate of /CN=old has expired at 20"),
+            1);
   Write(authority_.Issue("early", absl::Hours(1), absl::Hours(3)));
   (*files)->Current();
   (*files)->Current();

@@ -6,6 +6,7 @@
 #include "absl/synchronization/notification.h"
 #include "google/rpc/error_details.pb.h"
 #include "tests/engine/harness.h"
+#include "tests/support/thread_limit.h"
 
 namespace olmoe::engine {
 namespace {
@@ -35,6 +36,17 @@ std::shared_ptr<RecordingSink> SinkThatExpectsAllFree(Harness* harness) {
 
 void AwaitDraining(const Engine& engine) {
   while (!engine.Status().draining) std::this_thread::yield();
+}
+
+TEST(LifetimeDeathTest, WhereThereIsNoThreadForItItThrows) {
+  if (!testing::kThreadsCanFail) GTEST_SKIP();
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(testing::ExitWhereThreadsEnd(0,
+                                           [] {
+                                             testing::FakeModel model;
+                                             Engine::Create({}, &model, nullptr);
+                                           }),
+              ::testing::ExitedWithCode(0), "");
 }
 
 TEST(LifetimeTest, FinishedRequestLeavesNothing) {

@@ -4,6 +4,7 @@
 
 #include "absl/synchronization/notification.h"
 #include "gtest/gtest.h"
+#include "tests/support/thread_limit.h"
 
 namespace olmoe::rpc {
 namespace {
@@ -24,6 +25,13 @@ TEST(WorkerPoolTest, DestructionFinishesWhatIsQueued) {
     for (int i = 0; i < 100; ++i) pool.Run([&] { ++ran; });
   }
   EXPECT_EQ(ran, 100);
+}
+
+TEST(WorkerPoolDeathTest, WhereThereAreNoMoreThreadsItThrowsAndEndsThoseThatThereAre) {
+  if (!testing::kThreadsCanFail) GTEST_SKIP();
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(testing::ExitWhereThreadsEnd(3, [] { WorkerPool pool(64); }),
+              ::testing::ExitedWithCode(0), "");
 }
 
 }  // namespace

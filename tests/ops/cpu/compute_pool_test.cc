@@ -3,12 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <chrono>
-#include <system_error>
 #include <thread>
 #include <vector>
+
+#include "tests/support/thread_limit.h"
 
 namespace olmoe::ops {
 namespace {
@@ -56,26 +56,12 @@ TEST(ComputePool, OneThreadIsTheCallerInOrder) {
   EXPECT_THAT(order, ::testing::ElementsAre(0, 1, 2, 3));
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !defined(__clang__)
-// Sanitizers take more memory than any limit, and end the process where a thread fails.
 TEST(ComputePoolDeathTest, WhereThereAreNoMoreThreadsItThrowsAndEndsThoseThatThereAre) {
+  if (!testing::kThreadsCanFail) GTEST_SKIP();
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_EXIT(
-      {
-        constexpr rlim_t kBytes = 256 << 20;  // far less than the stacks of 1,024 threads
-        rlimit limit;
-        limit.rlim_cur = limit.rlim_max = kBytes;
-        if (setrlimit(RLIMIT_DATA, &limit) != 0) _exit(1);
-        try {
-          ComputePool pool(1024);
-        } catch (const std::system_error&) {
-          _exit(0);
-        }
-        _exit(2);
-      },
-      ::testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(testing::ExitWhereThreadsEnd(5, [] { ComputePool pool(64); }),
+              ::testing::ExitedWithCode(0), "");
 }
-#endif
 
 double CpuSeconds() {
   rusage usage = {};
