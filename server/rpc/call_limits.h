@@ -23,6 +23,7 @@ class CallLimits {
     absl::Duration tick = absl::Milliseconds(200);
   };
 
+  // Throws std::system_error where there is no thread.
   explicit CallLimits(Options options);
   ~CallLimits();
 

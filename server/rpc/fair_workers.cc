@@ -29,10 +29,17 @@ absl::Status Full(const char* whose) {
 }  // namespace
 
 FairWorkers::FairWorkers(Options options) : options_(options) {
-  for (int i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { Loop(); });
+  try {
+    for (int i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { Loop(); });
+  } catch (...) {  // no more threads: those that there are have to end
+    End();
+    throw;
+  }
 }
 
-FairWorkers::~FairWorkers() {
+FairWorkers::~FairWorkers() { End(); }
+
+void FairWorkers::End() {
   std::vector<WaitingPtr> refused;
   {
     absl::MutexLock lock(&mu_);

@@ -45,6 +45,7 @@ class FairWorkers {
     std::function<void(const absl::Status&)> refuse;
   };
 
+  // Throws std::system_error where there are no threads.
   explicit FairWorkers(Options options);
   ~FairWorkers();
   FairWorkers(const FairWorkers&) = delete;
@@ -69,6 +70,7 @@ class FairWorkers {
   };
 
   void Loop() ABSL_LOCKS_EXCLUDED(mu_);
+  void End() ABSL_LOCKS_EXCLUDED(mu_);
   // Waits for the next piece of work; null: the pool ends.
   WaitingPtr Take() ABSL_LOCKS_EXCLUDED(mu_);
   void EndTurn(const std::string& client) ABSL_LOCKS_EXCLUDED(mu_);
