@@ -1,9 +1,5 @@
 #include "server/http/connection.h"
 
-#include <sys/socket.h>
-
-#include <array>
-#include <cerrno>
 #include <cstring>
 #include <exception>
 #include <string_view>
@@ -49,18 +45,24 @@ Response MethodNotAllowed(const std::map<std::string, Route>& routes) {
 }  // namespace
 
 ServerState::ServerState(const ConnectionLimits& limits, std::vector<Route> all_routes,
-                         std::shared_ptr<const access::Gate> gate)
-    : io(std::make_shared<asio::io_context>()), gate(std::move(gate)), table(limits) {
+                         std::shared_ptr<const access::Gate> gate,
+                         std::shared_ptr<access::TlsFiles> tls_files)
+    : io(std::make_shared<asio::io_context>()),
+      gate(std::move(gate)),
+      tls(std::move(tls_files)),
+      table(limits) {
   for (Route& route : all_routes) routes[route.path].emplace(route.method, std::move(route));
 }
 
-Connection::Connection(ServerState* state, Socket socket)
+Connection::Connection(ServerState* state, Socket socket, std::shared_ptr<asio::ssl::context> tls)
     : state_(state),
       socket_(std::move(socket)),
+      tls_context_(std::move(tls)),
       buffer_(new char[RequestParser::kBufferBytes]),
       wake_up_(*state->io) {
   error_code ignored;
   socket_.set_option(asio::socket_base::send_buffer_size(kSendBufferBytes), ignored);
+  if (tls_context_ != nullptr) tls_.emplace(socket_, *tls_context_);
 }
 
 // On the loop that reads and writes: what waits for the socket ends with an error.
@@ -80,9 +82,40 @@ asio::awaitable<void> Connection::Serve(std::shared_ptr<Connection> self) {
 }
 
 asio::awaitable<void> Connection::Run() {
-  bool more = true;
+  bool more = co_await Handshake();
+  if (!more) co_return;
   while (more && !closed_) more = co_await ServeOne();
   if (!closed_ && !state_->stopping) co_await Linger();
+  Close();  // what is read ahead ends
+}
+
+asio::awaitable<bool> Connection::Handshake() {
+  if (!tls_) co_return true;
+  state_->table.Begin(this, Phase::kHandshake);
+  error_code error;
+  co_await tls_->async_handshake(asio::ssl::stream_base::server,
+                                 redirect_error(use_awaitable, error));
+  co_return !error && !closed_;
+}
+
+asio::awaitable<size_t> Connection::ReadSome(asio::mutable_buffer into, error_code* error) {
+  size_t size = 0;
+  if (tls_) {
+    size = co_await tls_->async_read_some(into, redirect_error(use_awaitable, *error));
+  } else {
+    size = co_await socket_.async_read_some(into, redirect_error(use_awaitable, *error));
+  }
+  co_return size;
+}
+
+asio::awaitable<bool> Connection::WriteAll(std::array<asio::const_buffer, 2> buffers) {
+  error_code error;
+  if (tls_) {
+    co_await asio::async_write(*tls_, buffers, redirect_error(use_awaitable, error));
+  } else {
+    co_await asio::async_write(socket_, buffers, redirect_error(use_awaitable, error));
+  }
+  co_return !error && !closed_;
 }
 
 asio::awaitable<bool> Connection::ServeOne() {
@@ -124,13 +157,18 @@ asio::awaitable<bool> Connection::ReadPast(State state, RequestParser* parser) {
 }
 
 asio::awaitable<bool> Connection::ReadMore() {
-  Compact();
-  error_code error;
-  const size_t size = co_await socket_.async_read_some(
-      asio::buffer(&buffer_[end_], RequestParser::kBufferBytes - end_),
-      redirect_error(use_awaitable, error));
-  if (error || closed_) co_return false;
-  end_ += size;
+  if (reading_ahead_) {
+    const size_t before = end_;
+    while (reading_ahead_ && !closed_) co_await Sleep();
+    if (closed_ || end_ == before) co_return false;
+  } else {
+    Compact();
+    const asio::mutable_buffer free(&buffer_[end_], RequestParser::kBufferBytes - end_);
+    error_code error;
+    const size_t size = co_await ReadSome(free, &error);
+    if (error || closed_) co_return false;
+    end_ += size;
+  }
   if (phase() == Phase::kIdle) state_->table.Begin(this, Phase::kRequest);
   co_return true;
 }
@@ -186,9 +224,8 @@ asio::awaitable<void> Connection::Continue(RequestParser* parser) {
   const bool waits = request.http11 && unread() == 0 && !request.Header("Expect").empty();
   if (parser->state() != State::kBody || !waits) co_return;
   constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-  error_code ignored;  // the read that follows notices
-  co_await asio::async_write(socket_, asio::buffer(kContinue),
-                             redirect_error(use_awaitable, ignored));
+  const std::array<asio::const_buffer, 2> buffers = {asio::buffer(kContinue)};
+  co_await WriteAll(buffers);  // where it fails, so does the read that follows
 }
 
 asio::awaitable<Response> Connection::Handle(const Route& route, const Request& request) {
@@ -244,10 +281,9 @@ asio::awaitable<bool> Connection::WriteBody(const std::string& head, const Body&
       asio::buffer(head), body != nullptr ? asio::buffer(*body) : asio::const_buffer()};
   state_->table.Begin(this, Phase::kWriting);
   if (body != nullptr && body->size() > kSmallBodyBytes) state_->table.HoldUnread(this, body);
-  error_code error;
-  co_await asio::async_write(socket_, buffers, redirect_error(use_awaitable, error));
+  const bool written = co_await WriteAll(buffers);
   state_->table.ReleaseUnread(this);
-  co_return !error && !closed_;
+  co_return written;
 }
 
 asio::awaitable<bool> Connection::WriteStream(const std::string& head, Stream* stream,
@@ -258,7 +294,7 @@ asio::awaitable<bool> Connection::WriteStream(const std::string& head, Stream* s
       if (const auto self = weak.lock(); self != nullptr) self->OnPushed();
     });
   });
-  WatchReader();
+  ReadAhead();
   bool good = co_await WritePiece(head);
   for (bool last = false; good && !last;) {
     Stream::Piece piece = stream->Take();
@@ -281,9 +317,9 @@ asio::awaitable<bool> Connection::WriteStream(const std::string& head, Stream* s
 
 asio::awaitable<bool> Connection::WritePiece(const std::string& text) {
   state_->table.Begin(this, Phase::kWriting);
-  error_code error;
-  co_await asio::async_write(socket_, asio::buffer(text), redirect_error(use_awaitable, error));
-  co_return !error && !closed_;
+  const std::array<asio::const_buffer, 2> buffers = {asio::buffer(text)};
+  const bool written = co_await WriteAll(buffers);
+  co_return written;
 }
 
 // A write that waits for a slow reader ends by Close alone.
@@ -292,34 +328,40 @@ void Connection::OnPushed() {
   wake_up_.cancel();
 }
 
-void Connection::WatchReader() {
+void Connection::ReadAhead() {
+  if (reading_ahead_ || closed_) return;
   Compact();
   // With a full buffer it will be noticed by writing.
-  if (watching_ || closed_ || end_ == RequestParser::kBufferBytes) return;
-  watching_ = true;
-  socket_.async_wait(Socket::wait_read, [weak = weak_from_this()](const error_code& error) {
-    const auto self = weak.lock();
-    if (self == nullptr) return;
-    self->watching_ = false;
-    if (!error && self->stream_ != nullptr) self->OnReadable();
-  });
+  if (end_ == RequestParser::kBufferBytes) return;
+  reading_ahead_ = true;
+  const asio::mutable_buffer free(&buffer_[end_], RequestParser::kBufferBytes - end_);
+  const auto done = [self = shared_from_this()](const error_code& error, size_t bytes) {
+    self->OnReadAhead(static_cast<bool>(error), bytes);
+  };
+  if (tls_) {
+    tls_->async_read_some(free, done);
+  } else {
+    socket_.async_read_some(free, done);
+  }
 }
 
-void Connection::OnReadable() {
-  const ssize_t size = recv(socket_.native_handle(), &buffer_[end_],
-                            RequestParser::kBufferBytes - end_, MSG_DONTWAIT);
-  if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR)) return Close();
-  if (size > 0) end_ += static_cast<size_t>(size);
-  WatchReader();
+void Connection::OnReadAhead(bool failed, size_t bytes) {
+  reading_ahead_ = false;
+  end_ += bytes;
+  if (failed) return Close();
+  if (stream_ != nullptr) ReadAhead();
+  wake_up_.cancel();
 }
 
 asio::awaitable<void> Connection::Linger() {
   state_->table.Begin(this, Phase::kLinger);
   error_code error;
+  if (tls_) co_await tls_->async_shutdown(redirect_error(use_awaitable, error));
+  error.clear();
   socket_.shutdown(asio::socket_base::shutdown_send, error);
-  while (!error) {
-    co_await socket_.async_read_some(asio::buffer(&buffer_[0], RequestParser::kBufferBytes),
-                                     redirect_error(use_awaitable, error));
+  std::array<char, 4096> unwanted;
+  while (!error && !closed_) {
+    co_await socket_.async_read_some(asio::buffer(unwanted), redirect_error(use_awaitable, error));
   }
 }
 

@@ -2,6 +2,7 @@
 #ifndef OLMOE_SERVER_HTTP_CONNECTION_H_
 #define OLMOE_SERVER_HTTP_CONNECTION_H_
 
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -11,14 +12,17 @@
 #include <vector>
 
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/buffer.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 #include "server/access/gate.h"
 #include "server/http/connection_table.h"
 #include "server/http/message.h"
 #include "server/http/request_parser.h"
+#include "server/http/tls_context.h"
 
 namespace olmoe::http {
 
@@ -27,12 +31,14 @@ using Socket = boost::asio::generic::stream_protocol::socket;
 // What the connections of a server share. Network thread only, but for `io`.
 struct ServerState {
   ServerState(const ConnectionLimits& limits, std::vector<Route> all_routes,
-              std::shared_ptr<const access::Gate> gate);
+              std::shared_ptr<const access::Gate> gate,
+              std::shared_ptr<access::TlsFiles> tls_files);
 
   // Held by replies too, which may come when the server has gone.
   const std::shared_ptr<boost::asio::io_context> io;
   std::unordered_map<std::string, std::map<std::string, Route>> routes;  // by path and method
   const std::shared_ptr<const access::Gate> gate;  // null: every request is let in
+  TlsContext tls;
   ConnectionTable table;
   bool stopping = false;  // an answer is a connection's last
 };
@@ -42,8 +48,8 @@ struct ServerState {
 class Connection final : public ConnectionTable::Member,
                          public std::enable_shared_from_this<Connection> {
  public:
-  // `state` outlives it.
-  Connection(ServerState* state, Socket socket);
+  // `state` outlives it. `tls`: null for plaintext.
+  Connection(ServerState* state, Socket socket, std::shared_ptr<boost::asio::ssl::context> tls);
 
   // Until either side has enough. Throws nothing.
   static boost::asio::awaitable<void> Serve(std::shared_ptr<Connection> self);
@@ -76,19 +82,27 @@ class Connection final : public ConnectionTable::Member,
   Async<bool> WritePiece(const std::string& text);
   // Until somebody wakes it.
   Async<void> Sleep();
-  // Notices that the client of a stream goes, and takes what it sends meanwhile.
-  void WatchReader();
-  void OnReadable();
+  // Reads on its own while a stream is written, so that the client is seen to go; the next
+  // ReadMore waits for what has begun.
+  void ReadAhead();
+  void OnReadAhead(bool failed, size_t bytes);
   // Something was pushed into the stream.
   void OnPushed();
-  // Makes room behind what is unread.
+  // Makes room behind what is unread. Not while something is read there.
   void Compact();
+
+  // Of the socket, or of TLS on it.
+  Async<size_t> ReadSome(boost::asio::mutable_buffer into, boost::system::error_code* error);
+  Async<bool> WriteAll(std::array<boost::asio::const_buffer, 2> buffers);
+  Async<bool> Handshake();
   Async<void> Linger();
 
   size_t unread() const { return end_ - begin_; }
 
   ServerState* const state_;
   Socket socket_;
+  const std::shared_ptr<boost::asio::ssl::context> tls_context_;  // of tls_
+  std::optional<boost::asio::ssl::stream<Socket&>> tls_;
   bool closed_ = false;
 
   // What was received and not taken yet: [begin_, end_).
@@ -98,7 +112,7 @@ class Connection final : public ConnectionTable::Member,
   std::optional<Response> answer_;     // of the handler
   boost::asio::steady_timer wake_up_;  // never runs out; is cancelled to end Sleep
   std::shared_ptr<Stream> stream_;     // that is being written
-  bool watching_ = false;              // OnReadable will be called
+  bool reading_ahead_ = false;         // into the end of the buffer
 };
 
 }  // namespace olmoe::http

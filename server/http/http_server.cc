@@ -65,7 +65,8 @@ class HttpServer::Impl {
       : listener_(std::move(options.listener)),
         stop_grace_(options.stop_grace),
         tick_(TickOf(options.limits)),
-        state_(options.limits, std::move(options.routes), std::move(options.gate)),
+        state_(options.limits, std::move(options.routes), std::move(options.gate),
+               std::move(options.tls)),
         timer_(*state_.io) {}
   ~Impl() { Stop(); }
 
@@ -180,7 +181,7 @@ void HttpServer::Impl::Accept(int fd, const sockaddr_storage& peer) {
     close(fd);
     return;
   }
-  auto connection = std::make_shared<Connection>(&state_, std::move(socket));
+  auto connection = std::make_shared<Connection>(&state_, std::move(socket), state_.tls.Current());
   if (!state_.table.Admit(connection.get(), net::ClientAddress(peer))) return;
   if (state_.table.size() == 1) timer_.cancel();  // CloseOverdue wakes up
   asio::co_spawn(*state_.io, Connection::Serve(std::move(connection)), asio::detached);

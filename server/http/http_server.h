@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/access/gate.h"
+#include "server/access/tls_files.h"
 #include "server/http/connection_table.h"
 #include "server/http/message.h"
 #include "server/net/listener.h"
@@ -22,6 +23,7 @@ class HttpServer {
   struct Options {
     net::Listener listener;  // bound, not listening yet
     std::vector<Route> routes = {};
+    std::shared_ptr<access::TlsFiles> tls = {};        // null: plaintext
     std::shared_ptr<const access::Gate> gate = {};  // asks for tokens; null: none are needed
     ConnectionLimits limits = DefaultLimits();
     // Answers under way may take so long at Stop.

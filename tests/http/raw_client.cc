@@ -87,6 +87,7 @@ bool RawClient::Send(std::string_view bytes) {
 bool RawClient::Receive() {
   char piece[64 << 10];
   const ssize_t size = recv(fd_, piece, sizeof(piece), 0);
+  timed_out_ = size < 0 && errno == EAGAIN;
   if (size > 0) received_.append(piece, static_cast<size_t>(size));
   return size > 0;
 }
@@ -139,9 +140,8 @@ Answer RawClient::Get(const std::string& path, const std::string& more_fields) {
 bool RawClient::ReadToEnd(std::string* rest) {
   while (Receive()) {
   }
-  const bool ended = errno != EAGAIN;
   if (rest != nullptr) *rest = std::exchange(received_, "");
-  return ended;
+  return !timed_out_;
 }
 
 std::string GetRequest(const std::string& path, const std::string& more_fields) {

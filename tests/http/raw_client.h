@@ -47,6 +47,7 @@ class RawClient {
 
   int fd_ = -1;
   bool connected_ = false;
+  bool timed_out_ = false;  // the last Receive
   std::string received_;  // and not given out yet
 };
 
