@@ -1,5 +1,6 @@
 #include "server/http/connection_table.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -14,7 +15,7 @@ bool ConnectionTable::Admit(Member* member, const std::string& client) {
   const bool too_many_of_client = !client.empty() && theirs != of_client_.end() &&
                                   theirs->second >= limits_.max_connections_per_client;
   if (too_many_of_client || size() >= limits_.max_connections) {
-    Member* victim = Victim(too_many_of_client ? &client : nullptr);
+    Member* victim = too_many_of_client ? VictimOf(client) : VictimOfMost();
     if (victim == nullptr) return false;
     Close(victim);
   }
@@ -82,19 +83,32 @@ ConnectionTable::Member* ConnectionTable::LongestIn(Phase phase, const Member* b
   return nullptr;
 }
 
-ConnectionTable::Member* ConnectionTable::Victim(const std::string* client) {
+template <class Eligible>
+ConnectionTable::Member* ConnectionTable::Victim(const Eligible& eligible) {
   Member* slow_reader = nullptr;
   for (Member* member : order_) {
-    if (client != nullptr && member->client_ != *client) continue;
-    if (member->phase_ == Phase::kHandling) continue;
+    if (member->phase_ == Phase::kHandling || !eligible(*member)) continue;
     if (member->phase_ != Phase::kWriting) return member;
     if (slow_reader == nullptr) slow_reader = member;
   }
   return slow_reader;
 }
 
+ConnectionTable::Member* ConnectionTable::VictimOf(const std::string& client) {
+  return Victim([&client](const Member& member) { return member.client_ == client; });
+}
+
+ConnectionTable::Member* ConnectionTable::VictimOfMost() {
+  size_t most = 0;
+  for (const auto& [client, count] : of_client_) most = std::max(most, count);
+  Member* victim = Victim([this, most](const Member& member) {
+    return of_client_.find(member.client_)->second == most;
+  });
+  return victim != nullptr ? victim : Victim([](const Member&) { return true; });
+}
+
 bool ConnectionTable::EvictOne() {
-  Member* victim = Victim(nullptr);
+  Member* victim = VictimOfMost();
   if (victim != nullptr) Close(victim);
   return victim != nullptr;
 }

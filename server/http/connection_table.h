@@ -26,7 +26,7 @@ struct ConnectionLimits {
   using Milliseconds = std::chrono::milliseconds;
 
   size_t max_connections = 1024;
-  size_t max_connections_per_client = 512;  // by address; local clients (Unix socket) have none
+  size_t max_connections_per_client = 768;  // by address; local clients (Unix socket) have none
   // Bodies of requests, of all connections.
   size_t max_request_bytes = 64 << 20;
   // Bodies of answers that clients have not read, of all connections, shared ones once.
@@ -40,8 +40,8 @@ struct ConnectionLimits {
 };
 
 // Which connections there are, and which of them have to go: those whose time is over, and where
-// there are too many, the ones that have waited longest. Who asks and reads is never one of these
-// as long as others are. Thread-compatible.
+// there are too many, of the client that has most of them the one that has waited longest. Who asks
+// and reads is none of these as long as others are. Thread-compatible.
 class ConnectionTable {
  public:
   using Clock = std::chrono::steady_clock;
@@ -99,8 +99,11 @@ class ConnectionTable {
 
   Clock::duration TimeOf(Phase phase) const;
   Member* LongestIn(Phase phase, const Member* but);
-  // Who goes first, of one client's or (null) all; null where none can.
-  Member* Victim(const std::string* client);
+  // Who goes first of those that are `eligible`; null where none can.
+  template <class Eligible>
+  Member* Victim(const Eligible& eligible);
+  Member* VictimOf(const std::string& client);
+  Member* VictimOfMost();
   void Forget(Member* member);
   void Close(Member* member);
 

@@ -33,7 +33,6 @@ using asio::use_awaitable;
 using boost::system::error_code;
 using std::chrono::milliseconds;
 
-constexpr int kAcceptsInARow = 64;  // then the connections have their turn
 // After accept failed: with a descriptor freed for it, and without.
 constexpr milliseconds kShortPause(10), kLongPause(100);
 constexpr milliseconds kStopCheck(5);
@@ -65,6 +64,7 @@ class HttpServer::Impl {
       : listener_(std::move(options.listener)),
         stop_grace_(options.stop_grace),
         tick_(TickOf(options.limits)),
+        accepts_in_a_row_(AcceptsInARow(options.limits)),
         state_(options.limits, std::move(options.routes), std::move(options.gate),
                std::move(options.tls)),
         timer_(*state_.io) {}
@@ -75,6 +75,11 @@ class HttpServer::Impl {
   int port() const { return port_; }
 
  private:
+  // So few that a connection has its turn several times before others take its place.
+  static size_t AcceptsInARow(const ConnectionLimits& limits) {
+    const size_t places = std::min(limits.max_connections, limits.max_connections_per_client);
+    return std::clamp<size_t>(places / 8, 1, 64);
+  }
   // Fine enough for every limit.
   static milliseconds TickOf(const ConnectionLimits& limits) {
     const milliseconds shortest = std::min({limits.handshake, limits.idle, limits.request,
@@ -94,6 +99,7 @@ class HttpServer::Impl {
   int port_ = 0;
   const milliseconds stop_grace_;
   const milliseconds tick_;
+  const size_t accepts_in_a_row_;
   absl::once_flag stopped_;
   std::thread thread_;
 
@@ -155,7 +161,7 @@ asio::awaitable<void> HttpServer::Impl::AcceptAll(Acceptor* acceptor) {
 }
 
 milliseconds HttpServer::Impl::AcceptSome(int listening) {
-  for (int i = 0; i < kAcceptsInARow; ++i) {
+  for (size_t i = 0; i < accepts_in_a_row_; ++i) {
     sockaddr_storage peer = {};
     socklen_t size = sizeof(peer);
     const int fd = accept4(listening, reinterpret_cast<sockaddr*>(&peer), &size,
@@ -223,7 +229,7 @@ ConnectionLimits HttpServer::DefaultLimits() {
   if (getrlimit(RLIMIT_NOFILE, &files) != 0) files.rlim_cur = kReserve;
   const rlim_t spare = files.rlim_cur - std::min(files.rlim_cur, kReserve);
   limits.max_connections = std::clamp(spare / 4, kFewest, kMost);
-  limits.max_connections_per_client = limits.max_connections / 2;
+  limits.max_connections_per_client = limits.max_connections * 3 / 4;
   return limits;
 }
 

@@ -75,6 +75,15 @@ TEST_F(ConnectionTableTest, AClientThatHasManyLosesItsOwn) {
   EXPECT_FALSE(other.closed());
 }
 
+TEST_F(ConnectionTableTest, WhereAllPlacesAreTakenTheClientThatHasMostLosesOne) {
+  FakeMember& alone = Add(Phase::kIdle, "b");
+  FakeMember& first = Add(Phase::kIdle, "a");
+  Add(Phase::kIdle, "a");
+  Add(Phase::kIdle, "c");
+  EXPECT_TRUE(first.closed());
+  EXPECT_FALSE(alone.closed());
+}
+
 TEST_F(ConnectionTableTest, LocalClientsAreOnlyCountedInAll) {
   Add(Phase::kIdle, "");
   Add(Phase::kIdle, "");
