@@ -171,7 +171,7 @@ TEST(RequestParserTest, WhatIsAmbiguousIsRefused) {
            get + ": a\r\n\r\n",
            get + "X y: a\r\n\r\n",
            get + "X: a\x01\r\n\r\n",
-           std::string("GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", 37),
+           get + "X: a" + std::string(1, '\0') + "b\r\n\r\n",
            "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
            "GET /\t HTTP/1.1\r\nHost: a\r\n\r\n",
            "G\x01T / HTTP/1.1\r\nHost: a\r\n\r\n",
