@@ -1,6 +1,7 @@
 """/metrics of a server in use: the whole table, every series, as promtool takes it."""
 
 import collections
+import functools
 import gzip
 import re
 import shutil
@@ -97,6 +98,7 @@ SAMPLE = re.compile(r'^([a-z_0-9]+)(?:\{(.*)\})? (\S+)$')
 LABEL = re.compile(r'([a-z_0-9]+)="((?:[^"\\]|\\.)*)"')
 
 
+@functools.lru_cache(maxsize=16)
 def samples(text):
     """[(name, labels, value)]"""
     out = []
