@@ -25,9 +25,9 @@ function(olmoe_library name)
   target_link_libraries(${name} PUBLIC olmoe_flags ${ARG_DEPS})
 endfunction()
 
-# olmoe_test(NAME SRCS a_test.cc DEPS target): one binary, one ctest entry. It
-# finds the checkout by OLMOE_SOURCE_DIR and reads ../shared only through
-# tests/support/test_data.h. TIMEOUT (seconds) is for tests that hang, not for slow machines.
+# olmoe_test(NAME SRCS a_test.cc DEPS target): one binary, one ctest entry, labelled with the
+# folder under tests/. It finds the checkout by OLMOE_SOURCE_DIR and reads ../shared only
+# through tests/support/test_data.h. TIMEOUT (seconds) is for tests that hang, not for slow machines.
 function(olmoe_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SRCS;DEPS" ${ARGN})
   if(NOT ARG_TIMEOUT)
@@ -37,6 +37,8 @@ function(olmoe_test name)
   target_link_libraries(${name} PRIVATE olmoe_flags ${ARG_DEPS} GTest::gmock_main)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT}
+  file(RELATIVE_PATH folder ${PROJECT_SOURCE_DIR}/tests ${CMAKE_CURRENT_SOURCE_DIR})
+  string(REGEX REPLACE "/.*" "" folder ${folder})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS ${folder}
                        ENVIRONMENT "OLMOE_SOURCE_DIR=${CMAKE_SOURCE_DIR}")
 endfunction()
