@@ -1,5 +1,6 @@
 """Signals while something waits: the first ends the server in order, a second one at once."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,42 +13,38 @@ import api
 from api import admin
 from server_process import DEADLINE_S, ServerProcess, server_command, wait_until
 from test_state import write_plan
+from unread_stream import HOLD_S, UnreadStream
 
 
-@pytest.fixture(name="held")
-def _held(golden_folder, tmp_path):
-    """A server with one place for requests, taken by a stream that nobody reads, and a patch
-    whose probe waits for that place: whoever else patches waits for the probe."""
-    def start(*flags):
-        plan = write_plan(tmp_path / "plan.json", 3)
-        server = ServerProcess(golden_folder, "--max-batch-sequences", 1, "--routing", plan, *flags)
-        trace = api.inference.TraceOptions(logits=True)
-        stream = server.stub.GenerateStream(api.tokens_request([1], 4000, trace=trace),
-                                            timeout=DEADLINE_S)
-        assert next(stream).HasField("started")
+@contextlib.contextmanager
+def held(model, tmp_path, *flags):
+    """A server, the stream in its only slot that nobody reads, and a patch whose probe waits for
+    that slot: whoever else patches waits for the probe."""
+    plan = write_plan(tmp_path / "plan.json", 3)
+    with (ServerProcess(model, "--max-batch-sequences", 1, "--routing", plan, *flags) as server,
+          UnreadStream(server) as stream):
         request = admin.PatchRoutersRequest(policy=api.top_k_policy(2))
         request.probe.SetInParent()
-        patch = server.admin.PatchRouters.future(request, timeout=DEADLINE_S)
+        patch = server.admin.PatchRouters.future(request, timeout=HOLD_S)
         wait_until(lambda: server.status().queued_requests == 1, "the probe waits")
-        return server, stream, patch
-    return start
+        yield server, stream, patch
 
 
-def test_a_reload_behind_a_probe_holds_up_no_sigterm_and_a_second_one_ends_it(held):
-    server, stream, patch = held("--lame-duck", "10m")
-    with server:
+def test_a_reload_behind_a_probe_holds_up_no_sigterm_and_a_second_one_ends_it(
+        demo_folder, tmp_path):
+    with held(demo_folder, tmp_path, "--lame-duck", "10m") as (server, stream, patch):
         server.process.send_signal(signal.SIGHUP)
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: server.http("/readyz")[0] == 503, "the server is not ready")
-        assert not patch.done() and not stream.done(), "the reload was not behind a probe"
+        assert not patch.done() and server.is_generating(stream.started.request_id), \
+            "the reload was not behind a probe"
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(DEADLINE_S) == 128 + signal.SIGTERM
         assert server.log().count("SIGTERM again: ends at once") == 1
 
 
-def test_a_drain_ends_the_probe_and_with_it_the_reload(held):
-    server, _, patch = held("--drain-grace", "0s")
-    with server:
+def test_a_drain_ends_the_probe_and_with_it_the_reload(demo_folder, tmp_path):
+    with held(demo_folder, tmp_path, "--drain-grace", "0s") as (server, _, patch):
         server.process.send_signal(signal.SIGHUP)
         assert server.terminate() == 0, server.log()
         with pytest.raises(grpc.RpcError):
