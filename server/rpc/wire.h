@@ -12,7 +12,9 @@
 namespace olmoe::rpc {
 
 // Errors: INVALID_ARGUMENT, with a violation for every text field that is not
-// well-formed UTF-8.
+// well-formed UTF-8. Before anything is made of a large message its fields are counted, because
+// two bytes on the wire can be a hundred in memory: a message takes at most 8 bytes for a byte of
+// it (and a few MiB), and one with more than 65,536 parts is refused.
 absl::Status ParseMessage(const grpc::ByteBuffer& bytes, google::protobuf::Message* message);
 
 grpc::ByteBuffer SerializeMessage(const google::protobuf::Message& message);

@@ -53,6 +53,56 @@ TEST(WireTest, IllFormedTextInsideNestedMessagesIsNamed) {
   EXPECT_THAT(ViolatedFields(ToRpcStatus(status)), ElementsAre("items[1].continuation_text"));
 }
 
+std::string Times(const std::string& bytes, int count) {
+  std::string all;
+  for (int i = 0; i < count; ++i) all += bytes;
+  return all;
+}
+
+// Each of the parts is two bytes on the wire and an object in memory.
+TEST(WireTest, MessageOfTooManyPartsIsRefusedBeforeAnythingIsMadeOfIt) {
+  constexpr int kTooMany = 70'000;
+  v1::ScoreRequest score;
+  v1::GenerateRequest generate;
+  const std::string unknown_number = "\xF8\x01\x01";  // field 31
+  const std::string group = std::string("\xFB\x01") + Times("\x08\x01", kTooMany) + "\xFC\x01";
+  EXPECT_THAT(std::string(ParseMessage(Buffer(Times(Field(2, ""), kTooMany)), &score).message()),
+              HasSubstr("more than 65536 parts"));
+  EXPECT_EQ(score.items_size(), 0);
+  for (const std::string& bytes :
+       {Times(Field(6, ""), kTooMany), Times(unknown_number, kTooMany), group}) {
+    EXPECT_THAT(std::string(ParseMessage(Buffer(bytes), &generate).message()),
+                HasSubstr("more than 65536 parts"));
+  }
+  v1::ScoreStreamRequest stream;
+  score.Clear();
+  for (int i = 0; i < kTooMany; ++i) score.add_items();
+  *stream.mutable_request() = score;
+  v1::ScoreStreamRequest received;
+  EXPECT_TRUE(absl::IsInvalidArgument(ParseMessage(SerializeMessage(stream), &received)));
+}
+
+TEST(WireTest, NumbersArePartsOfNoMessage) {
+  v1::DetokenizeRequest received;
+  // Not packed, as an old client may send them.
+  ASSERT_TRUE(ParseMessage(Buffer(Times("\x08\x05", 100'000)), &received).ok());
+  EXPECT_EQ(received.ids_size(), 100'000);
+  ASSERT_TRUE(ParseMessage(SerializeMessage(v1::DetokenizeRequest(received)), &received).ok());
+  EXPECT_EQ(received.ids_size(), 100'000);
+}
+
+TEST(WireTest, LargeMessageThatDoesNotParseIsRefused) {
+  v1::DetokenizeRequest request;
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      ParseMessage(Buffer(Times("\x08\x05", 100'000) + "\xFF"), &request)));
+  v1::TokenizeRequest text;
+  text.set_text(std::string(100'000, 'a'));
+  std::string bytes = text.SerializeAsString();
+  bytes.back() = '\xFF';
+  EXPECT_THAT(ViolatedFields(ToRpcStatus(ParseMessage(Buffer(bytes), &text))),
+              ElementsAre("text"));
+}
+
 TEST(WireTest, WhatIsNoMessageIsRefused) {
   v1::GenerateRequest request;
   EXPECT_TRUE(absl::IsInvalidArgument(ParseMessage(Buffer("\x12\x7F"), &request)));  // truncated
