@@ -20,19 +20,11 @@ uint32_t WireTokenId(const std::optional<int64_t>& id) {
   return id && *id >= 0 ? static_cast<uint32_t>(*id) : 0;
 }
 
-absl::Status TooLarge(int64_t bytes, int64_t max_bytes, const char* what_to_do) {
-  return WithErrorInfo(
-      absl::OutOfRangeError(absl::StrCat("the answer would take ", bytes, " bytes or more, over ",
-                                         max_bytes, ": ", what_to_do)),
-      "RESPONSE_TOO_LARGE",
-      {{"response_bytes", absl::StrCat(bytes)}, {"max_response_bytes", absl::StrCat(max_bytes)}});
-}
-
-// A token of one byte takes 14 bytes at most: 3 for its id, 3 for its piece, 4 for each offset.
-// Only text that NFC makes longer has more tokens than bytes.
-int64_t MaxTokenizeBytes(std::string_view text) {
-  constexpr int64_t kPerByte = 15, kForShortTexts = int64_t{4} << 20;
-  return kForShortTexts + kPerByte * static_cast<int64_t>(text.size());
+// A token of one byte takes 14 bytes of the answer at most: 3 for its id, 3 for its piece, 4 for
+// each offset. Only text that NFC makes longer has more tokens than bytes.
+size_t MaxTokens(std::string_view text) {
+  constexpr size_t kForShortTexts = 256 << 10;
+  return text.size() + kForShortTexts;
 }
 
 void SetPart(const text::Encoding& tokens, const text::Tokenizer& tokenizer,
@@ -60,19 +52,16 @@ absl::StatusOr<grpc::ByteBuffer> Tokenize(const grpc::ByteBuffer& bytes,
 
   // Messages one after the other are one message, whose repeated fields are those of all.
   std::vector<grpc::Slice> response;
-  int64_t response_bytes = 0;
-  const int64_t max_bytes = MaxTokenizeBytes(request.text());
   v1::TokenizeResponse part;
   const text::EncodeOptions options = {.add_special_tokens = request.add_special_tokens(),
                                        .offsets = true,
+                                       .max_tokens = MaxTokens(request.text()),
                                        .interrupt = [&interrupt] { return interrupt.Check(); }};
   status = context.tokenizer->EncodeInParts(
-      request.text(), options, [&](text::Encoding&& tokens) -> absl::Status {
+      request.text(), options, [&](text::Encoding&& tokens) {
         SetPart(tokens, *context.tokenizer, &part);
         response.emplace_back(part.SerializeAsString());
-        response_bytes += static_cast<int64_t>(response.back().size());
-        if (response_bytes <= max_bytes) return absl::OkStatus();
-        return TooLarge(response_bytes, max_bytes, "send the text in pieces, in NFC");
+        return absl::OkStatus();
       });
   if (!status.ok()) return status;
   return grpc::ByteBuffer(response.data(), response.size());
@@ -89,7 +78,12 @@ absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& r
     text_bytes += static_cast<int64_t>(context.tokenizer->TokenBytes(id).size());
   }
   if (text_bytes > context.max_response_bytes) {
-    return TooLarge(text_bytes, context.max_response_bytes, "send fewer ids");
+    return WithErrorInfo(
+        absl::OutOfRangeError(absl::StrCat("the text has ", text_bytes, " bytes, more than ",
+                                           context.max_response_bytes, ": send fewer ids")),
+        "RESPONSE_TOO_LARGE",
+        {{"response_bytes", absl::StrCat(text_bytes)},
+         {"max_response_bytes", absl::StrCat(context.max_response_bytes)}});
   }
   v1::DetokenizeResponse response;
   response.set_text(context.tokenizer->Decode(ids, request.skip_special_tokens()));

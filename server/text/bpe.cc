@@ -109,7 +109,7 @@ void Bpe::EncodeWord(std::string_view word, Workspace* workspace,
   if (word.size() < kLongWordBytes) return MergeWord(word, workspace, ids);
   LongWord long_word(this, word, workspace);
   while (!long_word.done()) long_word.Step();
-  ids->insert(ids->end(), long_word.ids().begin(), long_word.ids().end());
+  long_word.Take(long_word.num_ids(), ids);
 }
 
 bool Bpe::HasTokensForAll(std::string_view word) const {
@@ -217,6 +217,12 @@ void Bpe::LongWord::Step() {
   ids_.resize(kept);
   ids_.insert(ids_.end(), fresh.begin(), fresh.end());
   end_ = end;
+}
+
+void Bpe::LongWord::Take(size_t count, std::vector<TokenId>* ids) {
+  const auto end = ids_.begin() + static_cast<ptrdiff_t>(std::min(count, ids_.size()));
+  ids->insert(ids->end(), ids_.begin(), end);
+  ids_.erase(ids_.begin(), end);
 }
 
 bool Bpe::LongWord::StayApart(TokenId left, TokenId right, size_t cut) const {

@@ -63,8 +63,10 @@ class Bpe {
     bool done() const { return end_ == word_.size(); }
     // Encodes one more block. REQUIRES: not done().
     void Step();
-    // The tokens of the word, once it is done.
-    const std::deque<TokenId>& ids() const { return ids_; }
+    size_t num_ids() const { return ids_.size(); }
+    // Moves the next tokens, at most `count` of them, to the end of `ids` and gives their
+    // memory back. REQUIRES: done().
+    void Take(size_t count, std::vector<TokenId>* ids);
 
    private:
     // Whether `left`, which ends at byte `cut`, and `right`, which begins there, stay apart.

@@ -1,12 +1,12 @@
 #include "server/text/encoder.h"
 
 #include <algorithm>
-#include <deque>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "server/text/byte_alphabet.h"
 #include "server/text/nfc.h"
@@ -78,8 +78,9 @@ class Encoder {
   void AddOffsets(TokenId id, Offsets offsets);
   void AddTemplateTokens(const std::vector<TokenId>& ids);
 
-  // Called after each `bytes` of work; false: give up.
-  bool GoOn(size_t bytes);
+  // Called after each `bytes` of work, with the tokens that are not in encoding_ yet. False:
+  // give up.
+  bool GoOn(size_t bytes, size_t more_tokens = 0);
   // Hands over the tokens that are there.
   void Flush();
 
@@ -90,6 +91,7 @@ class Encoder {
   Bpe::Workspace workspace_;
   uint32_t code_points_ = 0;  // of text_ before the current piece; counted only for offsets
   size_t bytes_since_pause_ = 0;
+  size_t handed_over_ = 0;  // tokens
   Encoding encoding_;  // not yet handed over
   absl::Status status_;
 };
@@ -111,17 +113,23 @@ absl::Status Encoder::Run() && {
   return status_;
 }
 
-bool Encoder::GoOn(size_t bytes) {
+bool Encoder::GoOn(size_t bytes, size_t more_tokens) {
   bytes_since_pause_ += bytes;
   if (status_.ok() && bytes_since_pause_ >= kPauseBytes) {
     bytes_since_pause_ = 0;
     if (options_.interrupt) status_ = options_.interrupt();
+  }
+  if (status_.ok() &&
+      handed_over_ + encoding_.ids.size() + more_tokens > options_.max_tokens) {
+    status_ = absl::OutOfRangeError(absl::StrCat("text of ", text_.size(), " bytes has more than ",
+                                                 options_.max_tokens, " tokens"));
   }
   if (status_.ok() && encoding_.ids.size() >= kPartTokens) Flush();
   return status_.ok();
 }
 
 void Encoder::Flush() {
+  handed_over_ += encoding_.ids.size();
   status_ = take_(std::move(encoding_));
   encoding_.ids.clear();
   encoding_.offsets.clear();
@@ -186,15 +194,13 @@ void Encoder::EncodeLongWord(std::string_view word, OffsetCursor* cursor) {
   Bpe::LongWord long_word(&stages_.bpe, word, &workspace_);
   while (!long_word.done()) {
     long_word.Step();
-    if (!GoOn(Bpe::LongWord::kBlockBytes)) return;
+    if (!GoOn(Bpe::LongWord::kBlockBytes, long_word.num_ids())) return;
   }
-  const std::deque<TokenId>& ids = long_word.ids();
-  for (size_t begin = 0, end = 0; begin < ids.size(); begin = end) {
-    end = std::min(begin + kPartTokens, ids.size());
+  while (long_word.num_ids() > 0) {
     const size_t first = encoding_.ids.size();
-    encoding_.ids.insert(encoding_.ids.end(), ids.begin() + begin, ids.begin() + end);
+    long_word.Take(kPartTokens, &encoding_.ids);
     AddWordOffsets(first, cursor);
-    if (!GoOn(end - begin)) return;
+    if (!GoOn(encoding_.ids.size() - first)) return;
   }
 }
 

@@ -2,6 +2,7 @@
 #ifndef OLMOE_SERVER_TEXT_TOKENIZER_H_
 #define OLMOE_SERVER_TEXT_TOKENIZER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -32,6 +33,8 @@ struct Encoding {
 struct EncodeOptions {
   bool add_special_tokens = false;  // what the post-processor's template adds
   bool offsets = false;
+  // OUT_OF_RANGE for (about) more. Only text that NFC makes longer has more tokens than bytes.
+  size_t max_tokens = SIZE_MAX;
   // Asked before and then every 64 KiB of work or so; its error ends the encoding. May be
   // empty.
   std::function<absl::Status()> interrupt = {};
@@ -64,8 +67,8 @@ class Tokenizer {
 
   // The same, handed over in parts as they are found, in order; an error of `take` ends it.
   // Beside the text it takes its NFC where that differs, and of a word the tokens (4 bytes
-  // each): some KiB for natural text, up to 6 bytes a byte of text for one endless word, up
-  // to 18 for one endless run of marks.
+  // each) until they are handed over: some KiB for natural text, up to 5 bytes a byte of text
+  // for one endless word, and more while an endless run of marks is put in order.
   absl::Status EncodeInParts(std::string_view utf8, const EncodeOptions& options,
                              TakeTokens take) const;
 

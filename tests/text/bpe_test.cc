@@ -155,7 +155,9 @@ std::vector<TokenId> InBlocks(const Bpe& bpe, std::string_view word, size_t bloc
   Bpe::Workspace workspace;
   Bpe::LongWord long_word(&bpe, word, &workspace, block_bytes, margin_bytes);
   while (!long_word.done()) long_word.Step();
-  return {long_word.ids().begin(), long_word.ids().end()};
+  std::vector<TokenId> ids;
+  while (long_word.num_ids() > 0) long_word.Take(7, &ids);
+  return ids;
 }
 
 // Blocks and margins so small that they are wrong at first time and again.

@@ -261,6 +261,18 @@ TEST(TokenizerTest, InterruptIsAskedBeforeAnythingIsDone) {
             absl::StatusCode::kCancelled);
 }
 
+TEST(TokenizerTest, MoreTokensThanWantedAreAnError) {
+  const auto tokenizer = MakeTokenizer(TinyTokenizerJson());
+  std::string spaced;
+  while (spaced.size() < 100'000) spaced += "x y ";
+  for (const std::string& text : {std::string(100'000, 'x'), spaced}) {
+    const size_t count = Ids(*tokenizer, text).size();
+    EXPECT_TRUE(tokenizer->Encode(text, {.max_tokens = count}).ok());
+    EXPECT_EQ(tokenizer->Encode(text, {.max_tokens = count - 1}).status().code(),
+              absl::StatusCode::kOutOfRange);
+  }
+}
+
 TEST(TokenizerTest, ErrorOfTheTakerEndsTheEncoding) {
   const auto tokenizer = MakeTokenizer(TinyTokenizerJson());
   int taken = 0;
