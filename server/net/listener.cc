@@ -157,6 +157,8 @@ absl::Status Listener::BindUnix() {
 
 absl::Status Listener::Listen() {
   for (const int fd : sockets_) {
+    // What it accepts inherits it, and so keeps the port from no later server.
+    SetOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (listen(fd, SOMAXCONN) != 0) return CannotListen(address(), WhyOfErrno(errno));
   }
   if (bound_path_.empty()) return absl::OkStatus();

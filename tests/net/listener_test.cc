@@ -52,6 +52,25 @@ int ConnectUnix(const std::string& path) {
 
 bool HasIpv6() { return Listener::Bind("[::1]:0").ok(); }
 
+TEST(ListenerTest, ConnectionsThatTheServerHasEndedKeepNoPort) {
+  auto listener = Listener::Bind("127.0.0.1:0");
+  ASSERT_TRUE(listener.ok() && listener->Listen().ok());
+  const std::string address = listener->address();
+  const int client = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in to = {};
+  socklen_t size = sizeof(to);
+  ASSERT_EQ(getsockname(listener->sockets()[0], reinterpret_cast<sockaddr*>(&to), &size), 0);
+  ASSERT_EQ(connect(client, reinterpret_cast<const sockaddr*>(&to), size), 0);
+  const int taken = accept(listener->sockets()[0], nullptr, nullptr);
+  ASSERT_GE(taken, 0);
+  close(taken);
+  char byte = 0;
+  EXPECT_EQ(read(client, &byte, 1), 0);
+  close(client);
+  listener->Close();
+  EXPECT_TRUE(Listener::Bind(address).ok());
+}
+
 TEST(ListenerTest, ClientsAreRefusedUntilListenAndAfterClose) {
   auto listener = Listener::Bind("127.0.0.1:0");
   ASSERT_TRUE(listener.ok()) << listener.status();
