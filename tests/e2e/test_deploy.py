@@ -67,7 +67,7 @@ def test_the_image_starts_with_the_config_file_that_it_has():
 def test_ports_are_the_same_everywhere():
     help_text = subprocess.run([bin_dir() / "olmoe-server", "--help"], capture_output=True,
                                text=True, timeout=DEADLINE_S, check=True).stdout
-    defaults = re.findall(r"--([a-z-]*listen) HOST:PORT=127\.0\.0\.1:(\d+)", help_text)
+    defaults = re.findall(r"--([a-z-]*listen) ADDRESS=127\.0\.0\.1:(\d+)", help_text)
     assert {name: int(port) for name, port in defaults} == PORTS
     for folder in ("docker", "systemd"):
         assert {key: port_of(config(folder)[key]) for key in PORTS} == PORTS

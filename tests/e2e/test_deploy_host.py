@@ -91,7 +91,7 @@ def test_images_have_versions():
     images = [service["image"] for service in compose().values() if "build" not in service]
     assert bases and images
     for image in [base.split()[0] for base in bases] + images:
-        assert re.search(r":v?\d[\w.-]*$", image), image
+        assert re.search(r":([a-z]+-)?v?\d[\w.-]*$", image), image
 
 
 @contextlib.contextmanager
