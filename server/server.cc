@@ -185,6 +185,7 @@ absl::Status Server::MakeRouting() {
 void Server::MakeEngine() {
   rpc::CallLimits::Options limits;
   limits.max_request_memory = options_.max_request_memory;
+  limits.answers.timeout = options_.slow_reader_timeout;
   call_limits_ = std::make_unique<rpc::CallLimits>(std::move(limits));
   stats::ServerMetrics::Options metrics;
   metrics.model = model_->info();

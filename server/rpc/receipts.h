@@ -47,7 +47,7 @@ class Receipts {
   struct Wish {
     std::string client;
     RequestMemory::Hold* hold = nullptr;  // the receiver's; not touched by others until it is done
-    absl::Duration patience;              // how long it may make others wait
+    absl::Duration patience = absl::Seconds(1);  // how long it may make others wait
     // It is dropped where memory is in use otherwise; else it waits for that too.
     bool refuse = true;
   };
