@@ -153,6 +153,10 @@ bool HasBoundaryBefore(const icu::Normalizer2& nfc, char32_t c) {
 bool IsCertainlyNfc(std::string_view utf8) {
   uint8_t last_class = 0;
   for (size_t position = 0; position < utf8.size();) {
+    const size_t ascii = AsciiPrefix(utf8.substr(position));
+    position += ascii;
+    if (ascii > 0) last_class = 0;
+    if (position == utf8.size()) break;
     const char32_t c = NextCodePoint(utf8, &position);
     if (c < kFirstMark) {
       last_class = 0;

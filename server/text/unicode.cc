@@ -61,7 +61,8 @@ CharClass ClassOfUnassigned(char32_t c) {
   return found ? range->char_class : CharClass::kOther;
 }
 
-// Bytes of plain ASCII at the beginning of `text`, in steps of eight.
+}  // namespace
+
 size_t AsciiPrefix(std::string_view text) {
   size_t length = 0;
   uint64_t word;
@@ -72,8 +73,6 @@ size_t AsciiPrefix(std::string_view text) {
   }
   return length;
 }
-
-}  // namespace
 
 CharClass ClassOf(char32_t c) {
   const uint32_t category = U_GET_GC_MASK(c);

@@ -24,6 +24,9 @@ CharClass ClassOf(char32_t c);
 // White_Space, 25 code points.
 bool IsWhiteSpace(char32_t c);
 
+// Bytes of plain ASCII at the beginning of `text`, in steps of eight.
+size_t AsciiPrefix(std::string_view text);
+
 // Offset of the first character that is not well-formed UTF-8; npos where there is none.
 // No surrogates, no overlong forms, nothing above U+10FFFF, nothing cut off. At most
 // INT32_MAX bytes.
