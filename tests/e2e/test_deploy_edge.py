@@ -74,7 +74,8 @@ def test_ports_and_sockets_are_those_of_the_server():
         endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
         assert endpoint["address"] == {"pipe": {"path": SOCKETS[name]}}
     for name, manager in managers().items():
-        routes = manager["route_config"]["virtual_hosts"][0]["routes"]
+        refused, *routes = manager["route_config"]["virtual_hosts"][0]["routes"]
+        assert refused["direct_response"]["status"] == 404  # of compressed requests
         assert {route["route"]["cluster"] for route in routes} == {name}
         assert {route["route"]["timeout"] for route in routes} == {"0s"}
     for words in (compose()["olmoe-server"]["command"], container()["args"]):
@@ -150,7 +151,7 @@ def test_every_call_that_may_be_silent_for_long_has_time():
     services = {"inference": api.inference.DESCRIPTOR.services_by_name["InferenceService"],
                 "admin": api.admin.DESCRIPTOR.services_by_name["RoutingAdminService"]}
     for name, manager in managers().items():
-        routes = manager["route_config"]["virtual_hosts"][0]["routes"]
+        routes = manager["route_config"]["virtual_hosts"][0]["routes"][1:]
 
         def idle_s(path, routes=routes):
             """The first match decides."""

@@ -25,7 +25,7 @@ from server_process import DEADLINE_S, ServerProcess, bin_dir, wait_until
 
 MIB = 1 << 20
 DATA_LIMIT = 1024 * MIB
-BUDGET = 128 * MIB  # --max-request-memory
+BUDGET = 192 * MIB  # --max-request-memory
 SLACK = 100 * MIB
 ENVOY_BOUND = 320 * MIB  # its heap of 256 MiB, and its code
 DRAIN_GRACE_S = 3

@@ -72,6 +72,13 @@ def grpc_message(data, compressed=False):
     return struct.pack(">BI", compressed, len(data)) + data
 
 
+def readable(sock, timeout_s):
+    """Whether something, or the end, comes within this time. For descriptors above 1,023 too."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(max(0, timeout_s) * 1000))
+
+
 class Closed(ConnectionError):
     """The other side has ended the connection."""
 
@@ -178,9 +185,9 @@ class Connection:
 
     def pump(self, deadline):
         """Takes what has come; waits for something until `deadline` (None: does not wait)."""
-        wait = 0 if deadline is None else max(0, deadline - time.monotonic())
+        wait = 0 if deadline is None else deadline - time.monotonic()
         if not getattr(self.sock, "pending", lambda: 0)():
-            if not select.select([self.sock], [], [], wait)[0]:
+            if not readable(self.sock, wait):
                 if deadline is None:
                     return
                 raise TimeoutError("nothing came")
@@ -241,20 +248,6 @@ class Connection:
                 self._peer_stream_window = value
         if self._acknowledges:
             self.send(frame(SETTINGS, ACK, 0))
-
-
-def closed_by_peer(sock, timeout_s):
-    """Whether the other side ends the connection in this time; what it sends is thrown away."""
-    end = time.monotonic() + timeout_s
-    while (left := end - time.monotonic()) > 0:
-        if not select.select([sock], [], [], left)[0]:
-            return False
-        try:
-            if not sock.recv(1 << 18):
-                return True
-        except OSError:
-            return True
-    return False
 
 
 def connect(address, source=None, timeout_s=10.0, receive_buffer=None):
