@@ -124,6 +124,7 @@ class Attack:
     during: tuple = ("health", "served")
     few_files: bool = False  # also at nofile 256
     tls: bool = False  # also with TLS
+    patience_s: float = 0  # of the ordinary clients: they may have to ask again for so long
     edge: bool = True  # also behind Envoy
     bare: bool = True  # also without
 
@@ -481,7 +482,7 @@ def grpc_large_calibrations(_victim, ground):
     ground.at_once(8, send)
 
 
-@attack(tls=True)
+@attack(tls=True, patience_s=5)
 def silent_and_slow_on_all_ports(_victim, ground):
     """Behind the preface nothing; behind headers nothing; a byte of a message every half second."""
     ground.open_many(50, "http")

@@ -37,7 +37,7 @@ def test_the_server_stands(setup, attack, arena):
             if "health" in attack.during:
                 victim.check_health("during the attack")
             if "served" in attack.during:
-                victim.check_serves("during the attack", within_s=0)
+                victim.check_serves("during the attack", within_s=attack.patience_s)
         victim.check_serves("after the attack")
         victim.check_health("after the attack")
         victim.check_memory("at most")
