@@ -511,7 +511,7 @@ def silent_and_slow_on_all_ports(_victim, ground):
 @attack()
 def grpc_one_connection_fills_the_queue(_victim, ground):
     """As many long requests as it may have, and another for each that is over."""
-    body = _message(api.tokens_request([1], 400))
+    body = _message(api.tokens_request([1], 100))
     client = ground.http2("listen")
     full = threading.Event()
 

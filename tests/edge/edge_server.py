@@ -30,6 +30,7 @@ SLACK = 100 * MIB
 ENVOY_BOUND = 320 * MIB  # its heap of 256 MiB, and its code
 DRAIN_GRACE_S = 3
 HEALTH_S = 0.1
+ANSWER_S = 60  # one call, behind whatever is computed before it
 SETTLE_S = 15  # until everything serves again behind an attack that is over
 HONEST = "127.9.9.9"  # the address of the clients that must be served
 GENERATE = "/olmoe.v1.InferenceService/Generate"
@@ -210,7 +211,7 @@ class Victim:
             sock.close()
             raise
 
-    def call(self, port, path, request, timeout_s=SETTLE_S, source=HONEST):
+    def call(self, port, path, request, timeout_s=ANSWER_S, source=HONEST):
         """A unary call on a connection of its own: its Stream. OSError, TimeoutError."""
         with self.connect(port, source, timeout_s) as sock:
             return h2_frames.Connection(sock).unary(path, request.SerializeToString(), timeout_s)
