@@ -31,7 +31,7 @@ void Receipts::Ask(std::shared_ptr<Receiver> receiver, Wish wish) {
     absl::MutexLock lock(&mu_);
     std::deque<Entry>& line = waiting_[wish.client];
     if (line.empty()) order_.push_back(wish.client);
-    line.push_back({std::move(receiver), std::move(wish)});
+    line.push_back({std::move(receiver), std::move(wish), options_.now()});
   }
   Pump();
 }
@@ -98,10 +98,16 @@ void Receipts::Pump() {
     }
     if (shut_) {
       DropTurns(/*all=*/true, ShuttingDown(), &dropped);
-      DropWaiting(/*all=*/true, ShuttingDown(), &dropped);
+      DropWaiting([](const Entry&) { return true; }, ShuttingDown(), &dropped);
     } else if (!waiting_.empty()) {
       DropTurns(/*all=*/false, TooSlow(), &dropped);
-      if (turns_.empty() && ending_.empty()) DropWaiting(/*all=*/false, NoMemory(), &dropped);
+      const bool no_turns = turns_.empty() && ending_.empty();
+      const absl::Time oldest = options_.now() - options_.longest_wait;
+      DropWaiting(
+          [no_turns, oldest](const Entry& one) {
+            return one.wish.refuse && (no_turns || one.asked < oldest);
+          },
+          NoMemory(), &dropped);
     }
   }
   for (Entry& entry : begun) entry.receiver->OnTurn();
@@ -123,7 +129,9 @@ bool Receipts::BeginOne(std::vector<Entry>* begun) {
     std::deque<Entry>& line = waiting_.at(client);
     Entry& next = line.back();
     const int64_t before = next.wish.hold->bytes();
-    if (!next.wish.hold->Resize(before + options_.max_message_bytes).ok()) continue;
+    if (!next.wish.hold->Resize(before + options_.max_message_bytes, options_.reserve_bytes).ok()) {
+      continue;
+    }
     next.bytes_before = before;
     next.since = options_.now();
     begun->push_back(next);
@@ -154,12 +162,12 @@ void Receipts::DropTurns(bool all, const absl::Status& why, std::vector<Entry>* 
   }
 }
 
-void Receipts::DropWaiting(bool all, const absl::Status& why, std::vector<Entry>* dropped) {
+void Receipts::DropWaiting(absl::FunctionRef<bool(const Entry&)> leaves, const absl::Status& why,
+                           std::vector<Entry>* dropped) {
   for (auto client = waiting_.begin(); client != waiting_.end();) {
     std::deque<Entry>& line = client->second;
     const auto leaving = std::stable_partition(
-        line.begin(), line.end(),
-        [all](const Entry& one) { return !all && !one.wish.refuse; });
+        line.begin(), line.end(), [leaves](const Entry& one) { return !leaves(one); });
     for (auto entry = leaving; entry != line.end(); ++entry) {
       entry->why = why;
       dropped->push_back(std::move(*entry));

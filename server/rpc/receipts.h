@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
@@ -26,11 +27,15 @@ namespace olmoe::rpc {
 // none waits in line, clients by turns, of one client the newest first: where a line grows long, its
 // oldest calls are those that send nothing. Where none is to be had, because memory is in use
 // otherwise, a call is refused at once. A client that has begun a message and lets others wait
-// for longer than its patience loses the turn. Thread-safe.
+// for longer than its patience loses the turn, and a call that has waited several times as long
+// is refused. Thread-safe.
 class Receipts {
  public:
   struct Options {
     int64_t max_message_bytes = int64_t{16} << 20;
+    // That turns leave free, for the calls that come meanwhile.
+    int64_t reserve_bytes = int64_t{16} << 20;
+    absl::Duration longest_wait = absl::Seconds(5);  // for a turn, of calls that may be refused
     std::function<absl::Time()> now = absl::Now;
   };
 
@@ -74,6 +79,7 @@ class Receipts {
   struct Entry {
     std::shared_ptr<Receiver> receiver;
     Wish wish;
+    absl::Time asked = {};
     int64_t bytes_before = 0;  // that its hold had before the turn
     absl::Time since = {};     // of the turn
     absl::Status why = {};     // it was dropped
@@ -83,9 +89,9 @@ class Receipts {
   // Those who have had a turn for longer than their patience, or all.
   void DropTurns(bool all, const absl::Status& why, std::vector<Entry>* dropped)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // All who wait, or only those who do not wait for memory.
-  void DropWaiting(bool all, const absl::Status& why, std::vector<Entry>* dropped)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Those who wait and of whom `leaves` is true.
+  void DropWaiting(absl::FunctionRef<bool(const Entry&)> leaves, const absl::Status& why,
+                   std::vector<Entry>* dropped) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Options options_;
   mutable absl::Mutex mu_;

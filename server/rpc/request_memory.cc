@@ -7,6 +7,12 @@
 #include "server/util/status_details.h"
 
 namespace olmoe::rpc {
+namespace {
+
+// A headroom: the change is made whether it fits or not.
+constexpr int64_t kForced = -1;
+
+}  // namespace
 
 RequestMemory::RequestMemory(int64_t max_bytes, std::function<void()> on_freed)
     : max_bytes_(max_bytes), on_freed_(std::move(on_freed)) {
@@ -36,13 +42,13 @@ void RequestMemory::AwaitNone(absl::Time deadline) const {
   mu_.AwaitWithDeadline(absl::Condition(&none), deadline);
 }
 
-absl::Status RequestMemory::Change(Client* client, int64_t change, bool force) {
+absl::Status RequestMemory::Change(Client* client, int64_t change, int64_t headroom) {
   const int64_t share = client->name.empty() ? max_bytes_ : max_bytes_ / 4 * 3;
   {
     absl::MutexLock lock(&mu_);
-    const bool fits =
-        used_bytes_ + change <= max_bytes_ && client->bytes + change <= share;
-    if (change <= 0 || force || fits) {
+    const int64_t wanted = change + headroom;
+    const bool fits = used_bytes_ + wanted <= max_bytes_ && client->bytes + wanted <= share;
+    if (change <= 0 || headroom == kForced || fits) {
       used_bytes_ += change;
       client->bytes += change;
       return absl::OkStatus();
@@ -85,10 +91,10 @@ void RequestMemory::Hold::Release() {
   std::exchange(memory_, nullptr)->Close(client_);
 }
 
-absl::Status RequestMemory::Hold::Resize(int64_t bytes) {
+absl::Status RequestMemory::Hold::Resize(int64_t bytes, int64_t headroom) {
   if (memory_ == nullptr || bytes == bytes_) return absl::OkStatus();
   const bool frees = bytes < bytes_;
-  absl::Status status = memory_->Change(client_, bytes - bytes_, /*force=*/false);
+  absl::Status status = memory_->Change(client_, bytes - bytes_, headroom);
   if (!status.ok()) return status;
   bytes_ = bytes;
   if (frees) memory_->on_freed_();
@@ -98,7 +104,7 @@ absl::Status RequestMemory::Hold::Resize(int64_t bytes) {
 void RequestMemory::Hold::Set(int64_t bytes) {
   if (memory_ == nullptr || bytes == bytes_) return;
   const bool frees = bytes < bytes_;
-  CHECK(memory_->Change(client_, bytes - bytes_, /*force=*/true).ok());
+  CHECK(memory_->Change(client_, bytes - bytes_, kForced).ok());
   bytes_ = bytes;
   if (frees) memory_->on_freed_();
 }

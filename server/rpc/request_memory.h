@@ -43,8 +43,9 @@ class RequestMemory {
 
     int64_t bytes() const { return bytes_; }
     // Holds `bytes` from now on. Errors: RESOURCE_EXHAUSTED, with RetryInfo unless it could
-    // never fit; then nothing changes. To hold less never fails.
-    absl::Status Resize(int64_t bytes);
+    // never fit; then nothing changes. To hold less never fails. `headroom`: bytes that are to be
+    // free after it.
+    absl::Status Resize(int64_t bytes, int64_t headroom = 0);
     // The same for what is in memory already, which is counted even beyond the budget.
     void Set(int64_t bytes);
 
@@ -68,7 +69,7 @@ class RequestMemory {
   void AwaitNone(absl::Time deadline) const;
 
  private:
-  absl::Status Change(Client* client, int64_t change, bool force);
+  absl::Status Change(Client* client, int64_t change, int64_t headroom);
   void Close(Client* client);
 
   const int64_t max_bytes_;

@@ -14,7 +14,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 constexpr int64_t kMessage = 100;
-constexpr absl::Duration kPatience = absl::Seconds(1);
+constexpr absl::Duration kPatience = absl::Seconds(1), kLongestWait = absl::Seconds(5);
 
 // Keeps what happens to all receivers in one list.
 class Receiver final : public Receipts::Receiver {
@@ -38,11 +38,11 @@ class Receiver final : public Receipts::Receiver {
 class ReceiptsTest : public ::testing::Test {
  protected:
   std::shared_ptr<Receiver> Ask(const std::string& name, const std::string& client,
-                                bool refuse = true) {
+                                bool refuse = true, absl::Duration patience = kPatience) {
     auto receiver = std::make_shared<Receiver>(name, &memory_, client, &events_);
     receipts_.Ask(receiver, {.client = client,
                              .hold = &receiver->hold(),
-                             .patience = kPatience,
+                             .patience = patience,
                              .refuse = refuse});
     return receiver;
   }
@@ -51,7 +51,10 @@ class ReceiptsTest : public ::testing::Test {
 
   absl::Time now_ = absl::UnixEpoch() + absl::Hours(1);
   RequestMemory memory_{3 * kMessage};
-  Receipts receipts_{{.max_message_bytes = kMessage, .now = [this] { return now_; }}};
+  Receipts receipts_{{.max_message_bytes = kMessage,
+                      .reserve_bytes = 0,
+                      .longest_wait = kLongestWait,
+                      .now = [this] { return now_; }}};
   std::vector<std::string> events_;
 };
 
@@ -145,6 +148,34 @@ TEST_F(ReceiptsTest, WhoWithdrawsIsNotCalled) {
   a->hold() = {};
   receipts_.Close(a.get());
   EXPECT_THAT(Events(), ElementsAre("e"));
+}
+
+TEST_F(ReceiptsTest, TurnsLeaveTheReserveFree) {
+  RequestMemory memory(3 * kMessage);
+  Receipts receipts({.max_message_bytes = kMessage, .reserve_bytes = kMessage});
+  std::vector<std::string> events;
+  std::vector<std::shared_ptr<Receiver>> receivers;
+  for (const char* name : {"a", "b", "c"}) {
+    receivers.push_back(std::make_shared<Receiver>(name, &memory, "", &events));
+    receipts.Ask(receivers.back(), {.client = "", .hold = &receivers.back()->hold()});
+  }
+  EXPECT_THAT(events, ElementsAre("a", "b"));
+  RequestMemory::Hold late = memory.Open("late");
+  EXPECT_TRUE(late.Resize(kMessage).ok());
+  for (const auto& receiver : receivers) receipts.Withdraw(receiver.get());
+}
+
+TEST_F(ReceiptsTest, WhoHasWaitedLongIsRefusedUnlessAStream) {
+  std::vector<std::shared_ptr<Receiver>> turns;
+  for (const char* name : {"a", "b", "c"}) {
+    turns.push_back(Ask(name, "", true, /*patience=*/absl::Hours(1)));
+  }
+  const auto call = Ask("call", ""), stream = Ask("stream", "", /*refuse=*/false);
+  Events();
+  now_ += kLongestWait + absl::Milliseconds(1);
+  receipts_.Pump();
+  EXPECT_THAT(Events(), ElementsAre("call dropped"));
+  EXPECT_TRUE(receipts_.anybody_waits());
 }
 
 TEST_F(ReceiptsTest, OnceShutEverybodyIsDropped) {
