@@ -1,8 +1,19 @@
 #include "server/rpc/call_limits.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace olmoe::rpc {
+namespace {
+
+// Half of the memory is for what is not a message on its way.
+Receipts::Options ReceiptsWithin(int64_t max_bytes, Receipts::Options options) {
+  options.max_turns = static_cast<size_t>(
+      std::max<int64_t>(1, max_bytes / 2 / options.max_message_bytes));
+  return options;
+}
+
+}  // namespace
 
 CallLimits::CallLimits(Options options)
     : tick_(options.tick),
@@ -10,7 +21,7 @@ CallLimits::CallLimits(Options options)
               [this] {
                 if (receipts_.anybody_waits()) receipts_.Pump();
               }),
-      receipts_(std::move(options.receipts)),
+      receipts_(ReceiptsWithin(options.max_request_memory, std::move(options.receipts))),
       answers_(std::move(options.answers)),
       thread_([this] { Loop(); }) {}
 

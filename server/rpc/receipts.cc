@@ -124,6 +124,7 @@ void Receipts::Shut() {
 
 // The first client in order for whom there is memory.
 bool Receipts::BeginOne(std::vector<Entry>* begun) {
+  if (turns_.size() + ending_.size() >= options_.max_turns) return false;
   for (size_t i = 0; i < order_.size(); ++i) {
     const std::string client = order_[i];
     std::deque<Entry>& line = waiting_.at(client);

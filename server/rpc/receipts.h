@@ -1,6 +1,7 @@
 #ifndef OLMOE_SERVER_RPC_RECEIPTS_H_
 #define OLMOE_SERVER_RPC_RECEIPTS_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -33,6 +34,7 @@ class Receipts {
  public:
   struct Options {
     int64_t max_message_bytes = int64_t{16} << 20;
+    size_t max_turns = 64;  // at a time, so that calls that send nothing do not hold all memory
     // That turns leave free, for the calls that come meanwhile.
     int64_t reserve_bytes = int64_t{16} << 20;
     absl::Duration longest_wait = absl::Seconds(5);  // for a turn, of calls that may be refused

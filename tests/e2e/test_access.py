@@ -11,7 +11,7 @@ import pytest
 
 import api
 from certificates import Authority
-from server_process import DEADLINE_S, ServerProcess, bin_dir, run_server
+from server_process import DEADLINE_S, ServerProcess, bin_dir, run_server, wait_until
 from test_start import assert_refused
 
 USER = "user-secret-0123456789"
@@ -160,7 +160,7 @@ def test_a_certificate_without_its_key_changes_nothing(secured):
     other = secured.ca.issue("other")
     shutil.copy(other[0], secured.cert)
     assert secured.served_certificate() == served
-    assert "TLS goes on as before" in secured.server.log()
+    wait_until(lambda: "TLS goes on as before" in secured.server.log(), "it is logged")
     shutil.copy(other[1], secured.key)
     assert secured.served_certificate() != served
 
@@ -173,7 +173,7 @@ def test_a_token_is_replaced_while_the_server_runs(secured, tmp_path):
         assert secured.ctl("model", token=secured.users).returncode == 0
         secured.users.write_text("")
         assert secured.ctl("model", token=old).returncode == 5
-        assert "the tokens before stay good" in secured.server.log()
+        wait_until(lambda: "the tokens before stay good" in secured.server.log(), "it is logged")
     finally:
         secured.users.write_text(old.read_text())
     assert secured.ctl("model", token=old).returncode == 0

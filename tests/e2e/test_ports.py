@@ -29,7 +29,7 @@ def _unix_server(demo_folder, tmp_path):
 def test_a_unix_socket_serves_and_its_file_goes_with_the_server(unix_server, tmp_path):
     assert unix_server.ports["listen"] == 0
     assert unix_server.greedy([1, 2], 3).usage.completion_tokens == 3
-    assert f"unix:{tmp_path}/inference.sock" in unix_server.log()
+    wait_until(lambda: f"unix:{tmp_path}/inference.sock" in unix_server.log(), "it is logged")
     unix_server.process.terminate()
     assert unix_server.process.wait(DEADLINE_S) == 0
     assert not (tmp_path / "inference.sock").exists()
@@ -60,6 +60,8 @@ def test_a_port_is_refused_before_the_model_is_loaded(flag):
 def test_grpc_ports_beyond_loopback_without_an_edge_are_warned_of(demo_folder):
     for flags, warned in (((), True), (("--behind-proxy",), False)):
         with ServerProcess(demo_folder, *flags, listen="0.0.0.0:0") as server:
+            # The line that comes after the warnings.
+            wait_until(lambda: "routing generation" in server.log(), "the start is logged")
             assert ("--behind-proxy" in server.log()) == warned
 
 

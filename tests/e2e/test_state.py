@@ -51,7 +51,7 @@ def test_a_restart_serves_the_last_plan_under_its_generation(start):
 
 
 def test_without_a_state_directory_the_server_says_so(demo):
-    assert "kept in memory only" in demo.log()
+    wait_until(lambda: "kept in memory only" in demo.log(), "it is logged")
 
 
 def test_the_first_answer_survives_a_restart(start):
@@ -212,7 +212,7 @@ def test_a_bad_plan_file_stops_the_start(demo_folder, tmp_path, content, words):
 
 def test_a_model_that_is_loaded_says_so(demo):
     """What the test above does not find."""
-    assert "loaded 100%" in demo.log()
+    wait_until(lambda: "loaded 100%" in demo.log(), "it is logged")
 
 
 def test_a_missing_plan_file_stops_the_start(demo_folder, tmp_path):

@@ -150,6 +150,21 @@ TEST_F(ReceiptsTest, WhoWithdrawsIsNotCalled) {
   EXPECT_THAT(Events(), ElementsAre("e"));
 }
 
+TEST_F(ReceiptsTest, TurnsAreBoundedAlsoByTheirNumber) {
+  RequestMemory memory(100 * kMessage);
+  Receipts receipts({.max_message_bytes = kMessage, .max_turns = 2, .reserve_bytes = 0});
+  std::vector<std::string> events;
+  std::vector<std::shared_ptr<Receiver>> receivers;
+  for (const char* name : {"a", "b", "c"}) {
+    receivers.push_back(std::make_shared<Receiver>(name, &memory, "", &events));
+    receipts.Ask(receivers.back(), {.client = "", .hold = &receivers.back()->hold()});
+  }
+  EXPECT_THAT(events, ElementsAre("a", "b"));
+  receipts.Received(receivers[0].get(), 0);
+  EXPECT_THAT(events, ElementsAre("a", "b", "c"));
+  for (const auto& receiver : receivers) receipts.Withdraw(receiver.get());
+}
+
 TEST_F(ReceiptsTest, TurnsLeaveTheReserveFree) {
   RequestMemory memory(3 * kMessage);
   Receipts receipts({.max_message_bytes = kMessage, .reserve_bytes = kMessage});
