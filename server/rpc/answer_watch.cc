@@ -6,9 +6,13 @@
 namespace olmoe::rpc {
 
 void AnswerWatch::Begin(std::shared_ptr<Writer> writer, int64_t bytes) {
-  const absl::Time due = options_.now() + options_.timeout +
-                         absl::Seconds(static_cast<double>(bytes) /
-                                       static_cast<double>(options_.bytes_per_second));
+  BeginFor(std::move(writer),
+           options_.timeout + absl::Seconds(static_cast<double>(bytes) /
+                                            static_cast<double>(options_.bytes_per_second)));
+}
+
+void AnswerWatch::BeginFor(std::shared_ptr<Writer> writer, absl::Duration timeout) {
+  const absl::Time due = options_.now() + timeout;
   const Writer* const key = writer.get();
   absl::MutexLock lock(&mu_);
   entries_[key] = {std::move(writer), due};

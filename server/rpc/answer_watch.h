@@ -37,6 +37,8 @@ class AnswerWatch {
   explicit AnswerWatch(Options options) : options_(std::move(options)) {}
 
   void Begin(std::shared_ptr<Writer> writer, int64_t bytes);
+  // The same with less time than others have.
+  void BeginFor(std::shared_ptr<Writer> writer, absl::Duration timeout);
   // Written, or over. Harmless for one that has not begun.
   void End(const Writer* writer);
 

@@ -64,7 +64,9 @@ void BoundedCall::OnTurn() {
 void BoundedCall::OnDropped(absl::Status status) {
   if (has_begun_) return OnTurnLost(status);
   OnRefused(status);
-  End(status);
+  // Others wait for its memory, which a client that does not even take this would keep.
+  context_->limits->answers().BeginFor(shared_from_this(), kPatience);
+  FinishNow(status);
 }
 
 void BoundedCall::OnTurnLost(const absl::Status& status) { End(status); }
@@ -156,8 +158,12 @@ void BoundedCall::Answer(grpc::ByteBuffer bytes) {
 }
 
 void BoundedCall::End(const absl::Status& status) {
+  context_->limits->answers().Begin(shared_from_this(), 0);
+  FinishNow(status);
+}
+
+void BoundedCall::FinishNow(const absl::Status& status) {
   const auto alive = shared_from_this();
-  context_->limits->answers().Begin(alive, 0);
   absl::MutexLock lock(&mu_);
   has_ended_ = true;
   Finish(ToGrpcStatus(status));

@@ -101,6 +101,7 @@ class BoundedCall : public ByteReactor,
  private:
   void Open();
   void Prepare();
+  void FinishNow(const absl::Status& status);
 
   // Receipts::Receiver and AnswerWatch::Writer.
   void OnTurn() final;

@@ -31,7 +31,7 @@ void Receipts::Ask(std::shared_ptr<Receiver> receiver, Wish wish) {
     absl::MutexLock lock(&mu_);
     std::deque<Entry>& line = waiting_[wish.client];
     if (line.empty()) order_.push_back(wish.client);
-    line.push_back({std::move(receiver), std::move(wish), options_.now()});
+    line.push_back({std::move(receiver), std::move(wish)});
   }
   Pump();
 }
@@ -101,13 +101,9 @@ void Receipts::Pump() {
       DropWaiting([](const Entry&) { return true; }, ShuttingDown(), &dropped);
     } else if (!waiting_.empty()) {
       DropTurns(/*all=*/false, TooSlow(), &dropped);
-      const bool no_turns = turns_.empty() && ending_.empty();
-      const absl::Time oldest = options_.now() - options_.longest_wait;
-      DropWaiting(
-          [no_turns, oldest](const Entry& one) {
-            return one.wish.refuse && (no_turns || one.asked < oldest);
-          },
-          NoMemory(), &dropped);
+      if (turns_.empty() && ending_.empty()) {
+        DropWaiting([](const Entry& one) { return one.wish.refuse; }, NoMemory(), &dropped);
+      }
     }
   }
   for (Entry& entry : begun) entry.receiver->OnTurn();

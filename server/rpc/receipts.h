@@ -28,8 +28,7 @@ namespace olmoe::rpc {
 // none waits in line, clients by turns, of one client the newest first: where a line grows long, its
 // oldest calls are those that send nothing. Where none is to be had, because memory is in use
 // otherwise, a call is refused at once. A client that has begun a message and lets others wait
-// for longer than its patience loses the turn, and a call that has waited several times as long
-// is refused. Thread-safe.
+// for longer than its patience loses the turn. Thread-safe.
 class Receipts {
  public:
   struct Options {
@@ -37,7 +36,6 @@ class Receipts {
     size_t max_turns = 64;  // at a time, so that calls that send nothing do not hold all memory
     // That turns leave free, for the calls that come meanwhile.
     int64_t reserve_bytes = int64_t{16} << 20;
-    absl::Duration longest_wait = absl::Seconds(5);  // for a turn, of calls that may be refused
     std::function<absl::Time()> now = absl::Now;
   };
 
@@ -81,7 +79,6 @@ class Receipts {
   struct Entry {
     std::shared_ptr<Receiver> receiver;
     Wish wish;
-    absl::Time asked = {};
     int64_t bytes_before = 0;  // that its hold had before the turn
     absl::Time since = {};     // of the turn
     absl::Status why = {};     // it was dropped

@@ -14,7 +14,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 constexpr int64_t kMessage = 100;
-constexpr absl::Duration kPatience = absl::Seconds(1), kLongestWait = absl::Seconds(5);
+constexpr absl::Duration kPatience = absl::Seconds(1);
 
 // Keeps what happens to all receivers in one list.
 class Receiver final : public Receipts::Receiver {
@@ -53,7 +53,6 @@ class ReceiptsTest : public ::testing::Test {
   RequestMemory memory_{3 * kMessage};
   Receipts receipts_{{.max_message_bytes = kMessage,
                       .reserve_bytes = 0,
-                      .longest_wait = kLongestWait,
                       .now = [this] { return now_; }}};
   std::vector<std::string> events_;
 };
@@ -178,19 +177,6 @@ TEST_F(ReceiptsTest, TurnsLeaveTheReserveFree) {
   RequestMemory::Hold late = memory.Open("late");
   EXPECT_TRUE(late.Resize(kMessage).ok());
   for (const auto& receiver : receivers) receipts.Withdraw(receiver.get());
-}
-
-TEST_F(ReceiptsTest, WhoHasWaitedLongIsRefusedUnlessAStream) {
-  std::vector<std::shared_ptr<Receiver>> turns;
-  for (const char* name : {"a", "b", "c"}) {
-    turns.push_back(Ask(name, "", true, /*patience=*/absl::Hours(1)));
-  }
-  const auto call = Ask("call", ""), stream = Ask("stream", "", /*refuse=*/false);
-  Events();
-  now_ += kLongestWait + absl::Milliseconds(1);
-  receipts_.Pump();
-  EXPECT_THAT(Events(), ElementsAre("call dropped"));
-  EXPECT_TRUE(receipts_.anybody_waits());
 }
 
 TEST_F(ReceiptsTest, OnceShutEverybodyIsDropped) {
