@@ -22,11 +22,8 @@
 #include "server/model/checkpoint.h"
 #include "server/net/descriptors.h"
 #include "server/net/listener.h"
-#include "server/rpc/admin_service.h"
-#include "server/rpc/grpc_status.h"
-#include "server/rpc/inference_service.h"
-#include "server/rpc/plan_file.h"
-#include "server/rpc/request_fields.h"
+#include "server/api/plan_file.h"
+#include "server/util/random.h"
 
 namespace olmoe {
 namespace {
@@ -85,7 +82,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(Options options, log::Lin
   if (absl::Status status = server->LoadModel(progress); !status.ok()) return status;
   if (absl::Status status = server->MakeRouting(); !status.ok()) return status;
   server->MakeEngine();
-  server->MakeContext();
+  server->MakeContexts();
   return server;
 }
 
@@ -150,7 +147,7 @@ absl::Status Server::LoadModel(const model::LoadProgress& progress) {
 
 absl::Status Server::ReadRoutingFile() {
   if (options_.routing_file.empty()) return absl::OkStatus();
-  auto file = rpc::ReadPlanFile(options_.routing_file);
+  auto file = api::ReadPlanFile(options_.routing_file);
   if (file.ok()) routing_file_ = *std::move(file);
   return file.status();
 }
@@ -183,17 +180,17 @@ absl::Status Server::MakeRouting() {
 }
 
 void Server::MakeEngine() {
-  rpc::CallLimits::Options limits;
+  limits::CallLimits::Options limits;
   limits.max_request_memory = options_.max_request_memory;
   limits.answers.timeout = options_.slow_reader_timeout;
-  call_limits_ = std::make_unique<rpc::CallLimits>(std::move(limits));
+  call_limits_ = std::make_unique<limits::CallLimits>(std::move(limits));
   stats::ServerMetrics::Options metrics;
   metrics.model = model_->info();
   metrics.server_version = ServerVersion();
   metrics.expert_metrics = options_.expert_metrics;
   metrics_ = std::make_unique<stats::ServerMetrics>(std::move(metrics));
   stats::StatsCursors::Options cursors;
-  cursors.run = rpc::RandomBits();
+  cursors.run = RandomBits();
   expert_stats_ = std::make_unique<stats::StatsCursors>(&metrics_->experts(), std::move(cursors));
 
   engine_ = engine::Engine::Create(
@@ -205,65 +202,47 @@ void Server::MakeEngine() {
   metrics_->SetSources(engine_.get(), &controller_->slot());
 }
 
-void Server::MakeContext() {
-  context_.engine = engine_.get();
-  context_.admin_gate = access_.admin.gate.get();
-  context_.gate = access_.inference.gate.get();
-  context_.limits = call_limits_.get();
-  context_.controller = controller_.get();
-  context_.calibrations = calibrations_.get();
-  context_.expert_stats = expert_stats_.get();
-  context_.watches = &watches_;
-  context_.tokenizer = tokenizer_.get();
-  context_.model = model_->info();
-  context_.large_requests = &large_requests_;
-  context_.allow_inline_policy = options_.allow_inline_policy;
-  context_.max_batch_sequences = static_cast<uint32_t>(options_.max_batch_sequences);
-  context_.count_series = [this](const routing::RoutingPlan& plan) {
+void Server::MakeContexts() {
+  serving_.engine = engine_.get();
+  serving_.controller = controller_.get();
+  serving_.calibrations = calibrations_.get();
+  serving_.tokenizer = tokenizer_.get();
+  serving_.model = model_->info();
+  serving_.allow_inline_policy = options_.allow_inline_policy;
+  serving_.on_request_done = [this](const engine::RequestOutcome& outcome) {
+    OnRequestDone(outcome);
+  };
+
+  rpc::CallContext call;
+  call.behind_proxy = options_.behind_proxy;
+  call.limits = call_limits_.get();
+  call.large_requests = &large_requests_;
+  call.disconnect = [this](const std::string& peer) { Disconnect(peer); };
+
+  inference_context_.call = call;
+  inference_context_.call.gate = access_.inference.gate.get();
+  inference_context_.serving = &serving_;
+  inference_context_.max_batch_sequences = static_cast<uint32_t>(options_.max_batch_sequences);
+  inference_context_.server_version = ServerVersion();
+
+  admin_context_.call = call;
+  admin_context_.call.gate = access_.admin.gate.get();
+  admin_context_.serving = &serving_;
+  admin_context_.expert_stats = expert_stats_.get();
+  admin_context_.watches = &watches_;
+  admin_context_.start_time = absl::Now();
+  admin_context_.count_series = [this](const routing::RoutingPlan& plan) {
     return metrics_->CountExpertSeries(plan);
   };
-  context_.server_version = ServerVersion();
-  context_.start_time = absl::Now();
-  context_.on_request_done = [this](const rpc::RequestOutcome& outcome) { OnRequestDone(outcome); };
-  context_.on_swap = [this](const rpc::SwapOutcome& swap) {
-    metrics_->OnSwap(swap.outcome, swap.swap_duration);
+  admin_context_.on_swap = [this](std::string_view outcome, absl::Duration swap_duration) {
+    metrics_->OnSwap(outcome, swap_duration);
   };
-  context_.on_drain = [this] { BecomeNotReady(); };
-  context_.disconnect = [this](const std::string& peer) { Disconnect(peer); };
+  admin_context_.on_drain = [this] { BecomeNotReady(); };
 }
 
-void Server::OnRequestDone(const rpc::RequestOutcome& outcome) {
-  stats::RequestSample sample;
-  sample.arm_id = outcome.arm_id;
-  sample.method = outcome.method;
-  sample.code = rpc::StatusCodeName(outcome.status.code());
-  sample.assignment = outcome.assignment;
-  sample.completion = outcome.completion;
-  sample.scored_logprob_sum = outcome.scored.logprob;
-  sample.scored_tokens = outcome.scored.tokens;
-  metrics_->OnRequestDone(sample);
-  if (request_log_ != nullptr) LogRequest(outcome);
-}
-
-// On the engine's thread, or on gRPC's for a request that was refused.
-void Server::LogRequest(const rpc::RequestOutcome& outcome) {
-  log::FinishedRequest request;
-  request.method = outcome.method;
-  request.request_id = outcome.request_id;
-  request.arm_id = outcome.arm_id;
-  request.policy_id = outcome.policy_id;
-  request.generation = outcome.generation;
-  request.code = rpc::StatusCodeName(outcome.status.code());
-  if (const engine::Completion* completion = outcome.completion; completion != nullptr) {
-    const engine::RequestTiming& timing = completion->timing;
-    request.work = {completion->prompt_tokens, completion->completion_tokens, timing.queue,
-                    timing.time_to_first_token, timing.total};
-    if (outcome.status.ok() && completion->completion_tokens > 0) {
-      request.finish_reason =
-          engine::kFinishReasonNames[static_cast<size_t>(completion->finish_reason)];
-    }
-  }
-  request_log_->Add(request);
+void Server::OnRequestDone(const engine::RequestOutcome& outcome) {
+  metrics_->OnRequestDone(outcome);
+  if (request_log_ != nullptr) request_log_->Add(outcome);
 }
 
 absl::Status Server::Start() {
@@ -289,7 +268,7 @@ absl::Status Server::ListenForInference() {
        .access = access_.inference,
        .connections = port_limits_,
        .probe = ProbeOf("--listen")},
-      rpc::MakeInferenceService(&context_));
+      rpc::MakeInferenceService(&inference_context_));
   if (server.ok()) inference_server_ = *std::move(server);
   return server.status();
 }
@@ -301,7 +280,7 @@ absl::Status Server::ListenForAdmin() {
        .access = access_.admin,
        .connections = port_limits_,
        .probe = ProbeOf("--admin-listen")},
-      rpc::MakeAdminService(&context_));
+      rpc::MakeAdminService(&admin_context_));
   if (server.ok()) admin_server_ = *std::move(server);
   return server.status();
 }
@@ -313,7 +292,7 @@ absl::Status Server::ListenForHttp() {
   live.metrics = metrics_.get();
   live.model = model_->info();
   live.server_version = ServerVersion();
-  live.start_time = context_.start_time;
+  live.start_time = admin_context_.start_time;
   live.ready = [this] { return IsReady(); };
   live_state_ = std::make_unique<http::LiveState>(std::move(live));
   auto routes = http::MonitoringRoutes({.metrics = metrics_.get(),
@@ -380,7 +359,7 @@ void Server::ReloadRouting() {
     LOG(WARNING) << "SIGHUP: there is no --routing file to read";
     return;
   }
-  const auto file = rpc::ReadPlanFile(options_.routing_file);
+  const auto file = api::ReadPlanFile(options_.routing_file);
   const auto result = file.ok() ? controller_->ApplyFile(*file) : file.status();
   if (!result.ok()) {
     LOG(ERROR) << "SIGHUP: nothing changes: " << result.status().message();

@@ -22,11 +22,12 @@
 #include "server/options.h"
 #include "server/routing/calibration.h"
 #include "server/routing/controller.h"
-#include "server/rpc/call_limits.h"
-#include "server/rpc/fair_workers.h"
+#include "server/limits/call_limits.h"
+#include "server/limits/fair_workers.h"
+#include "server/rpc/admin_calls.h"
 #include "server/rpc/grpc_server.h"
+#include "server/rpc/inference_calls.h"
 #include "server/rpc/open_watches.h"
-#include "server/rpc/service_context.h"
 #include "server/state/state_store.h"
 #include "server/stats/server_metrics.h"
 #include "server/stats/stats_cursors.h"
@@ -75,7 +76,7 @@ class Server {
   absl::Status MakeRouting();
   routing::RoutingController::Options RoutingOptions(const routing::RouterShape& shape) const;
   void MakeEngine();
-  void MakeContext();
+  void MakeContexts();
 
   // Start, step by step.
   absl::Status ListenForInference();
@@ -97,8 +98,8 @@ class Server {
   // Of a gRPC client on either port, see GrpcServer::Disconnect.
   void Disconnect(const std::string& peer);
 
-  void OnRequestDone(const rpc::RequestOutcome& outcome);
-  void LogRequest(const rpc::RequestOutcome& outcome);
+  // On the engine's thread, or on gRPC's for a request that was refused.
+  void OnRequestDone(const engine::RequestOutcome& outcome);
 
   const Options options_;
   net::ConnectionLimits port_limits_;  // of each gRPC port; constant after BindPorts
@@ -123,11 +124,13 @@ class Server {
   std::unique_ptr<routing::RoutingController> controller_;
   std::unique_ptr<stats::ServerMetrics> metrics_;
   std::unique_ptr<stats::StatsCursors> expert_stats_;
-  std::unique_ptr<rpc::CallLimits> call_limits_;
+  std::unique_ptr<limits::CallLimits> call_limits_;
   std::unique_ptr<engine::Engine> engine_;
-  rpc::FairWorkers large_requests_{{}};
+  limits::FairWorkers large_requests_{{}};
   rpc::OpenWatches watches_;
-  rpc::ServiceContext context_;
+  experiment::Serving serving_;
+  rpc::InferenceContext inference_context_;
+  rpc::AdminContext admin_context_;
   std::unique_ptr<rpc::GrpcServer> inference_server_;
   std::unique_ptr<rpc::GrpcServer> admin_server_;
   std::unique_ptr<http::LiveState> live_state_;

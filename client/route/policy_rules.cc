@@ -6,7 +6,7 @@
 #include <variant>
 #include <vector>
 
-#include "server/rpc/policy_proto.h"
+#include "server/api/policy_proto.h"
 
 namespace olmoe::client {
 namespace {
@@ -37,8 +37,8 @@ std::optional<routing::Rule> RuleOf(const routing::PolicySpec& spec, int layer,
 absl::StatusOr<PolicyRules> PolicyRules::Create(const v1::RoutingPolicy& policy,
                                                 const routing::RouterShape& shape,
                                                 const CdfTables* tables) {
-  rpc::RequestErrors errors;
-  routing::PolicySpec spec = rpc::ToPolicySpec(policy, "policy", &errors);
+  api::RequestErrors errors;
+  routing::PolicySpec spec = api::ToPolicySpec(policy, "policy", &errors);
   std::vector<FieldViolation> violations;
   routing::ValidatePolicy(spec, shape, "policy", &violations);
   for (FieldViolation& violation : violations) {

@@ -45,8 +45,8 @@ Engine::~Engine() {
   if (thread_.joinable()) thread_.join();  // unless there was no thread for it
 }
 
-absl::StatusOr<RequestHandle> Engine::Submit(Request request, std::shared_ptr<TokenSink> sink) {
-  CHECK(sink != nullptr);
+absl::StatusOr<RequestHandle> Engine::Submit(Request request, Sink sink) {
+  CHECK_EQ(sink.index(), request.work.index());
   CheckValid(request, model_->info());
   if (absl::Status status = CheckFits(request); !status.ok()) return status;
   const absl::Time now = options_.now();

@@ -108,7 +108,8 @@ class Engine {
   // needs more KV pages than there are: waiting would not help that one; UNAVAILABLE with RetryInfo
   // (what is left of the grace period) while draining; DEADLINE_EXCEEDED when the deadline has
   // passed. Callbacks may come before Submit returns.
-  absl::StatusOr<RequestHandle> Submit(Request request, std::shared_ptr<TokenSink> sink);
+  // The sink is of the kind of request.work (CHECK).
+  absl::StatusOr<RequestHandle> Submit(Request request, Sink sink);
 
   // The request computes at most the step that is running; then its slot and pages are free and
   // OnDone(status) follows, unless that step was its last. `status` is not OK. Unknown or finished

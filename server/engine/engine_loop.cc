@@ -213,7 +213,8 @@ void Engine::DeliverToken(const ScheduledChunk& chunk, model::ChunkOutput output
     if (outcome.finish.has_value()) SetOutcome(request, absl::OkStatus());
   }
   if (delta.tokens.empty() && delta.trace.num_positions == 0) return;
-  ObeyFlow(request, request->sink()->OnTokens(std::move(delta)), now);
+  const auto& sink = std::get<std::shared_ptr<GenerateSink>>(request->sink());
+  ObeyFlow(request, sink->OnTokens(std::move(delta)), now);
 }
 
 void Engine::DeliverScores(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now) {
@@ -228,7 +229,8 @@ void Engine::DeliverScores(const ScheduledChunk& chunk, model::ChunkOutput outpu
   scores.last_logits = std::move(output.last_logits);
   scheduler_.Release(window);
   if (request->OnSequenceDone()) SetOutcome(request, absl::OkStatus());
-  ObeyFlow(request, request->sink()->OnScores(std::move(scores)), now);
+  const auto& sink = std::get<std::shared_ptr<ScoreSink>>(request->sink());
+  ObeyFlow(request, sink->OnScores(std::move(scores)), now);
 }
 
 void Engine::ObeyFlow(LiveRequest* request, Flow flow, absl::Time now) {
@@ -267,7 +269,7 @@ void Engine::End(RequestHandle handle, absl::Status status) {
   request->TransitionTo(RequestState::kEnded);
   scheduler_.Remove(request.get());
   const Completion completion = request->MakeCompletion(std::move(status), options_.now());
-  std::shared_ptr<TokenSink> sink = request->sink();
+  Sink sink = request->sink();
   // Whoever hears of the end finds the plan unpinned, the pages free and the status without it.
   request.reset();
   {
@@ -275,8 +277,12 @@ void Engine::End(RequestHandle handle, absl::Status status) {
     Untrack(handle);
     num_used_pages_ = scheduler_.pages().used();
   }
-  sink->OnDone(completion);
-  sink.reset();
+  std::visit(
+      [&completion](auto& of_kind) {
+        of_kind->OnDone(completion);
+        of_kind.reset();
+      },
+      sink);
   absl::MutexLock lock(&mu_);
   --num_undone_;
 }

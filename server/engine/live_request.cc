@@ -15,7 +15,7 @@ int NumSequences(const Request& request) {
 
 }  // namespace
 
-LiveRequest::LiveRequest(Request request, std::shared_ptr<TokenSink> sink, absl::Time submitted,
+LiveRequest::LiveRequest(Request request, Sink sink, absl::Time submitted,
                          const model::ModelInfo& model, const text::Tokenizer* tokenizer)
     : request_(std::move(request)),
       sink_(std::move(sink)),

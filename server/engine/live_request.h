@@ -26,8 +26,8 @@ namespace olmoe::engine {
 class LiveRequest {
  public:
   // `tokenizer` may be null and outlives this.
-  LiveRequest(Request request, std::shared_ptr<TokenSink> sink, absl::Time submitted,
-              const model::ModelInfo& model, const text::Tokenizer* tokenizer);
+  LiveRequest(Request request, Sink sink, absl::Time submitted, const model::ModelInfo& model,
+              const text::Tokenizer* tokenizer);
   LiveRequest(const LiveRequest&) = delete;
   LiveRequest& operator=(const LiveRequest&) = delete;
 
@@ -35,7 +35,7 @@ class LiveRequest {
   void set_handle(RequestHandle handle) { handle_ = handle; }
   const Request& request() const { return request_; }
   const TraceOptions& trace() const;
-  const std::shared_ptr<TokenSink>& sink() const { return sink_; }
+  const Sink& sink() const { return sink_; }
   absl::Time submitted() const { return submitted_; }
   uint32_t prompt_tokens() const { return prompt_tokens_; }
   uint32_t completion_tokens() const { return completion_tokens_; }
@@ -82,7 +82,7 @@ class LiveRequest {
   // Constant after hand-over.
   Request request_;  // but for the tokens, which StartNext takes
   RequestHandle handle_ = 0;
-  const std::shared_ptr<TokenSink> sink_;
+  const Sink sink_;
   const absl::Time submitted_;
   const uint32_t prompt_tokens_;
   const int num_sequences_;

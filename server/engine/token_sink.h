@@ -3,9 +3,11 @@
 #define OLMOE_SERVER_ENGINE_TOKEN_SINK_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -92,13 +94,24 @@ enum class Flow {
 // Receives what a request produces. Called from the engine thread, one call at a
 // time, never under a lock of the engine; must not block. OnDone is the last call
 // and comes exactly once for every request that Submit accepted.
-class TokenSink {
+class RequestSink {
  public:
-  virtual ~TokenSink() = default;
-  virtual Flow OnTokens(GenerateDelta delta) = 0;
-  virtual Flow OnScores(WindowScores scores) = 0;
+  virtual ~RequestSink() = default;
   virtual void OnDone(const Completion& completion) = 0;
 };
+
+class GenerateSink : public RequestSink {
+ public:
+  virtual Flow OnTokens(GenerateDelta delta) = 0;
+};
+
+class ScoreSink : public RequestSink {
+ public:
+  virtual Flow OnScores(WindowScores scores) = 0;
+};
+
+// Of the same kind as the work of its request.
+using Sink = std::variant<std::shared_ptr<GenerateSink>, std::shared_ptr<ScoreSink>>;
 
 }  // namespace olmoe::engine
 

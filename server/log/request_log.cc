@@ -10,26 +10,27 @@ double Seconds(absl::Duration duration) {
   return static_cast<double>(absl::ToInt64Microseconds(duration)) / 1e6;
 }
 
-LogLine LineOf(const FinishedRequest& request, absl::Time now) {
+LogLine LineOf(const engine::RequestOutcome& outcome, absl::Time now) {
   LogLine line{.time = now, .message = "request", .fields = {}};
-  line.fields = {{"method", std::string(request.method)},
-                 {"request_id", std::string(request.request_id)},
-                 {"code", std::string(request.code)}};
-  if (!request.arm_id.empty()) {
-    line.fields.emplace_back("arm", std::string(request.arm_id));
-    line.fields.emplace_back("generation", request.generation);
-    line.fields.emplace_back("policy", std::string(request.policy_id));
+  line.fields = {{"method", std::string(outcome.method)},
+                 {"request_id", outcome.request_id},
+                 {"code", outcome.code()}};
+  if (!outcome.arm_id.empty()) {
+    line.fields.emplace_back("arm", outcome.arm_id);
+    line.fields.emplace_back("generation", outcome.generation);
+    line.fields.emplace_back("policy", outcome.policy_id);
   }
-  if (!request.finish_reason.empty()) {
-    line.fields.emplace_back("finish_reason", std::string(request.finish_reason));
+  if (outcome.completion == nullptr) return line;
+  const engine::Completion& completion = *outcome.completion;
+  if (outcome.status.ok() && completion.completion_tokens > 0) {
+    line.fields.emplace_back("finish_reason", std::string(engine::kFinishReasonNames[
+                                                  static_cast<size_t>(completion.finish_reason)]));
   }
-  if (request.work) {
-    line.fields.emplace_back("prompt_tokens", request.work->prompt_tokens);
-    line.fields.emplace_back("completion_tokens", request.work->completion_tokens);
-    line.fields.emplace_back("queue_seconds", Seconds(request.work->queue));
-    line.fields.emplace_back("ttft_seconds", Seconds(request.work->time_to_first_token));
-    line.fields.emplace_back("total_seconds", Seconds(request.work->total));
-  }
+  line.fields.emplace_back("prompt_tokens", uint64_t{completion.prompt_tokens});
+  line.fields.emplace_back("completion_tokens", uint64_t{completion.completion_tokens});
+  line.fields.emplace_back("queue_seconds", Seconds(completion.timing.queue));
+  line.fields.emplace_back("ttft_seconds", Seconds(completion.timing.time_to_first_token));
+  line.fields.emplace_back("total_seconds", Seconds(completion.timing.total));
   return line;
 }
 
@@ -43,14 +44,14 @@ RequestLog::~RequestLog() {
   TellSuppressed(absl::InfiniteFuture(), options_.now());
 }
 
-void RequestLog::Add(const FinishedRequest& request) {
+void RequestLog::Add(const engine::RequestOutcome& outcome) {
   const absl::Time now = options_.now();
   {
     absl::MutexLock lock(&mu_);
     TellSuppressed(now, now);
-    if (!request.work && !refused_.Allow(std::string(request.code), now)) return;
+    if (outcome.completion == nullptr && !refused_.Allow(outcome.code(), now)) return;
   }
-  writer_->Write(FormatLine(LineOf(request, now), options_.format));
+  writer_->Write(FormatLine(LineOf(outcome, now), options_.format));
 }
 
 void RequestLog::TellSuppressed(absl::Time over, absl::Time now) {

@@ -29,13 +29,12 @@ absl::StatusOr<PlanRecord> EarlierPlan(const PlanStore& store, uint64_t current,
 }  // namespace
 
 absl::StatusOr<PatchResult> RoutingController::Patch(PlanSpec plan, const PatchOptions& options) {
-  CHECK(options.policy_prefix.empty() || plan.arms.size() == 1);
   absl::StatusOr<PatchResult> result;
   {
     absl::MutexLock lock(&admin_mu_);
     result = BuildAndSwap(std::move(plan), options, PlanSource::kPatch, std::nullopt);
   }
-  if (result.ok()) AwaitDrain(options, &*result);
+  if (result.ok()) Settle(options, &*result);
   return result;
 }
 
@@ -47,20 +46,12 @@ absl::StatusOr<PatchResult> RoutingController::ApplyFile(const PlanFile& file) {
 absl::StatusOr<PatchResult> RoutingController::BuildAndSwap(
     PlanSpec spec, const PatchOptions& options, PlanSource source,
     std::optional<std::string> file_digest) {
-  absl::StatusOr<std::optional<std::string>> first_answer = FirstAnswer(options);
+  absl::StatusOr<std::optional<PatchResult>> first_answer = FirstAnswer(options);
   if (!first_answer.ok()) return first_answer.status();
-  if (first_answer->has_value()) {
-    PatchResult result;
-    result.current = slot_.Current();
-    result.record = *CurrentRecord();
-    result.previous_generation = result.record.generation;
-    result.first_answer = *std::move(first_answer);
-    return result;
-  }
-  absl::StatusOr<std::shared_ptr<const RoutingPlan>> next =
-      Build(std::move(spec), options, source);
+  if (first_answer->has_value()) return **std::move(first_answer);
+  absl::StatusOr<std::shared_ptr<const RoutingPlan>> next = Build(std::move(spec), source);
   if (!next.ok()) return next.status();
-  std::vector<std::string> warnings = WarningsOf(**next, options);
+  std::vector<std::string> warnings = WarningsOf(**next);
   return Swap(*std::move(next), options, std::move(warnings), std::move(file_digest));
 }
 
@@ -76,7 +67,7 @@ absl::StatusOr<PatchResult> RoutingController::Unpatch(const PatchOptions& optio
       result->warnings.push_back("not patched: the model's own routing was current already");
     }
   }
-  AwaitDrain(options, &*result);
+  Settle(options, &*result);
   return result;
 }
 
@@ -103,7 +94,7 @@ absl::StatusOr<PatchResult> RoutingController::Rollback(std::optional<uint64_t> 
           absl::StrCat("the plan of generation ", record->generation, " was current already"));
     }
   }
-  AwaitDrain(options, &*result);
+  Settle(options, &*result);
   return result;
 }
 
@@ -112,52 +103,41 @@ absl::Status RoutingController::BetweenPatches(const std::function<absl::Status(
   return change();
 }
 
-std::string RoutingController::PolicyPrefix(const PatchOptions& options, size_t arm) const {
-  if (!options.policy_prefix.empty()) return options.policy_prefix;
-  return FieldPath(FieldPath(options.field_prefix, "arms", arm), "policy");
-}
-
 absl::StatusOr<std::shared_ptr<const RoutingPlan>> RoutingController::Build(
-    PlanSpec spec, const PatchOptions& options, PlanSource source) {
-  if (!options.policy_prefix.empty()) {
-    // First under its own name; the arm around it is the caller's and in order.
-    const absl::Status status = RoutingPolicy::Create(spec.arms[0].policy, options_.shape,
-                                                      options_.calibrations, options.policy_prefix)
-                                    .status();
-    if (!status.ok()) return status;
-  }
+    PlanSpec spec, PlanSource source) const {
   return RoutingPlan::Create(std::move(spec), options_.shape, options_.calibrations,
                              options_.max_arms, slot_.Current()->generation() + 1, source,
-                             options_.now(), options.field_prefix);
+                             options_.now(), "plan");
 }
 
 absl::StatusOr<std::shared_ptr<const RoutingPlan>> RoutingController::BuildOnly(
     PlanSpec spec) const {
-  return RoutingPlan::Create(std::move(spec), options_.shape, options_.calibrations,
-                             options_.max_arms, slot_.Current()->generation() + 1,
-                             PlanSource::kPatch, options_.now(), "plan");
+  return Build(std::move(spec), PlanSource::kPatch);
 }
 
-std::vector<std::string> RoutingController::WarningsOf(const RoutingPlan& plan,
-                                                       const PatchOptions& options) const {
+std::vector<std::string> RoutingController::WarningsOf(const RoutingPlan& plan) const {
   std::vector<std::string> warnings;
   const std::vector<ArmSpec>& arms = plan.spec().arms;
   for (size_t arm = 0; arm < arms.size(); ++arm) {
-    const std::vector<std::string> added =
-        PolicyWarnings(arms[arm].policy, options_.shape, PolicyPrefix(options, arm));
+    const std::vector<std::string> added = PolicyWarnings(
+        arms[arm].policy, options_.shape, FieldPath(FieldPath("plan", "arms", arm), "policy"));
     warnings.insert(warnings.end(), added.begin(), added.end());
   }
   return warnings;
 }
 
-absl::StatusOr<std::optional<std::string>> RoutingController::FirstAnswer(
+absl::StatusOr<std::optional<PatchResult>> RoutingController::FirstAnswer(
     const PatchOptions& options) {
-  if (options.idempotency.key.empty()) return std::optional<std::string>();
+  if (options.idempotency.key.empty()) return std::optional<PatchResult>();
   absl::StatusOr<std::optional<KeptAnswer>> kept = store_->FindAnswer(options.idempotency.key);
   if (!kept.ok()) return kept.status();
-  if (!kept->has_value()) return std::optional<std::string>();
+  if (!kept->has_value()) return std::optional<PatchResult>();
   if ((*kept)->request_digest != options.idempotency.request_digest) return IdempotencyKeyReused();
-  return std::optional<std::string>(std::move((*kept)->answer));
+  PatchResult result;
+  static_cast<PatchAnswer&>(result) = std::move((*kept)->answer);
+  result.current = slot_.Current();
+  result.is_repeated = true;
+  return std::optional<PatchResult>(std::move(result));
 }
 
 absl::StatusOr<PatchResult> RoutingController::Swap(std::shared_ptr<const RoutingPlan> next,
@@ -168,13 +148,18 @@ absl::StatusOr<PatchResult> RoutingController::Swap(std::shared_ptr<const Routin
   result.current = slot_.Current();
   result.record = *CurrentRecord();
   result.previous_generation = result.record.generation;
+  result.in_flight = slot_.InFlight(result.record.generation);
   result.warnings = std::move(warnings);
   if (options.expected_generation.has_value() &&
       *options.expected_generation != result.previous_generation) {
     return GenerationMismatch(result.previous_generation, *options.expected_generation);
   }
-  if (options.check) {
-    if (absl::Status status = options.check(*next); !status.ok()) return status;
+  if (options.examine) {
+    absl::StatusOr<PlanFindings> findings = options.examine(*next);
+    if (!findings.ok()) return findings.status();
+    result.warnings.insert(result.warnings.end(), findings->warnings.begin(),
+                           findings->warnings.end());
+    result.probe_results = std::move(findings->probe_results);
   }
   if (options.validate_only) return result;
 
@@ -189,10 +174,10 @@ absl::StatusOr<PatchResult> RoutingController::Swap(std::shared_ptr<const Routin
     result.changed = true;
     result.current = next;
     result.record = *change.plan;
-    result.in_flight_on_previous = slot_.InFlight(result.previous_generation);
+    result.in_flight_on_previous = std::exchange(result.in_flight, 0);
   }
   if (const IdempotencyKey& key = options.idempotency; !key.key.empty()) {
-    change.answer = {key.key, key.request_digest, key.encode(result)};
+    change.answer = {key.key, key.request_digest, result};
   }
   if (absl::Status status = Store(change); !status.ok()) return status;
   if (result.changed) {
@@ -219,17 +204,19 @@ PlanSlot::Swap RoutingController::Publish(std::shared_ptr<const RoutingPlan> nex
   return swap;
 }
 
-void RoutingController::AwaitDrain(const PatchOptions& options, PatchResult* result) {
-  if (!options.wait_for_drain.has_value() || options.validate_only) return;
+void RoutingController::Settle(const PatchOptions& options, PatchResult* result) {
   const uint64_t generation = result->current->generation();
-  if (slot_.AwaitDrainBefore(generation, absl::Now() + *options.wait_for_drain)) return;
-  int64_t in_flight = 0;
-  for (const DrainingPlan& draining : slot_.Draining()) {
-    if (draining.plan->generation() < generation) in_flight += draining.in_flight;
+  if (options.wait_for_drain && !options.validate_only &&
+      !slot_.AwaitDrainBefore(generation, absl::Now() + *options.wait_for_drain)) {
+    int64_t in_flight = 0;
+    for (const DrainingPlan& draining : slot_.Draining()) {
+      if (draining.plan->generation() < generation) in_flight += draining.in_flight;
+    }
+    result->warnings.push_back(absl::StrCat("wait_for_drain ran out: ", in_flight,
+                                            " requests still use plans older than generation ",
+                                            generation));
   }
-  result->warnings.push_back(absl::StrCat("wait_for_drain ran out: ", in_flight,
-                                          " requests still use plans older than generation ",
-                                          generation));
+  if (!result->is_repeated) result->in_flight = slot_.InFlight(generation);
 }
 
 }  // namespace olmoe::routing

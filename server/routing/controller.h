@@ -23,16 +23,17 @@
 
 namespace olmoe::routing {
 
-struct PatchResult;
-
 // Makes a patch safe to send again: the first answer to a key is kept, with the plan
 // and in the same transaction, and given again.
 struct IdempotencyKey {
   std::string key;             // empty: none
   std::string request_digest;  // of the request without its key
-  // The answer as it is kept. Called when nothing can refuse the patch any more but the
-  // store, so the result has no swap_duration yet.
-  std::function<std::string(const PatchResult&)> encode;
+};
+
+// What was found in a plan before it was published.
+struct PlanFindings {
+  std::vector<std::string> warnings;
+  std::vector<ProbeResult> probe_results;
 };
 
 struct PatchOptions {
@@ -41,35 +42,21 @@ struct PatchOptions {
   // Set: wait, after publishing, until no request uses an older plan. Running out
   // of time is a warning, not an error: the patch stands.
   std::optional<absl::Duration> wait_for_drain;
-  std::string field_prefix = "plan";  // violations are named below it
-  // Not empty: the plan stands for one policy, and the violations and warnings of
-  // its only arm's policy are named below this instead ("policy" gives
-  // "policy.apply.top_k.k"). CHECKs that the plan has one arm.
-  std::string policy_prefix;
   std::string actor;  // kept in the history
   // Set: > 0; see RoutingController about what comes back when it ends.
   std::optional<absl::Duration> ttl;
   IdempotencyKey idempotency;  // not kept by validate_only, nor with an error
-  // May refuse the plan: called after the comparison and before anything is stored, also
-  // by validate_only and for the same plan again. No other patch runs meanwhile;
+  // Looks at the plan, and may refuse it: called after the comparison and before anything is
+  // stored, also by validate_only and for the same plan again. No other patch runs meanwhile;
   // admission goes on.
-  std::function<absl::Status(const RoutingPlan& candidate)> check;
+  std::function<absl::StatusOr<PlanFindings>(const RoutingPlan& candidate)> examine;
 };
 
-struct PatchResult {
+struct PatchResult : PatchAnswer {
   std::shared_ptr<const RoutingPlan> current;  // after the call
-  PlanRecord record;                           // of `current`
-  // The plan before the call; current's own where nothing changed.
-  uint64_t previous_generation = 0;
-  int64_t in_flight_on_previous = 0;
-  absl::Duration swap_duration;  // how long admission was blocked
-  // False: validate_only, or the same plan again (equal digest, names and notes, and no
-  // time to live in either).
-  bool changed = false;
-  std::vector<std::string> warnings;
-  // Set: the key was used before. This is what was kept then, and of the fields above
-  // only `warnings` is about this call.
-  std::optional<std::string> first_answer;
+  // The idempotency key was used before: nothing is done. The answer is the one kept then, and
+  // what this call has to warn of.
+  bool is_repeated = false;
 };
 
 // A plan that an operator gave as a file.
@@ -115,10 +102,10 @@ class RoutingController {
   // Unpatched, at generation 1, without store and file (CHECK).
   explicit RoutingController(Options options);
 
-  // Errors: those of RoutingPlan::Create; ABORTED with ErrorInfo GENERATION_MISMATCH
+  // Errors: those of RoutingPlan::Create, with fields named below "plan"; ABORTED with ErrorInfo GENERATION_MISMATCH
   // (metadata "current_generation", "expected_generation"); INVALID_ARGUMENT with
   // ErrorInfo IDEMPOTENCY_KEY_REUSED for a key of another request; those of
-  // options.check; those of the store (RESOURCE_EXHAUSTED: the disk is full,
+  // options.examine; those of the store (RESOURCE_EXHAUSTED: the disk is full,
   // UNAVAILABLE), with ErrorInfo NOT_STORED.
   absl::StatusOr<PatchResult> Patch(PlanSpec plan, const PatchOptions& options);
   // Back to the model's own routing. Already there: OK, unchanged, with a warning.
@@ -129,7 +116,7 @@ class RoutingController {
   // not route as it did: a calibration is gone or another one.
   absl::StatusOr<PatchResult> Rollback(std::optional<uint64_t> to_generation,
                                        const PatchOptions& options);
-  // As a patch, with source "file"; violations are named "plan...".
+  // As a patch, with source "file".
   absl::StatusOr<PatchResult> ApplyFile(const PlanFile& file);
 
   // Lets the current plan live for `ttl` from now; returns its new end. Errors: ABORTED
@@ -174,19 +161,14 @@ class RoutingController {
   static absl::StatusOr<Start> StartAgain(const Options& options, PlanRecord newest);
   absl::Status ApplyChangedFile();
 
-  // Names of the fields of arm `arm`'s policy.
-  std::string PolicyPrefix(const PatchOptions& options, size_t arm) const;
-  absl::StatusOr<std::shared_ptr<const RoutingPlan>> Build(PlanSpec spec,
-                                                           const PatchOptions& options,
-                                                           PlanSource source)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(admin_mu_);
-  std::vector<std::string> WarningsOf(const RoutingPlan& plan, const PatchOptions& options) const;
+  absl::StatusOr<std::shared_ptr<const RoutingPlan>> Build(PlanSpec spec, PlanSource source) const;
+  std::vector<std::string> WarningsOf(const RoutingPlan& plan) const;
   absl::StatusOr<PatchResult> BuildAndSwap(PlanSpec spec, const PatchOptions& options,
                                            PlanSource source,
                                            std::optional<std::string> file_digest)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(admin_mu_);
   // The kept answer to options.idempotency; nullopt where there is none.
-  absl::StatusOr<std::optional<std::string>> FirstAnswer(const PatchOptions& options)
+  absl::StatusOr<std::optional<PatchResult>> FirstAnswer(const PatchOptions& options)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(admin_mu_);
   // Compares, checks, stores and publishes; `next` is one generation above the current
   // plan.
@@ -205,9 +187,9 @@ class RoutingController {
   void SetRecord(PlanRecord record) ABSL_LOCKS_EXCLUDED(record_mu_);
   // Rings at the end of the plan's time to live.
   void SetAlarm(const PlanRecord& record);
-  // Waits as options.wait_for_drain says; without admin_mu_, so that a slow drain
-  // holds up no other patch.
-  void AwaitDrain(const PatchOptions& options, PatchResult* result)
+  // Waits as options.wait_for_drain says, then counts who holds the plan; without admin_mu_, so
+  // that a slow drain holds up no other patch.
+  void Settle(const PatchOptions& options, PatchResult* result)
       ABSL_LOCKS_EXCLUDED(admin_mu_);
 
   // Constant after construction.

@@ -40,6 +40,10 @@ std::optional<PlanSource> PlanSourceOf(std::string_view name);
 
 // The arm of a plan that is one policy for all traffic.
 inline constexpr std::string_view kDefaultArmId = "default";
+// The arm ids of requests that bring their own policy, and of the probes of patches, so that these
+// are counted apart from all traffic; no plan may use them.
+inline constexpr std::string_view kInlineArm = "inline";
+inline constexpr std::string_view kProbeArm = "probe";
 
 struct Arm {
   std::string arm_id;

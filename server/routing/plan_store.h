@@ -37,11 +37,37 @@ struct PlanRecord {
   }
 };
 
+// What an arm of a candidate plan does to the logits after a prompt, beside the model's own routing.
+struct ProbeResult {
+  std::string arm_id;
+  double max_abs_logit_difference = 0;
+  double kl_divergence_nats = 0;  // own || arm
+  bool top1_changed = false;
+  double mean_experts_per_token = 0;  // and layer
+  uint32_t layers_covered = 0;        // whose rule or weights differ from the model's own
+};
+
+// What is told of a call that changed the plan, or would have.
+struct PatchAnswer {
+  PlanRecord record;       // of the current plan, after the call
+  int64_t in_flight = 0;   // requests that hold it
+  // The plan before the call; record's own where nothing changed.
+  uint64_t previous_generation = 0;
+  int64_t in_flight_on_previous = 0;
+  absl::Duration swap_duration;  // how long admission was blocked
+  // False: validate_only, or the same plan again (equal digest, names and notes, and no
+  // time to live in either).
+  bool changed = false;
+  // Fields are named below "plan".
+  std::vector<std::string> warnings;
+  std::vector<ProbeResult> probe_results;
+};
+
 // The first answer to a request with an idempotency key.
 struct KeptAnswer {
   std::string key;
   std::string request_digest;  // of all but the key
-  std::string answer;          // bytes of the caller's own
+  PatchAnswer answer;          // without a swap_duration: it was kept before the swap
 };
 
 // What one patch leaves behind; stored whole or not at all.

@@ -1,23 +1,13 @@
-#include "server/rpc/admin_service.h"
+#include "server/rpc/admin_calls.h"
 
 #include <memory>
 #include <string>
 #include <utility>
 
 #include "olmoe/v1/admin.grpc.pb.h"
-#include "server/rpc/actor.h"
-#include "server/rpc/build_calibration.h"
+#include "server/rpc/caller.h"
 #include "server/rpc/byte_service.h"
-#include "server/rpc/calibration_admin.h"
-#include "server/rpc/expert_stats_admin.h"
-#include "server/rpc/get_calibration.h"
-#include "server/rpc/put_calibration.h"
-#include "server/rpc/conversions.h"
-#include "server/rpc/routing_admin.h"
-#include "server/rpc/routing_history.h"
 #include "server/rpc/unary.h"
-#include "server/rpc/watch_expert_stats.h"
-#include "server/rpc/watch_routing.h"
 #include "server/rpc/worker_pool.h"
 
 namespace olmoe::rpc {
@@ -28,7 +18,7 @@ using grpc::CallbackServerContext;
 // `function` with the caller as its last argument.
 template <class Function>
 auto WithActor(std::string actor, Function function) {
-  return [function, actor = std::move(actor)](const auto& message, const ServiceContext& context) {
+  return [function, actor = std::move(actor)](const auto& message, const AdminContext& context) {
     return function(message, context, actor);
   };
 }
@@ -43,10 +33,10 @@ struct Workers {
 };
 
 // Makes the starts of calls that a function answers, a
-// StatusOr<Response>(const Request&, const ServiceContext&). Thread-compatible.
+// StatusOr<Response>(const Request&, const AdminContext&). Thread-compatible.
 class Starts {
  public:
-  Starts(const ServiceContext* context, std::shared_ptr<Workers> workers)
+  Starts(const AdminContext* context, std::shared_ptr<Workers> workers)
       : context_(context), workers_(std::move(workers)) {}
 
   // On gRPC's thread.
@@ -54,7 +44,7 @@ class Starts {
   auto Now(Function function) const {
     return [context = context_, function](CallbackServerContext* call) {
       return BoundedCall::Start<UnaryCall>(
-          context, call, nullptr, ForBytes<Request>([context, function](const Request& message) {
+          &context->call, call, nullptr, ForBytes<Request>([context, function](const Request& message) {
             return function(message, *context);
           }));
     };
@@ -64,7 +54,7 @@ class Starts {
   auto LaterFor(Bind bind) const {
     return [context = context_, workers = workers_, bind](CallbackServerContext* call) {
       return BoundedCall::Start<UnaryCall>(
-          context, call, &workers->pool,
+          &context->call, call, &workers->pool,
           ForBytes<Request>([context, function = bind(*call)](const Request& message) {
             return function(message, *context);
           }));
@@ -78,31 +68,31 @@ class Starts {
   template <class Request, class Function>
   auto LaterByActor(Function function) const {
     return LaterFor<Request>([context = context_, function](const CallbackServerContext& call) {
-      return WithActor(ActorOf(call, context->admin_gate), function);
+      return WithActor(ActorOf(call, context->call.gate), function);
     });
   }
 
  private:
-  const ServiceContext* const context_;
+  const AdminContext* const context_;
   const std::shared_ptr<Workers> workers_;
 };
 
 // A call that cannot fail, as one that could.
 template <class Response>
-auto AlwaysOk(Response (*function)(const ServiceContext&)) {
-  return [function](const auto&, const ServiceContext& context) {
+auto AlwaysOk(Response (*function)(const AdminContext&)) {
+  return [function](const auto&, const AdminContext& context) {
     return absl::StatusOr<Response>(function(context));
   };
 }
 
-MethodStarts RoutingMethods(const ServiceContext* context, const Starts& starts) {
+MethodStarts RoutingMethods(const AdminContext* context, const Starts& starts) {
   return {
       {"PatchRouters", starts.LaterFor<v1::PatchRoutersRequest>(
                            [context](const CallbackServerContext& call) {
-                             return [actor = ActorOf(call, context->admin_gate),
+                             return [actor = ActorOf(call, context->call.gate),
                                      deadline = ToDeadline(call.deadline())](
                                         const v1::PatchRoutersRequest& message,
-                                        const ServiceContext& serving) {
+                                        const AdminContext& serving) {
                                return PatchRouters(message, serving, actor, deadline);
                              };
                            })},
@@ -119,7 +109,7 @@ MethodStarts RoutingMethods(const ServiceContext* context, const Starts& starts)
   };
 }
 
-MethodStarts CalibrationMethods(const ServiceContext* context,
+MethodStarts CalibrationMethods(const AdminContext* context,
                                 const std::shared_ptr<Workers>& workers, const Starts& starts) {
   return {
       {"PutCalibration",
@@ -137,7 +127,7 @@ MethodStarts CalibrationMethods(const ServiceContext* context,
   };
 }
 
-MethodStarts StatsMethods(const ServiceContext* context, const Starts& starts) {
+MethodStarts StatsMethods(const AdminContext* context, const Starts& starts) {
   return {
       {"GetExpertStats", starts.Now<v1::GetExpertStatsRequest>(&GetExpertStats)},
       {"WatchExpertStats",
@@ -147,7 +137,7 @@ MethodStarts StatsMethods(const ServiceContext* context, const Starts& starts) {
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeAdminService(const ServiceContext* context) {
+std::unique_ptr<grpc::Service> MakeAdminService(const AdminContext* context) {
   const auto workers = std::make_shared<Workers>();
   const Starts starts(context, workers);
   MethodStarts methods = RoutingMethods(context, starts);

@@ -4,11 +4,10 @@
 
 #include "absl/time/clock.h"
 #include "glog/logging.h"
-#include "server/rpc/call_limits.h"
-#include "server/rpc/client_of.h"
-#include "server/rpc/conversions.h"
+#include "server/limits/call_limits.h"
+#include "server/rpc/caller.h"
+#include "server/limits/fair_workers.h"
 #include "server/rpc/grpc_status.h"
-#include "server/rpc/large_requests.h"
 
 namespace olmoe::rpc {
 namespace {
@@ -27,7 +26,12 @@ int64_t LengthOf(const grpc::ByteBuffer& bytes) {
 
 }  // namespace
 
-BoundedCall::BoundedCall(const ServiceContext* context,
+absl::Time ToDeadline(std::chrono::system_clock::time_point deadline) {
+  if (deadline == std::chrono::system_clock::time_point::max()) return absl::InfiniteFuture();
+  return absl::FromChrono(deadline);
+}
+
+BoundedCall::BoundedCall(const CallContext* context,
                          grpc::CallbackServerContext* server_context)
     : context_(context),
       server_context_(server_context),
@@ -88,15 +92,17 @@ void BoundedCall::Prepare() {
       !status.ok()) {
     return OnMessageRefused(status);
   }
-  PrepareRequest(
-      *context_, message_,
+  const auto run = [call = shared_from_this()] {
+    call->has_begun_ = true;
+    call->OnMessage(true);
+  };
+  if (context_->large_requests == nullptr || bytes < static_cast<int64_t>(kLargeRequestBytes)) {
+    return run();
+  }
+  context_->large_requests->Run(
       {.client = client_,
        .interrupt = interrupt(),
-       .run =
-           [call = shared_from_this()] {
-             call->has_begun_ = true;
-             call->OnMessage(true);
-           },
+       .run = run,
        .refuse = [call = shared_from_this()](
                      const absl::Status& status) { call->OnMessageRefused(status); }});
 }
@@ -120,14 +126,11 @@ void BoundedCall::OnCancel() {
   if (has_begun_) OnCancelled();
 }
 
-absl::Status BoundedCall::CancelledStatus() const {
-  return absl::Now() >= deadline_ ? absl::DeadlineExceededError("the deadline has passed")
-                                  : absl::CancelledError("cancelled by the client");
-}
+absl::Status BoundedCall::CancelledStatus() const { return CancelledAt(deadline_); }
 
 absl::Status BoundedCall::Reserve(int64_t bytes) { return read_hold_.Resize(kCallBytes + bytes); }
 
-RequestMemory::Hold BoundedCall::NewHold() const { return context_->limits->memory().Open(client_); }
+limits::RequestMemory::Hold BoundedCall::NewHold() const { return context_->limits->memory().Open(client_); }
 
 void BoundedCall::Write(grpc::ByteBuffer bytes) {
   const auto alive = shared_from_this();

@@ -5,6 +5,8 @@
 #include <grpcpp/support/server_callback.h>
 
 #include <atomic>
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <stop_token>
@@ -13,21 +15,32 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "server/rpc/answer_watch.h"
-#include "server/rpc/interrupt.h"
-#include "server/rpc/receipts.h"
-#include "server/rpc/request_memory.h"
-#include "server/rpc/service_context.h"
+#include "server/limits/answer_watch.h"
+#include "server/util/interrupt.h"
+#include "server/limits/receipts.h"
+#include "server/limits/request_memory.h"
+#include "server/experiment/serving.h"
+#include "server/rpc/call_context.h"
+#include "server/rpc/wire.h"
 
 namespace olmoe::rpc {
+
+// From so many bytes on a message is prepared in its client's turn on the pool, about a millisecond
+// of parsing and tokenizing, so that megabytes of text hold up neither the few threads that gRPC
+// answers on nor other clients.
+inline constexpr size_t kLargeRequestBytes = 64 << 10;
+
+// The deadline of a ServerContext; infinite where the client set none.
+absl::Time ToDeadline(std::chrono::system_clock::time_point deadline);
 
 using ByteReactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 
 // A call of any kind, entered when its headers have come and its message has not: it holds memory
 // (request_memory.h) before it reads, has turns to read (receipts.h), is prepared in its client's
-// turn if it is large (large_requests.h), and is ended where nobody reads what it writes
+// turn if it is large, and is ended where nobody reads what it writes
 // (answer_watch.h). Every service's calls derive from it; a unary call is one that reads one
 // message and Answers.
 //
@@ -36,8 +49,8 @@ using ByteReactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 // called by gRPC's threads and by the workers, OnMessage and OnWritten each one at a time; what
 // they call, they may call on any thread.
 class BoundedCall : public ByteReactor,
-                    public Receipts::Receiver,
-                    public AnswerWatch::Writer,
+                    public limits::Receipts::Receiver,
+                    public limits::AnswerWatch::Writer,
                     public std::enable_shared_from_this<BoundedCall> {
  public:
   // Makes a call and begins to read its first message.
@@ -48,7 +61,7 @@ class BoundedCall : public ByteReactor,
     return call.get();
   }
 
-  BoundedCall(const ServiceContext* context, grpc::CallbackServerContext* server_context);
+  BoundedCall(const CallContext* context, grpc::CallbackServerContext* server_context);
 
  protected:
   // The message that was asked for is there; false: there is none, because the client sends no
@@ -77,14 +90,21 @@ class BoundedCall : public ByteReactor,
   // The end, once: with the answer of a unary call, or without.
   void Answer(grpc::ByteBuffer bytes);
   void End(const absl::Status& status);
+  template <class Response>
+  void AnswerWith(const absl::StatusOr<Response>& response) {
+    if (response.ok()) {
+      Answer(SerializeMessage(*response));
+    } else {
+      End(response.status());
+    }
+  }
 
   // Memory beside the message for what is made of it and for the answer, as much as there can be.
   // Errors: RESOURCE_EXHAUSTED.
   absl::Status Reserve(int64_t bytes);
   // Memory of its own, for what outlives the message of a stream.
-  RequestMemory::Hold NewHold() const;
+  limits::RequestMemory::Hold NewHold() const;
 
-  const ServiceContext& context() const { return *context_; }
   // Valid until the end.
   grpc::CallbackServerContext* server_context() const { return server_context_; }
   absl::Time deadline() const { return deadline_; }
@@ -113,13 +133,13 @@ class BoundedCall : public ByteReactor,
   void OnCancel() final;
   void OnDone() final;
 
-  const ServiceContext* const context_;
+  const CallContext* const context_;
   grpc::CallbackServerContext* const server_context_;
   const std::string client_;
   const absl::Time deadline_;
   std::shared_ptr<BoundedCall> self_;
-  RequestMemory::Hold read_hold_;   // this call, its message, and what is made of it
-  RequestMemory::Hold write_hold_;  // the write under way
+  limits::RequestMemory::Hold read_hold_;   // this call, its message, and what is made of it
+  limits::RequestMemory::Hold write_hold_;  // the write under way
   std::stop_source stop_;                // requested by a cancellation
   std::atomic<bool> has_begun_ = false;  // the first OnMessage
   grpc::ByteBuffer message_;  // of the read under way, or the last
@@ -129,6 +149,21 @@ class BoundedCall : public ByteReactor,
   absl::Mutex mu_;
   bool has_ended_ ABSL_GUARDED_BY(mu_) = false;  // no read may begin
   bool is_done_ ABSL_GUARDED_BY(mu_) = false;    // the context is gone
+};
+
+// A call of a service, with what the service shares.
+template <class Context>
+class ServiceCall : public BoundedCall {
+ public:
+  ServiceCall(const Context* context, grpc::CallbackServerContext* server_context)
+      : BoundedCall(&context->call, server_context), context_(context) {}
+
+ protected:
+  const Context& context() const { return *context_; }
+  const experiment::Serving& serving() const { return *context_->serving; }
+
+ private:
+  const Context* const context_;
 };
 
 }  // namespace olmoe::rpc

@@ -1,110 +1,283 @@
-#include "server/rpc/generate.h"
-
+// Generate and GenerateStream.
 #include <grpcpp/server_context.h>
 
+#include <iterator>
 #include <memory>
+#include <optional>
 #include <utility>
 
-#include "glog/logging.h"
-#include "server/rpc/conversions.h"
-#include "server/rpc/generate_request.h"
-#include "server/rpc/request_cost.h"
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "server/api/conversions.h"
+#include "server/api/generate_request.h"
+#include "server/api/request_cost.h"
+#include "server/experiment/engine_request.h"
+#include "server/rpc/inference_calls.h"
+#include "server/rpc/stream_call.h"
 #include "server/rpc/wire.h"
 
 namespace olmoe::rpc {
 namespace {
 
-// One Generate call. It shares itself with the engine while that delivers, and ends once: in
-// OnMessage for a refused request, otherwise by the engine's OnDone, after which the engine never
-// calls again.
-class GenerateCall final : public BoundedCall, public engine::TokenSink {
- public:
-  GenerateCall(const ServiceContext* context, grpc::CallbackServerContext* server_context)
-      : BoundedCall(context, server_context), request_(context, "Generate", client()) {}
+// What both calls do with their request. A call shares itself with the engine while that delivers;
+// it ends in OnMessage for a refused request, otherwise after the engine's OnDone, which is the
+// last that the engine calls.
+template <class Call>
+class GenerateBase : public Call, public engine::GenerateSink {
+ protected:
+  GenerateBase(const InferenceContext* context, grpc::CallbackServerContext* server_context,
+               const char* method)
+      : Call(context, server_context), request_(context->serving, method, this->client()) {}
 
-  // engine::TokenSink, engine thread.
-  engine::Flow OnTokens(engine::GenerateDelta delta) override;
-  engine::Flow OnScores(engine::WindowScores) override {
-    LOG(FATAL) << "a generation has no scores";
-    return engine::Flow::kContinue;
-  }
-  void OnDone(const engine::Completion& completion) override;
-
- private:
-  void OnMessage(bool ok) override {
-    const absl::Status status = Submit();
-    if (status.ok()) return;
-    OnRefused(status);
-    End(status);
-  }
   void OnCancelled() override { request_.Cancel(); }
   void OnRefused(const absl::Status& status) override { request_.Report(status, nullptr); }
-  absl::Status Submit();
 
-  EngineRequest request_;
+  // Parses the message and hands its work to the engine; ends the call where it is refused.
+  bool Submit() {
+    const absl::Status status = TrySubmit();
+    if (status.ok()) return true;
+    OnRefused(status);
+    this->End(status);
+    return false;
+  }
+
+  // Bytes to hold for `work` and its answer.
+  virtual int64_t MemoryOf(const engine::GenerateWork& work) const = 0;
+  // Pinned and stamped, not yet the engine's.
+  virtual void OnAdmitted(const engine::GenerateWork& work) {}
+
+  template <class Message>  // GenerateResponse or GenerateDelta
+  void AddTokens(const std::vector<engine::GeneratedToken>& tokens, Message* message) const {
+    for (const engine::GeneratedToken& token : tokens) {
+      message->add_token_ids(static_cast<uint32_t>(token.token));
+      if (wants_tokens_) {
+        *message->add_tokens() = api::ToProto(token, this->serving().tokenizer);
+      }
+    }
+  }
+  // All of a GenerateResponse but what was delivered bit by bit.
+  v1::GenerateResponse SummaryOf(const engine::Completion& completion) const {
+    v1::GenerateResponse out;
+    out.set_request_id(request_.request_id());
+    out.set_finish_reason(api::ToProto(completion.finish_reason));
+    out.set_matched_stop(completion.matched_stop);
+    *out.mutable_usage() = api::UsageOf(completion);
+    *out.mutable_timing() = api::ToProto(completion.timing);
+    *out.mutable_routing() = api::StampOf(request_);
+    out.set_seed(seed_);
+    return out;
+  }
+
+  experiment::EngineRequest request_;
+
+ private:
+  absl::Status TrySubmit() {
+    v1::GenerateRequest message;
+    if (absl::Status status = ParseMessage(this->message(), &message); !status.ok()) return status;
+    absl::StatusOr<api::GenerateInput> input =
+        api::ParseGenerate(message, this->serving(), this->interrupt());
+    if (!input.ok()) return input.status();
+    if (absl::Status status = this->Reserve(MemoryOf(input->work)); !status.ok()) return status;
+    this->ClearMessage();
+    message.Clear();
+    wants_tokens_ = input->work.logprobs;
+    seed_ = input->work.sampling.seed;
+    absl::Status status = request_.Admit(input->routing, std::move(input->request_id));
+    if (!status.ok()) return status;
+    OnAdmitted(input->work);
+    AddStampMetadata(request_, this->server_context());
+    this->StartSendInitialMetadata();
+    return request_.Submit(std::move(input->work), this->deadline(), this->Shared(this));
+  }
+
+  // Constant after Submit.
   bool wants_tokens_ = false;
   uint64_t seed_ = 0;
+};
+
+// One Generate call: collects what the engine delivers into one answer.
+class GenerateCall final : public GenerateBase<InferenceCall> {
+ public:
+  GenerateCall(const InferenceContext* context, grpc::CallbackServerContext* server_context)
+      : GenerateBase(context, server_context, "Generate") {}
+
+  // engine::GenerateSink, engine thread.
+  engine::Flow OnTokens(engine::GenerateDelta delta) override {
+    collected_.mutable_text()->append(delta.text);
+    AddTokens(delta.tokens, &collected_);
+    trace_.Append(std::move(delta.trace));
+    return engine::Flow::kContinue;
+  }
+  void OnDone(const engine::Completion& completion) override {
+    request_.Report(completion.status, &completion);
+    if (!completion.status.ok()) return End(completion.status);
+    v1::GenerateResponse response = SummaryOf(completion);
+    response.MergeFrom(collected_);
+    if (trace_.num_positions > 0) *response.mutable_trace() = api::ToProto(trace_);
+    Answer(SerializeMessage(response));
+  }
+
+ private:
+  void OnMessage(bool) override { Submit(); }
+  int64_t MemoryOf(const engine::GenerateWork& work) const override {
+    return api::MemoryOf(work, serving().model);
+  }
 
   // Engine thread only.
   v1::GenerateResponse collected_;
   engine::RoutingTrace trace_;
 };
 
-absl::Status GenerateCall::Submit() {
-  absl::StatusOr<GenerateInput> input = ReadGenerate(message(), context(), interrupt());
-  if (!input.ok()) return input.status();
-  if (absl::Status status = Reserve(MemoryOf(input->work, context().model)); !status.ok()) {
-    return status;
-  }
-  ClearMessage();
-  wants_tokens_ = input->work.logprobs;
-  seed_ = input->work.sampling.seed;
-  absl::Status status = request_.Admit(input->routing, std::move(input->request_id));
-  if (!status.ok()) return status;
-  request_.AddMetadata(server_context());
-  StartSendInitialMetadata();
-  return request_.Submit(std::move(input->work), deadline(), Shared(this));
-}
-
-engine::Flow GenerateCall::OnTokens(engine::GenerateDelta delta) {
-  collected_.mutable_text()->append(delta.text);
+// What a delta takes while it waits, about.
+size_t PendingBytes(const engine::GenerateDelta& delta) {
+  size_t bytes = delta.text.size() + delta.trace.counts.size() + delta.trace.experts.size() +
+                 sizeof(float) * (delta.trace.weights.size() + delta.trace.logits.size());
   for (const engine::GeneratedToken& token : delta.tokens) {
-    collected_.add_token_ids(static_cast<uint32_t>(token.token));
-    if (wants_tokens_) *collected_.add_tokens() = ToProto(token, context().tokenizer);
+    bytes += sizeof(token) + sizeof(model::TokenLogprob) * token.top.size();
   }
-  trace_.Append(std::move(delta.trace));
-  return engine::Flow::kContinue;
+  return bytes;
 }
 
-void GenerateCall::OnDone(const engine::Completion& completion) {
-  request_.Report(completion.status, &completion);
-  if (completion.status.ok()) {
-    v1::GenerateResponse response = SummaryOf(request_, completion, seed_);
-    response.MergeFrom(collected_);
-    if (trace_.num_positions > 0) *response.mutable_trace() = ToProto(trace_);
-    return Answer(SerializeMessage(response));
+void Merge(engine::GenerateDelta from, engine::GenerateDelta* into) {
+  into->text += from.text;
+  into->tokens.insert(into->tokens.end(), std::make_move_iterator(from.tokens.begin()),
+                      std::make_move_iterator(from.tokens.end()));
+  into->trace.Append(std::move(from.trace));
+}
+
+// One GenerateStream call. Deltas that come while a write is under way are merged into one message;
+// beyond max_pending_bytes the request is paused until that message is on its way.
+class GenerateStreamCall final : public GenerateBase<StreamCall<InferenceContext>> {
+ public:
+  GenerateStreamCall(const InferenceContext* context, grpc::CallbackServerContext* server_context)
+      : GenerateBase(context, server_context, "GenerateStream") {}
+
+  // engine::GenerateSink, engine thread.
+  engine::Flow OnTokens(engine::GenerateDelta delta) override;
+  void OnDone(const engine::Completion& completion) override;
+
+ private:
+  void OnMessage(bool) override;
+  int64_t MemoryOf(const engine::GenerateWork& work) const override {
+    const int64_t pending = 3 * static_cast<int64_t>(context().max_pending_bytes);
+    return api::StreamMemoryOf(work, serving().model, pending);
   }
-  End(completion.status);
+  void OnAdmitted(const engine::GenerateWork& work) override;
+  Step Next() override;
+  void OnBroken() override;
+  v1::GenerateStreamResponse TakeDelta() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  absl::Mutex mu_;
+  // Nothing is written before: a paused request that the engine has not yet named to us could not
+  // be resumed.
+  bool submitted_ ABSL_GUARDED_BY(mu_) = false;
+  std::optional<v1::GenerateStarted> started_ ABSL_GUARDED_BY(mu_);  // not yet written
+  std::optional<engine::GenerateDelta> pending_ ABSL_GUARDED_BY(mu_);
+  size_t pending_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  std::optional<engine::Completion> completion_ ABSL_GUARDED_BY(mu_);
+  bool paused_ ABSL_GUARDED_BY(mu_) = false;  // the engine waits for Resume
+  bool broken_ ABSL_GUARDED_BY(mu_) = false;  // a write failed: nobody reads
+  bool summary_written_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+void GenerateStreamCall::OnMessage(bool) {
+  if (!Submit()) return;
+  {
+    absl::MutexLock lock(&mu_);
+    submitted_ = true;
+  }
+  Wake();
+}
+
+void GenerateStreamCall::OnAdmitted(const engine::GenerateWork& work) {
+  absl::MutexLock lock(&mu_);
+  started_.emplace();
+  started_->set_request_id(request_.request_id());
+  *started_->mutable_routing() = api::StampOf(request_);
+  started_->set_prompt_tokens(static_cast<uint32_t>(work.prompt.size()));
+}
+
+engine::Flow GenerateStreamCall::OnTokens(engine::GenerateDelta delta) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (broken_) return engine::Flow::kContinue;  // its cancellation is on the way
+    pending_bytes_ += PendingBytes(delta);
+    if (!pending_) pending_.emplace();
+    Merge(std::move(delta), &*pending_);
+  }
+  Wake();
+  absl::MutexLock lock(&mu_);
+  // Still there: a write is under way, after which Next takes it and lets the engine go on.
+  if (pending_bytes_ <= context().max_pending_bytes) return engine::Flow::kContinue;
+  paused_ = true;
+  return engine::Flow::kPause;
+}
+
+void GenerateStreamCall::OnDone(const engine::Completion& completion) {
+  request_.Report(completion.status, &completion);
+  {
+    absl::MutexLock lock(&mu_);
+    completion_ = completion;
+    // A reader that was too slow would also never take the end of its stream. Under the
+    // lock, because the context lives only until the end, which is after it.
+    if (paused_ && absl::IsResourceExhausted(completion.status)) server_context()->TryCancel();
+  }
+  Wake();
+}
+
+void GenerateStreamCall::OnBroken() {
+  {
+    absl::MutexLock lock(&mu_);
+    broken_ = true;
+  }
+  request_.Cancel();
+}
+
+v1::GenerateStreamResponse GenerateStreamCall::TakeDelta() {
+  v1::GenerateStreamResponse message;
+  v1::GenerateDelta* delta = message.mutable_delta();
+  delta->set_text(std::move(pending_->text));
+  AddTokens(pending_->tokens, delta);
+  if (pending_->trace.num_positions > 0) *delta->mutable_trace() = api::ToProto(pending_->trace);
+  pending_.reset();
+  pending_bytes_ = 0;
+  return message;
+}
+
+GenerateStreamCall::Step GenerateStreamCall::Next() {
+  v1::GenerateStreamResponse message;
+  bool resume = false;
+  {
+    absl::MutexLock lock(&mu_);
+    if (!submitted_) return Nothing();
+    if (started_ && !broken_) {
+      *message.mutable_started() = *std::exchange(started_, std::nullopt);
+    } else if (pending_ && !broken_) {
+      message = TakeDelta();
+      resume = std::exchange(paused_, false);
+    } else if (!completion_) {
+      return Nothing();
+    } else if (broken_ || summary_written_ || !completion_->status.ok()) {
+      return TheEnd(completion_->status);
+    } else {
+      summary_written_ = true;
+      *message.mutable_done() = SummaryOf(*completion_);
+    }
+  }
+  if (resume) request_.Resume();
+  return Message(message);
 }
 
 }  // namespace
 
-v1::GenerateResponse SummaryOf(const EngineRequest& request, const engine::Completion& completion,
-                               uint64_t seed) {
-  v1::GenerateResponse out;
-  out.set_request_id(request.request_id());
-  out.set_finish_reason(ToProto(completion.finish_reason));
-  out.set_matched_stop(completion.matched_stop);
-  *out.mutable_usage() = UsageOf(completion);
-  *out.mutable_timing() = ToProto(completion.timing);
-  *out.mutable_routing() = request.stamp();
-  out.set_seed(seed);
-  return out;
-}
-
-ByteReactor* StartGenerate(const ServiceContext* context,
+ByteReactor* StartGenerate(const InferenceContext* context,
                            grpc::CallbackServerContext* server_context) {
   return BoundedCall::Start<GenerateCall>(context, server_context);
+}
+
+ByteReactor* StartGenerateStream(const InferenceContext* context,
+                                 grpc::CallbackServerContext* server_context) {
+  return BoundedCall::Start<GenerateStreamCall>(context, server_context);
 }
 
 }  // namespace olmoe::rpc

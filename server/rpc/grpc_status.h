@@ -4,8 +4,6 @@
 
 #include <grpcpp/support/status.h>
 
-#include <string_view>
-
 #include "absl/status/status.h"
 #include "google/rpc/status.pb.h"
 
@@ -18,9 +16,6 @@ grpc::Status ToGrpcStatus(const absl::Status& status);
 
 // The same as a message, for errors that travel inside a stream; nothing is cut.
 google::rpc::Status ToRpcStatus(const absl::Status& status);
-
-// "INVALID_ARGUMENT": the name used in metrics and logs.
-std::string_view StatusCodeName(absl::StatusCode code);
 
 }  // namespace olmoe::rpc
 

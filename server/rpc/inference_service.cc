@@ -1,12 +1,8 @@
-#include "server/rpc/inference_service.h"
+#include "server/rpc/inference_calls.h"
 
+#include "absl/strings/str_cat.h"
 #include "olmoe/v1/inference.grpc.pb.h"
 #include "server/rpc/byte_service.h"
-#include "server/rpc/generate.h"
-#include "server/rpc/generate_stream.h"
-#include "server/rpc/score.h"
-#include "server/rpc/score_stream.h"
-#include "server/rpc/text_calls.h"
 #include "server/rpc/unary.h"
 
 namespace olmoe::rpc {
@@ -14,12 +10,12 @@ namespace {
 
 using grpc::CallbackServerContext;
 
-// A call that `function`, a StatusOr<Response>(const Request&, const ServiceContext&), answers.
+// A call that `function`, a StatusOr<Response>(const Request&, const InferenceContext&), answers.
 template <class Request, class Function>
-auto AnsweredBy(const ServiceContext* context, Function function) {
+auto AnsweredBy(const InferenceContext* context, Function function) {
   return [context, function](CallbackServerContext* call) {
     return BoundedCall::Start<UnaryCall>(
-        context, call, nullptr, ForBytes<Request>([context, function](const Request& message) {
+        &context->call, call, nullptr, ForBytes<Request>([context, function](const Request& message) {
           return function(message, *context);
         }));
   };
@@ -27,7 +23,12 @@ auto AnsweredBy(const ServiceContext* context, Function function) {
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeInferenceService(const ServiceContext* context) {
+void AddStampMetadata(const experiment::EngineRequest& request, CallbackServerContext* call) {
+  call->AddInitialMetadata("x-olmoe-generation", absl::StrCat(request.generation()));
+  call->AddInitialMetadata("x-olmoe-arm", request.assignment().arm_id);
+}
+
+std::unique_ptr<grpc::Service> MakeInferenceService(const InferenceContext* context) {
   const auto started_by = [context](auto start) {
     return [context, start](CallbackServerContext* call) { return start(context, call); };
   };
@@ -41,7 +42,7 @@ std::unique_ptr<grpc::Service> MakeInferenceService(const ServiceContext* contex
           {"Tokenize",
            [context](CallbackServerContext* call) {
              return BoundedCall::Start<UnaryCall>(
-                 context, call, nullptr,
+                 &context->call, call, nullptr,
                  [context](const grpc::ByteBuffer& bytes, const Interrupt& interrupt) {
                    return Tokenize(bytes, *context, interrupt);
                  });
@@ -50,7 +51,7 @@ std::unique_ptr<grpc::Service> MakeInferenceService(const ServiceContext* contex
           {"GetModelInfo",
            AnsweredBy<v1::GetModelInfoRequest>(
                context,
-               [](const v1::GetModelInfoRequest&, const ServiceContext& serving) {
+               [](const v1::GetModelInfoRequest&, const InferenceContext& serving) {
                  return absl::StatusOr<v1::GetModelInfoResponse>(DescribeModel(serving));
                })},
       });

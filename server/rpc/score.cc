@@ -1,8 +1,7 @@
-#include "server/rpc/score.h"
-
 #include <memory>
 #include <utility>
 
+#include "server/rpc/inference_calls.h"
 #include "server/rpc/score_job.h"
 #include "server/rpc/wire.h"
 
@@ -11,14 +10,14 @@ namespace {
 
 // One Score call. It ends once: in OnMessage for a refused request, otherwise when the job is done.
 // gRPC threads and the engine's thread, never two at a time but for OnCancelled.
-class ScoreCall final : public BoundedCall {
+class ScoreCall final : public InferenceCall {
  public:
-  ScoreCall(const ServiceContext* context, grpc::CallbackServerContext* server_context)
-      : BoundedCall(context, server_context),
+  ScoreCall(const InferenceContext* context, grpc::CallbackServerContext* server_context)
+      : InferenceCall(context, server_context),
         job_(std::make_shared<ScoreJob>(
-            context, "Score", client(), NewHold(),
+            context->serving, "Score", client(), NewHold(),
             [this](ScoreJob&, absl::StatusOr<v1::ScoreResponse> result) {
-              Finished(std::move(result));
+              AnswerWith(result);
             })) {}
 
  private:
@@ -40,17 +39,9 @@ class ScoreCall final : public BoundedCall {
     ClearMessage();
     status = Reserve(0);  // the job holds what it needs
     if (!status.ok()) return status;
-    job_->request().AddMetadata(server_context());
+    AddStampMetadata(job_->request(), server_context());
     StartSendInitialMetadata();
     return job_->Submit(deadline());
-  }
-
-  void Finished(absl::StatusOr<v1::ScoreResponse> result) {
-    if (result.ok()) {
-      Answer(SerializeMessage(*result));
-    } else {
-      End(result.status());
-    }
   }
 
   // The engine may hold it longer than gRPC holds this call.
@@ -59,7 +50,7 @@ class ScoreCall final : public BoundedCall {
 
 }  // namespace
 
-ByteReactor* StartScore(const ServiceContext* context,
+ByteReactor* StartScore(const InferenceContext* context,
                         grpc::CallbackServerContext* server_context) {
   return BoundedCall::Start<ScoreCall>(context, server_context);
 }

@@ -2,16 +2,16 @@
 
 #include <utility>
 
-#include "glog/logging.h"
-#include "server/rpc/request_cost.h"
-#include "server/rpc/score_request.h"
+#include "server/api/conversions.h"
+#include "server/api/request_cost.h"
+#include "server/api/score_request.h"
 
 namespace olmoe::rpc {
 
 absl::Status ScoreJob::Prepare(const v1::ScoreRequest& message, const Interrupt& interrupt) {
-  absl::StatusOr<ScoreInput> input = ParseScore(message, request_.context(), interrupt);
+  absl::StatusOr<api::ScoreInput> input = api::ParseScore(message, request_.serving(), interrupt);
   if (!input.ok()) return input.status();
-  if (absl::Status status = hold_.Resize(MemoryOf(*input, request_.context().model));
+  if (absl::Status status = hold_.Resize(api::MemoryOf(*input, request_.serving().model));
       !status.ok()) {
     return status;
   }
@@ -22,11 +22,6 @@ absl::Status ScoreJob::Prepare(const v1::ScoreRequest& message, const Interrupt&
 
 absl::Status ScoreJob::Submit(absl::Time deadline) {
   return request_.Submit(std::move(work_), deadline, shared_from_this());
-}
-
-engine::Flow ScoreJob::OnTokens(engine::GenerateDelta) {
-  LOG(FATAL) << "a score has no tokens";
-  return engine::Flow::kContinue;
 }
 
 engine::Flow ScoreJob::OnScores(engine::WindowScores scores) {
@@ -42,8 +37,9 @@ void ScoreJob::OnDone(const engine::Completion& completion) {
   }
   v1::ScoreResponse response = collector_->Response(completion);
   response.set_request_id(request_.request_id());
-  *response.mutable_routing() = request_.stamp();
-  request_.Report(completion.status, &completion, {collector_->logprob_sum(), collector_->num_scored()});
+  *response.mutable_routing() = api::StampOf(request_);
+  request_.Report(completion.status, &completion, collector_->logprob_sum(),
+                  collector_->num_scored());
   done_(*this, std::move(response));
 }
 

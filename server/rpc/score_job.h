@@ -13,24 +13,24 @@
 #include "absl/time/time.h"
 #include "olmoe/v1/inference.pb.h"
 #include "server/engine/token_sink.h"
-#include "server/rpc/engine_request.h"
-#include "server/rpc/interrupt.h"
-#include "server/rpc/request_memory.h"
-#include "server/rpc/score_response.h"
+#include "server/experiment/engine_request.h"
+#include "server/util/interrupt.h"
+#include "server/limits/request_memory.h"
+#include "server/api/score_response.h"
 
 namespace olmoe::rpc {
 
 // One ScoreRequest, of a Score call or of a ScoreStream: Prepare, Submit, then one
 // call of `done`. Shared with the engine while that delivers. Prepare and Submit: one
 // thread; Cancel: any thread, any time; `done` comes on the engine's thread.
-class ScoreJob final : public engine::TokenSink, public std::enable_shared_from_this<ScoreJob> {
+class ScoreJob final : public engine::ScoreSink, public std::enable_shared_from_this<ScoreJob> {
  public:
   using Done = std::function<void(ScoreJob&, absl::StatusOr<v1::ScoreResponse>)>;
 
   // `hold`: of nothing yet, for the memory that the job needs.
-  ScoreJob(const ServiceContext* context, std::string_view method, std::string client,
-           RequestMemory::Hold hold, Done done)
-      : request_(context, method, std::move(client)),
+  ScoreJob(const experiment::Serving* serving, std::string_view method, std::string client,
+           limits::RequestMemory::Hold hold, Done done)
+      : request_(serving, method, std::move(client)),
         hold_(std::move(hold)),
         done_(std::move(done)) {}
 
@@ -43,20 +43,19 @@ class ScoreJob final : public engine::TokenSink, public std::enable_shared_from_
   void ReportRefused(const absl::Status& status) { request_.Report(status, nullptr); }
 
   // Stamped after Prepare.
-  const EngineRequest& request() const { return request_; }
+  const experiment::EngineRequest& request() const { return request_; }
   // What the answer holds until it is written; the job is done.
-  RequestMemory::Hold TakeHold() { return std::move(hold_); }
+  limits::RequestMemory::Hold TakeHold() { return std::move(hold_); }
 
-  engine::Flow OnTokens(engine::GenerateDelta delta) override;
   engine::Flow OnScores(engine::WindowScores scores) override;
   void OnDone(const engine::Completion& completion) override;
 
  private:
-  EngineRequest request_;
-  RequestMemory::Hold hold_;  // for the work and its answer
+  experiment::EngineRequest request_;
+  limits::RequestMemory::Hold hold_;  // for the work and its answer
   Done done_;
   engine::ScoreWork work_;  // until Submit
-  std::optional<ScoreCollector> collector_;  // engine thread only, after Submit
+  std::optional<api::ScoreCollector> collector_;  // engine thread only, after Submit
 };
 
 }  // namespace olmoe::rpc

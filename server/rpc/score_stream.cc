@@ -1,9 +1,6 @@
-#include "server/rpc/score_stream.h"
-
-#include <grpcpp/server_context.h>
-
 #include <deque>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -11,10 +8,11 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "olmoe/v1/inference.pb.h"
-#include "server/rpc/conversions.h"
+#include "server/api/request_fields.h"
 #include "server/rpc/grpc_status.h"
-#include "server/rpc/request_fields.h"
+#include "server/rpc/inference_calls.h"
 #include "server/rpc/score_job.h"
+#include "server/rpc/stream_call.h"
 #include "server/rpc/wire.h"
 
 namespace olmoe::rpc {
@@ -22,14 +20,12 @@ namespace {
 
 // One ScoreStream call: reads requests, has up to max_stream_requests of them between
 // read and answered, writes answers as they come. Reading waits beyond that, so a
-// client that does not read its answers is held back by gRPC's flow control.
-//
-// One read and one write at a time, and End once, when nothing is left: all started only in Pump,
-// which is called after each change by gRPC's threads and by the engine's.
-class ScoreStreamCall final : public BoundedCall {
+// client that does not read its answers is held back by gRPC's flow control. It ends when nothing
+// is left. gRPC's threads and the engine's.
+class ScoreStreamCall final : public StreamCall<InferenceContext> {
  public:
-  ScoreStreamCall(const ServiceContext* context, grpc::CallbackServerContext* server_context)
-      : BoundedCall(context, server_context) {
+  ScoreStreamCall(const InferenceContext* context, grpc::CallbackServerContext* server_context)
+      : StreamCall(context, server_context) {
     StartSendInitialMetadata();
   }
 
@@ -37,17 +33,18 @@ class ScoreStreamCall final : public BoundedCall {
   // An answer that is not yet written, and its memory.
   struct Waiting {
     v1::ScoreStreamResponse answer;
-    RequestMemory::Hold hold;
+    limits::RequestMemory::Hold hold;
   };
 
   void OnMessage(bool ok) override;
-  void OnWritten(bool ok) override;
   void OnCancelled() override;
   void OnMessageRefused(const absl::Status& status) override;
   void OnTurnLost(const absl::Status& status) override;
+  Step Next() override;
+  void OnBroken() override { GiveUp(absl::CancelledError("cancelled")); }
 
-  // Starts whatever may start now.
-  void Pump() ABSL_LOCKS_EXCLUDED(mu_);
+  // Begins to read where there is room for another request.
+  void ReadMore() ABSL_LOCKS_EXCLUDED(mu_);
   void EndRead() ABSL_LOCKS_EXCLUDED(mu_);
   // Submits the message, or queues its error, or `refusal` where that is one.
   void Accept(const absl::Status& refusal) ABSL_LOCKS_EXCLUDED(mu_);
@@ -63,7 +60,7 @@ class ScoreStreamCall final : public BoundedCall {
   std::deque<Waiting> answers_ ABSL_GUARDED_BY(mu_);
   // From Read to the end of Accept; the first read is BoundedCall's.
   bool reading_ ABSL_GUARDED_BY(mu_) = true;
-  bool writing_ ABSL_GUARDED_BY(mu_) = false;
+  bool writing_ ABSL_GUARDED_BY(mu_) = false;     // an answer, until the next call of Next
   bool reads_done_ ABSL_GUARDED_BY(mu_) = false;  // the client has no more requests
   absl::Status end_ ABSL_GUARDED_BY(mu_);         // not OK: nobody reads answers
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
@@ -90,25 +87,18 @@ void ScoreStreamCall::OnTurnLost(const absl::Status& status) {
 }
 
 void ScoreStreamCall::EndRead() {
+  const auto alive = Shared(this);  // the end may come before this function's
   {
     absl::MutexLock lock(&mu_);
     reading_ = false;
   }
-  Pump();
-}
-
-void ScoreStreamCall::OnWritten(bool ok) {
-  {
-    absl::MutexLock lock(&mu_);
-    writing_ = false;
-  }
-  if (!ok) GiveUp(absl::CancelledError("cancelled"));
-  Pump();
+  Wake();
+  ReadMore();
 }
 
 void ScoreStreamCall::OnCancelled() {
   GiveUp(absl::CancelledError("cancelled"));
-  Pump();
+  Wake();
 }
 
 void ScoreStreamCall::GiveUp(const absl::Status& status) {
@@ -125,7 +115,9 @@ void ScoreStreamCall::GiveUp(const absl::Status& status) {
 
 absl::Status ScoreStreamCall::Submit(const v1::ScoreStreamRequest& request,
                                      const std::shared_ptr<ScoreJob>& job) {
-  if (absl::Status status = job->Prepare(request.request(), interrupt()); !status.ok()) return status;
+  if (absl::Status status = job->Prepare(request.request(), interrupt()); !status.ok()) {
+    return status;
+  }
   {
     absl::MutexLock lock(&mu_);
     if (!end_.ok()) return absl::CancelledError("cancelled by the client");
@@ -137,7 +129,7 @@ absl::Status ScoreStreamCall::Submit(const v1::ScoreStreamRequest& request,
 void ScoreStreamCall::Accept(const absl::Status& refusal) {
   // The job holds the call; the call holds the job while it runs.
   const auto job = std::make_shared<ScoreJob>(
-      &context(), "ScoreStream", client(), NewHold(),
+      &serving(), "ScoreStream", client(), NewHold(),
       [call = Shared(this)](ScoreJob& finished, absl::StatusOr<v1::ScoreResponse> result) {
         call->Answered(finished.shared_from_this(), finished.request().request_id(),
                        std::move(result));
@@ -148,7 +140,7 @@ void ScoreStreamCall::Accept(const absl::Status& refusal) {
   if (status.ok()) return;
   job->ReportRefused(status);
   const std::string& request_id = request.request().request_id();
-  Answered(job, IsRequestId(request_id) ? request_id : "", status);
+  Answered(job, api::IsRequestId(request_id) ? request_id : "", status);
 }
 
 void ScoreStreamCall::Answered(const std::shared_ptr<ScoreJob>& job,
@@ -166,38 +158,42 @@ void ScoreStreamCall::Answered(const std::shared_ptr<ScoreJob>& job,
     running_.erase(job);
     if (end_.ok()) answers_.push_back(std::move(waiting));
   }
-  Pump();
+  Wake();
 }
 
-void ScoreStreamCall::Pump() {
-  const auto alive = Shared(this);  // gRPC may be done before this function is
-  bool read = false, write = false, finish = false;
-  absl::Status end;
-  Waiting next;
+ScoreStreamCall::Step ScoreStreamCall::Next() {
+  std::optional<Waiting> next;
+  {
+    absl::MutexLock lock(&mu_);
+    writing_ = !answers_.empty();
+    if (writing_) {
+      next = std::move(answers_.front());
+      answers_.pop_front();
+    } else if (running_.empty() && !reading_ && (reads_done_ || !end_.ok())) {
+      finished_ = true;
+      return TheEnd(end_);
+    }
+  }
+  ReadMore();
+  return next ? Message(next->answer) : Nothing();
+}
+
+void ScoreStreamCall::ReadMore() {
   {
     absl::MutexLock lock(&mu_);
     const size_t open = running_.size() + answers_.size() + (writing_ ? 1 : 0);
-    read = !reading_ && !reads_done_ && end_.ok() && !finished_ &&
-           open < static_cast<size_t>(context().max_stream_requests);
-    write = !writing_ && !answers_.empty();
-    if (write) {
-      next = std::move(answers_.front());
-      answers_.pop_front();
+    if (reading_ || reads_done_ || !end_.ok() || finished_ ||
+        open >= static_cast<size_t>(context().max_stream_requests)) {
+      return;
     }
-    reading_ = reading_ || read;
-    writing_ = writing_ || write;
-    finish = !finished_ && open == 0 && !reading_ && (reads_done_ || !end_.ok());
-    finished_ = finished_ || finish;
-    end = end_;
+    reading_ = true;
   }
-  if (read) Read();
-  if (write) Write(SerializeMessage(next.answer));
-  if (finish) End(end);
+  Read();
 }
 
 }  // namespace
 
-ByteReactor* StartScoreStream(const ServiceContext* context,
+ByteReactor* StartScoreStream(const InferenceContext* context,
                               grpc::CallbackServerContext* server_context) {
   return BoundedCall::Start<ScoreStreamCall>(context, server_context);
 }

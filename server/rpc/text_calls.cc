@@ -1,4 +1,5 @@
-#include "server/rpc/text_calls.h"
+// Tokenize, Detokenize, GetModelInfo: no model is run.
+#include "server/rpc/inference_calls.h"
 
 #include <cstdint>
 #include <optional>
@@ -7,8 +8,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/rpc/request_errors.h"
-#include "server/rpc/request_fields.h"
+#include "server/api/request_errors.h"
+#include "server/api/request_fields.h"
 #include "server/rpc/wire.h"
 #include "server/text/tokenizer.h"
 #include "server/util/status_details.h"
@@ -43,11 +44,11 @@ void SetPart(const text::Encoding& tokens, const text::Tokenizer& tokenizer,
 }  // namespace
 
 absl::StatusOr<grpc::ByteBuffer> Tokenize(const grpc::ByteBuffer& bytes,
-                                          const ServiceContext& context,
+                                          const InferenceContext& context,
                                           const Interrupt& interrupt) {
   v1::TokenizeRequest request;
   absl::Status status = ParseMessage(bytes, &request);
-  if (status.ok()) status = RequireTokenizer(context, "text");
+  if (status.ok()) status = api::RequireTokenizer(*context.serving, "text");
   if (!status.ok()) return status;
 
   // Messages one after the other are one message, whose repeated fields are those of all.
@@ -57,9 +58,9 @@ absl::StatusOr<grpc::ByteBuffer> Tokenize(const grpc::ByteBuffer& bytes,
                                        .offsets = true,
                                        .max_tokens = MaxTokens(request.text()),
                                        .interrupt = [&interrupt] { return interrupt.Check(); }};
-  status = context.tokenizer->EncodeInParts(
+  status = context.serving->tokenizer->EncodeInParts(
       request.text(), options, [&](text::Encoding&& tokens) {
-        SetPart(tokens, *context.tokenizer, &part);
+        SetPart(tokens, *context.serving->tokenizer, &part);
         response.emplace_back(part.SerializeAsString());
         return absl::OkStatus();
       });
@@ -68,30 +69,30 @@ absl::StatusOr<grpc::ByteBuffer> Tokenize(const grpc::ByteBuffer& bytes,
 }
 
 absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request,
-                                                  const ServiceContext& context) {
-  RequestErrors errors;
-  const std::vector<TokenId> ids = ParseTokenIds(request.ids(), "ids", context, &errors);
-  errors.Add(RequireTokenizer(context, "text"));
+                                                  const InferenceContext& context) {
+  api::RequestErrors errors;
+  const std::vector<TokenId> ids = api::ParseTokenIds(request.ids(), "ids", *context.serving, &errors);
+  errors.Add(api::RequireTokenizer(*context.serving, "text"));
   if (!errors.empty()) return errors.ToStatus();
   int64_t text_bytes = 0;
   for (const TokenId id : ids) {
-    text_bytes += static_cast<int64_t>(context.tokenizer->TokenBytes(id).size());
+    text_bytes += static_cast<int64_t>(context.serving->tokenizer->TokenBytes(id).size());
   }
-  if (text_bytes > context.max_response_bytes) {
+  if (text_bytes > context.serving->max_response_bytes) {
     return WithErrorInfo(
         absl::OutOfRangeError(absl::StrCat("the text has ", text_bytes, " bytes, more than ",
-                                           context.max_response_bytes, ": send fewer ids")),
+                                           context.serving->max_response_bytes, ": send fewer ids")),
         "RESPONSE_TOO_LARGE",
         {{"response_bytes", absl::StrCat(text_bytes)},
-         {"max_response_bytes", absl::StrCat(context.max_response_bytes)}});
+         {"max_response_bytes", absl::StrCat(context.serving->max_response_bytes)}});
   }
   v1::DetokenizeResponse response;
-  response.set_text(context.tokenizer->Decode(ids, request.skip_special_tokens()));
+  response.set_text(context.serving->tokenizer->Decode(ids, request.skip_special_tokens()));
   return response;
 }
 
-v1::GetModelInfoResponse DescribeModel(const ServiceContext& context) {
-  const model::ModelInfo& model = context.model;
+v1::GetModelInfoResponse DescribeModel(const InferenceContext& context) {
+  const model::ModelInfo& model = context.serving->model;
   v1::GetModelInfoResponse out;
   out.set_model_id(model.model_id);
   out.set_weights_digest(model.weights_digest);
@@ -109,7 +110,7 @@ v1::GetModelInfoResponse DescribeModel(const ServiceContext& context) {
   out.set_kernels(model.kernels);
   out.set_server_version(context.server_version);
   out.set_max_batch_sequences(context.max_batch_sequences);
-  out.set_has_tokenizer(context.tokenizer != nullptr);
+  out.set_has_tokenizer(context.serving->tokenizer != nullptr);
   return out;
 }
 

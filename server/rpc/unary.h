@@ -22,7 +22,7 @@ class UnaryCall final : public BoundedCall {
   using BytesAnswer = std::function<absl::StatusOr<grpc::ByteBuffer>(const grpc::ByteBuffer&,
                                                                      const Interrupt&)>;
 
-  UnaryCall(const ServiceContext* context, grpc::CallbackServerContext* server_context,
+  UnaryCall(const CallContext* context, grpc::CallbackServerContext* server_context,
             WorkerPool* pool, BytesAnswer answer)
       : BoundedCall(context, server_context), pool_(pool), answer_(std::move(answer)) {}
 

@@ -1,5 +1,3 @@
-#include "server/rpc/watch_routing.h"
-
 #include <algorithm>
 #include <cstdint>
 #include <memory>
@@ -13,8 +11,10 @@
 #include "absl/synchronization/mutex.h"
 #include "olmoe/v1/admin.pb.h"
 #include "server/routing/controller.h"
+#include "server/rpc/admin_calls.h"
 #include "server/rpc/open_watches.h"
-#include "server/rpc/routing_proto.h"
+#include "server/rpc/stream_call.h"
+#include "server/api/routing_proto.h"
 #include "server/rpc/wire.h"
 
 namespace olmoe::rpc {
@@ -22,15 +22,12 @@ namespace {
 
 // One WatchRouting call. It queues nothing: a message is made from what is true when the
 // one before is on its way, so a reader that is slow misses plans in between and costs
-// no memory.
-//
-// One write at a time and the end once: both only in Pump, which gRPC's threads and whoever changes
-// the routing call after each change.
-class WatchRoutingCall final : public BoundedCall {
+// no memory. Whoever changes the routing wakes it.
+class WatchRoutingCall final : public StreamCall<AdminContext> {
  public:
-  WatchRoutingCall(const ServiceContext* context, grpc::CallbackServerContext* server_context)
-      : BoundedCall(context, server_context),
-        controller_(context->controller),
+  WatchRoutingCall(const AdminContext* context, grpc::CallbackServerContext* server_context)
+      : StreamCall(context, server_context),
+        controller_(context->serving->controller),
         watches_(context->watches) {}
 
   ~WatchRoutingCall() override {
@@ -46,20 +43,14 @@ class WatchRoutingCall final : public BoundedCall {
     } else {
       Listen();
     }
-    Pump();
+    Wake();
   }
-  void OnWritten(bool ok) override {
-    if (!ok) Stop(absl::CancelledError("cancelled by the client"));
-    {
-      absl::MutexLock lock(&mu_);
-      busy_ = false;
-    }
-    Pump();
-  }
+  void OnBroken() override { Stop(absl::CancelledError("cancelled by the client")); }
   void OnCancelled() override {
     Stop(absl::CancelledError("cancelled by the client"));
-    Pump();
+    Wake();
   }
+  Step Next() override;
 
   void Listen() {
     const std::weak_ptr<WatchRoutingCall> weak = Shared(this);
@@ -67,36 +58,45 @@ class WatchRoutingCall final : public BoundedCall {
       const auto alive = weak.lock();
       if (alive == nullptr) return;
       alive->Stop(absl::UnavailableError("the server is draining"));
-      alive->Pump();
+      alive->Wake();
     });
     if (!watch.ok()) return Stop(watch.status());
     watch_ = *watch;
     listener_ = controller_->listeners().Add([weak] {
-      if (const auto alive = weak.lock()) alive->Pump();
+      if (const auto alive = weak.lock()) alive->Wake();
     });
   }
   // The first end counts.
   void Stop(absl::Status status) ABSL_LOCKS_EXCLUDED(mu_);
-  void Pump() ABSL_LOCKS_EXCLUDED(mu_);
   // What the client does not know yet; nullopt where that is nothing.
-  std::optional<v1::WatchRoutingResponse> NextMessage() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::optional<v1::WatchRoutingResponse> NextMessage();
 
   routing::RoutingController* const controller_;
   OpenWatches* const watches_;
   std::optional<uint64_t> watch_;  // in watches_
   uint64_t listener_ = 0;          // 0: none
 
-  absl::Mutex mu_;
-  std::shared_ptr<const routing::PlanRecord> told_ ABSL_GUARDED_BY(mu_);  // the last current
+  // Of Next.
+  std::shared_ptr<const routing::PlanRecord> told_;  // the last current
   // Generations that the client knows and was not told the end of.
-  std::set<uint64_t> open_ ABSL_GUARDED_BY(mu_);
+  std::set<uint64_t> open_;
+
+  absl::Mutex mu_;
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mu_);
-  bool busy_ ABSL_GUARDED_BY(mu_) = false;  // a write is under way, or it has ended
 };
 
 void WatchRoutingCall::Stop(absl::Status status) {
   absl::MutexLock lock(&mu_);
   if (!end_) end_ = std::move(status);
+}
+
+WatchRoutingCall::Step WatchRoutingCall::Next() {
+  {
+    absl::MutexLock lock(&mu_);
+    if (end_) return TheEnd(*end_);
+  }
+  const std::optional<v1::WatchRoutingResponse> message = NextMessage();
+  return message ? Message(*message) : Nothing();
 }
 
 std::optional<v1::WatchRoutingResponse> WatchRoutingCall::NextMessage() {
@@ -111,7 +111,7 @@ std::optional<v1::WatchRoutingResponse> WatchRoutingCall::NextMessage() {
     open_.insert(current->generation);
     told_ = current;
     *message.mutable_current() =
-        ToProto(*current, controller_->slot().InFlight(current->generation));
+        api::ToProto(*current, controller_->slot().InFlight(current->generation));
     return message;
   }
   for (const uint64_t generation : open_) {
@@ -128,28 +128,9 @@ std::optional<v1::WatchRoutingResponse> WatchRoutingCall::NextMessage() {
   return std::nullopt;
 }
 
-void WatchRoutingCall::Pump() {
-  const auto alive = Shared(this);  // gRPC may be done before this function is
-  std::optional<v1::WatchRoutingResponse> message;
-  std::optional<absl::Status> finish;
-  {
-    absl::MutexLock lock(&mu_);
-    if (busy_) return;
-    finish = end_;
-    if (!finish) message = NextMessage();
-    if (!finish && !message) return;
-    busy_ = true;  // also after the end: it ends once
-  }
-  if (finish) {
-    End(*finish);
-  } else {
-    Write(SerializeMessage(*message));
-  }
-}
-
 }  // namespace
 
-ByteReactor* StartWatchRouting(const ServiceContext* context,
+ByteReactor* StartWatchRouting(const AdminContext* context,
                                grpc::CallbackServerContext* server_context) {
   return BoundedCall::Start<WatchRoutingCall>(context, server_context);
 }

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "olmoe/v1/admin.pb.h"
-#include "server/rpc/routing_proto.h"
+#include "server/api/routing_proto.h"
 
 namespace olmoe::state {
 namespace {
@@ -33,9 +33,9 @@ absl::StatusOr<PlanRecord> ReadRecord(const Statement& row) {
   record.generation = static_cast<uint64_t>(row.Int(0));
   record.digest = row.Bytes(1);
   v1::RoutingPlan plan;
-  rpc::RequestErrors errors;
+  api::RequestErrors errors;
   const bool parsed = plan.ParseFromString(row.Bytes(2));
-  if (parsed) record.spec = rpc::ToPlanSpec(plan, "plan", &errors);
+  if (parsed) record.spec = api::ToPlanSpec(plan, "plan", &errors);
   const std::optional<routing::PlanSource> source = routing::PlanSourceOf(row.Bytes(3));
   if (row.Int(0) < 1 || !parsed || !errors.empty() || !source) {
     return absl::DataLossError(
@@ -79,7 +79,7 @@ absl::Status PlanTable::InsertPlan(const PlanRecord& record) {
   if (!insert.ok()) return insert.status();
   insert->BindInt(1, ToInt(record.generation));
   insert->BindText(2, record.digest);
-  insert->BindBlob(3, rpc::ToProto(record.spec).SerializeAsString());
+  insert->BindBlob(3, api::ToProto(record.spec).SerializeAsString());
   insert->BindText(4, routing::PlanSourceName(record.source));
   insert->BindText(5, record.actor);
   insert->BindInt(6, absl::ToUnixNanos(record.activate_time));
@@ -105,7 +105,7 @@ absl::Status PlanTable::InsertAnswer(const KeptAnswer& answer) {
   if (!insert.ok()) return insert.status();
   insert->BindText(1, answer.key);
   insert->BindText(2, answer.request_digest);
-  insert->BindBlob(3, answer.answer);
+  insert->BindBlob(3, api::ToProto(answer.answer).SerializeAsString());
   if (absl::Status status = insert->Run(); !status.ok()) return status;
 
   absl::StatusOr<Statement> forget = database_->Prepare(
@@ -176,7 +176,13 @@ absl::StatusOr<std::optional<KeptAnswer>> PlanTable::FindAnswer(std::string_view
   const absl::StatusOr<bool> row = select->Step();
   if (!row.ok()) return row.status();
   if (!*row) return std::optional<KeptAnswer>();
-  return std::optional<KeptAnswer>({select->Bytes(0), select->Bytes(1), select->Bytes(2)});
+  v1::PatchRoutersResponse answer;
+  std::optional<routing::PatchAnswer> value;
+  if (answer.ParseFromString(select->Bytes(2))) value = api::FromProto(answer);
+  if (!value) {
+    return absl::DataLossError("the answer kept for this idempotency_key is not readable");
+  }
+  return std::optional<KeptAnswer>({select->Bytes(0), select->Bytes(1), *std::move(value)});
 }
 
 absl::StatusOr<std::string> PlanTable::FileDigest() const {

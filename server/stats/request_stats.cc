@@ -18,19 +18,19 @@ void RequestStats::AddGeneration(const engine::Completion& completion, ArmReques
                                  (completion.completion_tokens - 1));
 }
 
-void RequestStats::Add(const RequestSample& sample) {
+void RequestStats::Add(const engine::RequestOutcome& outcome) {
   absl::MutexLock lock(&mu_);
-  ArmRequests& arm = arms_.Get(sample.arm_id).Mutable();
+  ArmRequests& arm = arms_.Get(outcome.arm_id).Mutable();
   ++arm.num_requests;
-  ++arm.requests[{std::string(sample.method), std::string(sample.code)}];
-  if (sample.assignment) ++arm.assignments[static_cast<size_t>(*sample.assignment)];
-  if (sample.completion == nullptr) return;
-  ArmRequests::Durations& durations = arm.durations[std::string(sample.method)];
-  durations.total.Add(absl::ToDoubleSeconds(sample.completion->timing.total));
-  durations.queue.Add(absl::ToDoubleSeconds(sample.completion->timing.queue));
-  arm.score_nats -= sample.scored_logprob_sum;
-  arm.scored_tokens += sample.scored_tokens;
-  if (IsGeneration(sample.method)) AddGeneration(*sample.completion, &arm);
+  ++arm.requests[{std::string(outcome.method), outcome.code()}];
+  if (outcome.assignment) ++arm.assignments[static_cast<size_t>(*outcome.assignment)];
+  if (outcome.completion == nullptr) return;
+  ArmRequests::Durations& durations = arm.durations[std::string(outcome.method)];
+  durations.total.Add(absl::ToDoubleSeconds(outcome.completion->timing.total));
+  durations.queue.Add(absl::ToDoubleSeconds(outcome.completion->timing.queue));
+  arm.score_nats -= outcome.scored_logprob_sum;
+  arm.scored_tokens += outcome.scored_tokens;
+  if (IsGeneration(outcome.method)) AddGeneration(*outcome.completion, &arm);
 }
 
 void RequestStats::AddSwap(std::string_view outcome, absl::Duration swap_duration) {

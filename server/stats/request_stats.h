@@ -13,7 +13,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "server/engine/token_sink.h"
+#include "server/engine/request_outcome.h"
 #include "server/routing/plan.h"
 #include "server/stats/arm_table.h"
 #include "server/stats/copy_on_write.h"
@@ -21,17 +21,6 @@
 #include "server/stats/metric_names.h"
 
 namespace olmoe::stats {
-
-// How one request ended.
-struct RequestSample {
-  std::string_view arm_id;  // empty: refused before an arm was found
-  std::string_view method;
-  std::string_view code;    // "OK", "INVALID_ARGUMENT"
-  std::optional<routing::AssignmentReason> assignment;
-  const engine::Completion* completion = nullptr;  // null: the engine never had it
-  double scored_logprob_sum = 0;                   // nats
-  uint64_t scored_tokens = 0;                      // that it is the sum of
-};
 
 // What the finished requests of one arm were.
 struct ArmRequests {
@@ -64,7 +53,7 @@ struct RequestCounts {
 // to copy one pointer per arm.
 class RequestStats {
  public:
-  void Add(const RequestSample& sample);
+  void Add(const engine::RequestOutcome& outcome);
   // One PatchRouters or UnpatchRouters.
   void AddSwap(std::string_view outcome, absl::Duration swap_duration);
 

@@ -41,7 +41,7 @@ class ServerMetrics : public prometheus::Collectable {
   // engine::StepObserver.
   void OnStep(const std::vector<engine::StepRows>& rows, const routing::RoutingRecord& record,
               absl::Duration step_time);
-  void OnRequestDone(const RequestSample& sample) { requests_.Add(sample); }
+  void OnRequestDone(const engine::RequestOutcome& outcome) { requests_.Add(outcome); }
   void OnSwap(std::string_view outcome, absl::Duration swap_duration) {
     requests_.AddSwap(outcome, swap_duration);
   }

@@ -57,7 +57,7 @@ Request Harness::Score(std::vector<ScoreWindow> windows, uint32_t k) {
 
 Submitted Harness::Submit(Request request, std::shared_ptr<RecordingSink> sink) {
   if (sink == nullptr) sink = std::make_shared<RecordingSink>();
-  const absl::StatusOr<RequestHandle> handle = engine->Submit(std::move(request), sink);
+  const absl::StatusOr<RequestHandle> handle = SubmitTo(engine.get(), std::move(request), sink);
   CHECK(handle.ok()) << handle.status();
   return {*handle, sink};
 }

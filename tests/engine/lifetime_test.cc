@@ -124,7 +124,7 @@ TEST(LifetimeTest, ExpiredOnArrivalIsRefused) {
   Harness harness;
   Request request = harness.Generate({1}, 2);
   request.deadline = harness.clock.Now();
-  const auto handle = harness.engine->Submit(std::move(request), std::make_shared<RecordingSink>());
+  const auto handle = SubmitTo(harness.engine.get(), std::move(request), std::make_shared<RecordingSink>());
   EXPECT_EQ(handle.status().code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(harness.slot.InFlight(1), 0);
 }
@@ -257,7 +257,7 @@ TEST(LifetimeTest, QueueFullIsRefusedWithRetryDelay) {
     submitted.push_back(harness.Submit(harness.Generate({1}, 1)));
   }
   const auto refused =
-      harness.engine->Submit(harness.Generate({1}, 1), std::make_shared<RecordingSink>());
+      SubmitTo(harness.engine.get(), harness.Generate({1}, 1), std::make_shared<RecordingSink>());
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(refused.status().message(), "the queue is full: 3 requests wait");
   EXPECT_DOUBLE_EQ(RetrySeconds(refused.status()), 3 * 2.0);
@@ -273,7 +273,7 @@ TEST(LifetimeTest, AClientAloneFillsTheQueueButForAPlaceForOthers) {
   const auto submit = [&harness](const std::string& client) {
     Request request = harness.Generate({1}, 1);
     request.client = client;
-    return harness.engine->Submit(std::move(request), std::make_shared<RecordingSink>()).status();
+    return SubmitTo(harness.engine.get(), std::move(request), std::make_shared<RecordingSink>()).status();
   };
   EXPECT_TRUE(submit("greedy").ok());
   harness.model.AwaitStepBegun(1);  // that one has left the queue
@@ -291,11 +291,11 @@ TEST(LifetimeTest, RequestLargerThanTheCacheIsRefusedWithoutRetryDelay) {
   Harness harness({.model = {.page_tokens = 4, .num_pages = 5}});
   EXPECT_TRUE(harness.Run(harness.Generate({1}, 20)).completion.status.ok());
   const auto refused =
-      harness.engine->Submit(harness.Generate({1}, 21), std::make_shared<RecordingSink>());
+      SubmitTo(harness.engine.get(), harness.Generate({1}, 21), std::make_shared<RecordingSink>());
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_LT(RetrySeconds(refused.status()), 0);
-  const auto window = harness.engine->Submit(
-      harness.Score({{.tokens = Range(1, 5), .first_scored = 1},
+  const auto window = SubmitTo(
+      harness.engine.get(), harness.Score({{.tokens = Range(1, 5), .first_scored = 1},
                      {.tokens = Range(1, 22), .first_scored = 1}}),
       std::make_shared<RecordingSink>());
   EXPECT_EQ(window.status().code(), absl::StatusCode::kResourceExhausted);
@@ -349,7 +349,7 @@ TEST(LifetimeTest, DrainFinishesAcceptedRequests) {
   std::thread drain([&] { cut_off = harness.engine->Drain(deadline); });
   AwaitDraining(*harness.engine);
   const auto refused =
-      harness.engine->Submit(harness.Generate({1}, 5), std::make_shared<RecordingSink>());
+      SubmitTo(harness.engine.get(), harness.Generate({1}, 5), std::make_shared<RecordingSink>());
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_DOUBLE_EQ(RetrySeconds(refused.status()), 40);
   harness.model.Unhold();

@@ -103,4 +103,13 @@ Reply RecordingSink::so_far() const {
   return reply_;
 }
 
+absl::StatusOr<RequestHandle> SubmitTo(Engine* engine, Request request,
+                                       std::shared_ptr<RecordingSink> sink) {
+  Sink of_kind = std::shared_ptr<GenerateSink>(sink);
+  if (std::holds_alternative<ScoreWork>(request.work)) {
+    of_kind = std::shared_ptr<ScoreSink>(std::move(sink));
+  }
+  return engine->Submit(std::move(request), std::move(of_kind));
+}
+
 }  // namespace olmoe::engine

@@ -3,11 +3,15 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "server/engine/engine.h"
+#include "server/engine/request.h"
 #include "server/engine/token_sink.h"
 
 namespace olmoe::engine {
@@ -30,7 +34,7 @@ std::string Fingerprint(const Reply& reply);
 
 // Collects a reply. A callback after OnDone, a second OnDone or a window told twice fails the test.
 // Thread-safe; the knobs are set before the sink is submitted.
-class RecordingSink : public TokenSink {
+class RecordingSink : public GenerateSink, public ScoreSink {
  public:
   // What OnTokens and OnScores answer, given what has come so far; null: kContinue.
   std::function<Flow(const Reply&)> flow;
@@ -51,6 +55,10 @@ class RecordingSink : public TokenSink {
   mutable absl::Mutex mu_;
   Reply reply_ ABSL_GUARDED_BY(mu_);
 };
+
+// Engine::Submit with `sink` as one of the request's kind.
+absl::StatusOr<RequestHandle> SubmitTo(Engine* engine, Request request,
+                                       std::shared_ptr<RecordingSink> sink);
 
 }  // namespace olmoe::engine
 

@@ -65,8 +65,8 @@ class Client {
   Submitted SubmitUntilAccepted(const Specimen& specimen,
                                 const std::shared_ptr<RecordingSink>& sink) {
     while (true) {
-      const auto handle = harness_->engine->Submit(
-          harness_->MakeRequest(specimen.work, specimen.k), sink);
+      const auto handle = SubmitTo(
+          harness_->engine.get(), harness_->MakeRequest(specimen.work, specimen.k), sink);
       if (handle.ok()) return {*handle, sink};
       CHECK_EQ(handle.status().code(), absl::StatusCode::kResourceExhausted);
       ++tally_->refused;

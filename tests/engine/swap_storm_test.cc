@@ -173,7 +173,7 @@ class Stream {
     ASSERT_GE(generation, stamps_.empty() ? 0 : stamps_.back().generation) << "went back";
     stamps_.push_back({generation, request.assignment.arm_id});
     const auto sink = std::make_shared<RecordingSink>();
-    const auto handle = storm_->engine->Submit(std::move(request), sink);
+    const auto handle = SubmitTo(storm_->engine.get(), std::move(request), sink);
     ASSERT_TRUE(handle.ok()) << handle.status();
     ASSERT_EQ(Fingerprint(sink->AwaitDone()), solo_->Of(prompt, *policy));
   }

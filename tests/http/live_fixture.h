@@ -14,6 +14,7 @@
 #include "server/http/live_state.h"
 #include "server/routing/memory_plan_store.h"
 #include "tests/engine/manual_clock.h"
+#include "tests/engine/outcomes.h"
 #include "tests/engine/recording_sink.h"
 #include "tests/support/failing_plan_store.h"
 #include "tests/support/fake_model.h"
@@ -76,14 +77,14 @@ class LiveTest : public ::testing::Test {
     request.assignment = arm_id == "default" ? request.pin->Assign("secret-unit", "r")
                                              : request.pin->AssignExplicit(arm_id).value();
     auto sink = std::make_shared<engine::RecordingSink>();
-    EXPECT_TRUE(engine_->Submit(std::move(request), sink).ok());
+    EXPECT_TRUE(engine::SubmitTo(engine_.get(), std::move(request), sink).ok());
     return sink;
   }
 
   void Generate(int prompt_tokens, int new_tokens, const std::string& arm_id = "default") {
     const engine::Completion completion =
         Submit(prompt_tokens, new_tokens, arm_id)->AwaitDone().completion;
-    metrics_.OnRequestDone({arm_id, "Generate", "OK", {}, &completion, 0});
+    metrics_.OnRequestDone(engine::OutcomeOf(arm_id, "Generate", &completion));
   }
 
   static routing::ArmSpec Arm(std::string arm_id, uint32_t weight) {

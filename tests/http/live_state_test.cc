@@ -40,8 +40,10 @@ TEST_F(LiveTest, AServerWithoutTrafficTellsItsPlanAndModel) {
 
 TEST_F(LiveTest, CountsAreThoseOfTheEngine) {
   Generate(5, 7);
-  metrics_.OnRequestDone({"default", "Generate", "CANCELLED", {}, nullptr, 0});
-  metrics_.OnRequestDone({"", "Generate", "INVALID_ARGUMENT", {}, nullptr, 0});
+  metrics_.OnRequestDone(
+      engine::OutcomeOf("default", "Generate", nullptr, absl::StatusCode::kCancelled));
+  metrics_.OnRequestDone(
+      engine::OutcomeOf("", "Generate", nullptr, absl::StatusCode::kInvalidArgument));
   const json state = State();
   ASSERT_EQ(state["counters"].size(), 2);
   const json& refused = state["counters"][0];

@@ -14,26 +14,35 @@ namespace {
 
 using ::testing::EndsWith;
 
-FinishedRequest Done() {
-  return {.method = "Generate",
-          .request_id = "r-1",
-          .arm_id = "control",
-          .policy_id = "native",
-          .generation = 3,
-          .code = "OK",
-          .finish_reason = "eos",
-          .work = FinishedRequest::Work{5, 7, absl::Milliseconds(1), absl::Milliseconds(20),
-                                        absl::Seconds(2)}};
+engine::Completion Completed() {
+  engine::Completion completion;
+  completion.finish_reason = engine::FinishReason::kEos;
+  completion.prompt_tokens = 5;
+  completion.completion_tokens = 7;
+  completion.timing.queue = absl::Milliseconds(1);
+  completion.timing.time_to_first_token = absl::Milliseconds(20);
+  completion.timing.total = absl::Seconds(2);
+  return completion;
 }
 
-FinishedRequest Refused(const char* code) {
-  return {.method = "Score",
-          .request_id = "r-2",
-          .arm_id = "",
-          .policy_id = "",
-          .code = code,
-          .finish_reason = "",
-          .work = std::nullopt};
+engine::RequestOutcome Done() {
+  static const engine::Completion completion = Completed();
+  engine::RequestOutcome outcome;
+  outcome.method = "Generate";
+  outcome.request_id = "r-1";
+  outcome.arm_id = "control";
+  outcome.policy_id = "native";
+  outcome.generation = 3;
+  outcome.completion = &completion;
+  return outcome;
+}
+
+engine::RequestOutcome Refused(absl::StatusCode code) {
+  engine::RequestOutcome outcome;
+  outcome.method = "Score";
+  outcome.request_id = "r-2";
+  outcome.status = absl::Status(code, "not told");
+  return outcome;
 }
 
 class RequestLogTest : public ::testing::Test {
@@ -76,7 +85,7 @@ TEST_F(RequestLogTest, AFinishedRequestIsOneLineWithEverythingAboutIt) {
 
 TEST_F(RequestLogTest, ARefusedRequestHasNoArmAndNoTokens) {
   Start(LogFormat::kJson);
-  log_->Add(Refused("INVALID_ARGUMENT"));
+  log_->Add(Refused(absl::StatusCode::kInvalidArgument));
   const auto lines = FinishJson();
   ASSERT_EQ(lines.size(), 1u);
   EXPECT_EQ(lines[0]["code"], "INVALID_ARGUMENT");
@@ -88,8 +97,8 @@ TEST_F(RequestLogTest, ARefusedRequestHasNoArmAndNoTokens) {
 
 TEST_F(RequestLogTest, RefusalsAreLimitedByCodeAndTheirNumberIsTold) {
   Start(LogFormat::kJson);
-  for (int i = 0; i < 1000; ++i) log_->Add(Refused("INVALID_ARGUMENT"));
-  for (int i = 0; i < 5; ++i) log_->Add(Refused("RESOURCE_EXHAUSTED"));
+  for (int i = 0; i < 1000; ++i) log_->Add(Refused(absl::StatusCode::kInvalidArgument));
+  for (int i = 0; i < 5; ++i) log_->Add(Refused(absl::StatusCode::kResourceExhausted));
   log_->Add(Done());
   now_ += absl::Seconds(10);
   log_->Add(Done());
@@ -107,7 +116,7 @@ TEST_F(RequestLogTest, RefusalsAreLimitedByCodeAndTheirNumberIsTold) {
 
 TEST_F(RequestLogTest, TheEndTellsWhatIsStillSuppressed) {
   Start(LogFormat::kJson);
-  for (int i = 0; i < 7; ++i) log_->Add(Refused("UNAVAILABLE"));
+  for (int i = 0; i < 7; ++i) log_->Add(Refused(absl::StatusCode::kUnavailable));
   const auto lines = FinishJson();
   ASSERT_EQ(lines.size(), 3u);
   EXPECT_EQ(lines[2]["suppressed"], 5);
@@ -115,8 +124,8 @@ TEST_F(RequestLogTest, TheEndTellsWhatIsStillSuppressed) {
 
 TEST_F(RequestLogTest, AcceptedRequestsAreNeverLeftOut) {
   Start(LogFormat::kJson);
-  FinishedRequest cancelled = Done();
-  cancelled.code = "CANCELLED";
+  engine::RequestOutcome cancelled = Done();
+  cancelled.status = absl::CancelledError("");
   for (int i = 0; i < 100; ++i) log_->Add(cancelled);
   EXPECT_EQ(FinishJson().size(), 100u);
 }

@@ -24,9 +24,6 @@ PatchOptions WithKey(std::string key, std::string digest) {
   PatchOptions options;
   options.idempotency.key = std::move(key);
   options.idempotency.request_digest = std::move(digest);
-  options.idempotency.encode = [](const PatchResult& result) {
-    return absl::StrCat("generation ", result.record.generation, " changed ", result.changed);
-  };
   return options;
 }
 
@@ -128,13 +125,15 @@ TEST_F(HistoryTest, TheSameKeyGivesTheFirstAnswerAgainAlsoAfterARestart) {
   const PatchOptions options = WithKey("key", "content");
   const auto first = controller_->Patch(OneArm(TopKRule(4)), options);
   ASSERT_TRUE(first.ok());
-  EXPECT_FALSE(first->first_answer.has_value());
+  EXPECT_FALSE(first->is_repeated);
   MustPatch(5);
   for (int start = 0; start < 2; ++start) {
     const auto again = controller_->Patch(OneArm(TopKRule(4)), options);
     ASSERT_TRUE(again.ok()) << again.status();
-    EXPECT_EQ(again->first_answer, "generation 2 changed 1");
-    EXPECT_FALSE(again->changed);
+    EXPECT_TRUE(again->is_repeated);
+    EXPECT_TRUE(again->changed);
+    EXPECT_EQ(again->record.generation, 2u);
+    EXPECT_EQ(again->record.spec, first->record.spec);
     EXPECT_EQ(CurrentK(), 5u);
     Restart();
   }
@@ -144,7 +143,7 @@ TEST_F(HistoryTest, TheFirstAnswerCountsAlsoWhereTheGenerationHasMovedOn) {
   PatchOptions options = WithKey("key", "content");
   options.expected_generation = 1;
   ASSERT_TRUE(controller_->Patch(OneArm(TopKRule(4)), options).ok());
-  EXPECT_TRUE(controller_->Patch(OneArm(TopKRule(4)), options)->first_answer.has_value());
+  EXPECT_TRUE(controller_->Patch(OneArm(TopKRule(4)), options)->is_repeated);
 }
 
 TEST_F(HistoryTest, AKeyWithAnotherContentIsRefused) {
@@ -161,8 +160,10 @@ TEST_F(HistoryTest, AnUnchangedPatchKeepsItsAnswerToo) {
   MustPatch(4);
   ASSERT_FALSE(controller_->Patch(OneArm(TopKRule(4)), WithKey("key", "content"))->changed);
   MustPatch(5);
-  EXPECT_EQ(controller_->Patch(OneArm(TopKRule(4)), WithKey("key", "content"))->first_answer,
-            "generation 2 changed 0");
+  const auto again = controller_->Patch(OneArm(TopKRule(4)), WithKey("key", "content"));
+  EXPECT_TRUE(again->is_repeated);
+  EXPECT_FALSE(again->changed);
+  EXPECT_EQ(again->record.generation, 2u);
   EXPECT_EQ(CurrentK(), 5u);
 }
 
@@ -202,10 +203,10 @@ TEST_F(HistoryTest, APlanIsStoredBeforeItIsPublished) {
   MustPatch(4);
 }
 
-TEST_F(HistoryTest, CheckMayRefuseAfterTheComparisonAndBeforeTheStore) {
+TEST_F(HistoryTest, ExamineMayRefuseAfterTheComparisonAndBeforeTheStore) {
   PatchOptions options = Expecting(7);
   int checks = 0;
-  options.check = [&](const RoutingPlan& candidate) {
+  options.examine = [&](const RoutingPlan& candidate) -> absl::StatusOr<PlanFindings> {
     ++checks;
     EXPECT_EQ(candidate.generation(), 2u);
     return absl::FailedPreconditionError("no change");

@@ -111,11 +111,11 @@ TEST(ControllerTest, ValidateOnlyChecksAndWarnsButDoesNotPublish) {
             absl::StatusCode::kAborted);
 }
 
-TEST(ControllerTest, ACheckMayRefuseThePlanAfterTheComparison) {
+TEST(ControllerTest, ExamineMayRefuseThePlanAfterTheComparison) {
   RoutingController controller(DefaultOptions());
   std::vector<uint64_t> checked;
   PatchOptions options = Expecting(7);
-  options.check = [&](const RoutingPlan& candidate) {
+  options.examine = [&](const RoutingPlan& candidate) -> absl::StatusOr<PlanFindings> {
     checked.push_back(candidate.generation());
     EXPECT_EQ(controller.slot().Current()->generation(), 1u);
     return absl::UnavailableError("no");
@@ -131,16 +131,21 @@ TEST(ControllerTest, ACheckMayRefuseThePlanAfterTheComparison) {
   EXPECT_EQ(controller.slot().Current()->generation(), 1u);
 }
 
-TEST(ControllerTest, SinglePolicyIsNamedByItsOwnPrefix) {
+TEST(ControllerTest, WhatExamineFindsIsInTheAnswerAndKeptWithIt) {
   RoutingController controller(DefaultOptions());
   PatchOptions options;
-  options.policy_prefix = "policy";
-  EXPECT_THAT(ViolatedFields(controller.Patch(OneArm(TopKRule(0)), options).status()),
-              ElementsAre("policy.apply.top_k.k"));
-  EXPECT_THAT(controller.Patch(OneArm(ToRule(Bh(0.1))), options).status().message(),
-              HasSubstr("policy.apply.bh.calibration_id: calibration \"cal\""));
-  EXPECT_THAT(controller.Patch(OneArm(TopKRule(8, WeightMode::kSumToOne)), options)->warnings,
-              ElementsAre(HasSubstr("policy.apply.weight_mode")));
+  options.idempotency = {"key", "content"};
+  options.examine = [](const RoutingPlan&) -> absl::StatusOr<PlanFindings> {
+    return PlanFindings{.warnings = {"costs much"}, .probe_results = {{.arm_id = "default"}}};
+  };
+  for (const bool repeated : {false, true}) {
+    const auto result = controller.Patch(OneArm(TopKRule(4)), options);
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_EQ(result->is_repeated, repeated);
+    EXPECT_THAT(result->warnings, ElementsAre("costs much"));
+    ASSERT_EQ(result->probe_results.size(), 1u);
+    EXPECT_EQ(result->probe_results[0].arm_id, "default");
+  }
 }
 
 TEST(ControllerTest, UnpatchIsTheModelsOwnRouting) {

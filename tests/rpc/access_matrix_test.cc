@@ -10,8 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/rpc/admin_service.h"
-#include "server/rpc/inference_service.h"
+#include "server/rpc/admin_calls.h"
+#include "server/rpc/inference_calls.h"
 #include "tests/rpc/generic_call.h"
 #include "tests/rpc/secured_server.h"
 

@@ -1,4 +1,4 @@
-#include "server/rpc/actor.h"
+#include "server/rpc/caller.h"
 
 #include <grpcpp/client_context.h>
 

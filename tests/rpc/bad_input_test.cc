@@ -214,7 +214,7 @@ TEST_F(BadInputTest, AnInlinePolicyIsPermissionDeniedByDefault) {
 
 TEST(BadInlinePolicyTest, ItsViolationsComeWithTheOthers) {
   TestServerOptions options;
-  options.tune = [](ServiceContext* context) { context->allow_inline_policy = true; };
+  options.tune = [](Contexts* contexts) { contexts->serving.allow_inline_policy = true; };
   TestServer server(options);
   v1::GenerateRequest request = TokenRequest({1}, 0);
   *request.mutable_routing()->mutable_policy() = TopKPatch(9).policy();

@@ -10,7 +10,7 @@
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/rpc/client_of.h"
+#include "server/rpc/caller.h"
 #include "tests/rpc/generic_call.h"
 #include "tests/rpc/test_server.h"
 
@@ -48,7 +48,7 @@ std::string TokenizeBytes(size_t text_bytes) {
 
 TEST(BoundedCallTest, WhereMemoryIsInUseACallIsRefusedBeforeItsMessageIsRead) {
   TestServer server(WithMemory(64 * kMiB));
-  RequestMemory::Hold others = server.limits().memory().Open("others");
+  limits::RequestMemory::Hold others = server.limits().memory().Open("others");
   others.Set(60 * kMiB);
   const grpc::Status refused = Generate(&server);
   EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);

@@ -7,7 +7,6 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/routing/memory_plan_store.h"
-#include "server/rpc/calibration_admin.h"
 #include "tests/routing/policies.h"
 #include "tests/rpc/calibration_fixture.h"
 #include "tests/rpc/status_details.h"
@@ -210,28 +209,6 @@ TEST_F(CalibrationHookTest, WhatCannotBeStoredIsNotAdded) {
   EXPECT_TRUE(Put(Upload("kept", {0, 1})).ok());
   EXPECT_EQ(Delete("kept").error_code(), grpc::StatusCode::FAILED_PRECONDITION);
   EXPECT_THAT(Names(), ElementsAre("kept"));
-}
-
-// As a damaged state might have it: who looks for the plans that come back finds an end.
-TEST(CalibrationUseTest, APlanThatFallsBackOnItselfHasNoFallback) {
-  routing::RoutingController::Options options;
-  options.shape = routing::kSmall;
-  routing::MemoryPlanStore store;
-  options.store = &store;
-  routing::PlanChange damaged;
-  damaged.plan = *routing::RoutingController::Create(options).value()->CurrentRecord();
-  damaged.plan->generation = damaged.plan->fallback_generation = 2;
-  damaged.plan->expire_time = absl::Now() + absl::Hours(1);
-  ASSERT_TRUE(store.Append(damaged).ok());
-  const auto controller = routing::RoutingController::Create(options).value();
-  routing::CalibrationSet calibrations;
-  ASSERT_TRUE(calibrations.Add(routing::CalibrationOf("cal", 2)).ok());
-  ServiceContext context;
-  context.controller = controller.get();
-  context.calibrations = &calibrations;
-  const v1::ListCalibrationsResponse response = ListCalibrations(context);
-  ASSERT_EQ(response.calibrations_size(), 1);
-  EXPECT_FALSE(response.calibrations(0).in_use());
 }
 
 }  // namespace

@@ -119,7 +119,7 @@ TestServerOptions HeavyStreams() {
   options.model.num_layers = 64;
   options.model.num_experts = 128;
   options.engine.slow_reader_timeout = absl::InfiniteDuration();
-  options.tune = [](ServiceContext* context) { context->max_pending_bytes = 256 << 10; };
+  options.tune = [](Contexts* contexts) { contexts->inference.max_pending_bytes = 256 << 10; };
   return options;
 }
 

@@ -46,7 +46,7 @@ engine::Reply SoloRun(std::vector<TokenId> prompt, int max_new_tokens, uint32_t 
         *routing::RoutingPolicy::Create(spec, controller.shape(), nullptr, "");
   }
   auto sink = std::make_shared<engine::RecordingSink>();
-  EXPECT_TRUE(engine->Submit(std::move(request), sink).ok());
+  EXPECT_TRUE(engine::SubmitTo(engine.get(), std::move(request), sink).ok());
   return sink->AwaitDone();
 }
 
@@ -122,7 +122,7 @@ TEST(GenerateTest, LogprobsComeWithPiecesAndAlternatives) {
     EXPECT_EQ(token.top(0).token_id(), token.token_id());  // greedy
     EXPECT_EQ(token.top(0).logprob(), token.logprob());
     EXPECT_EQ(token.piece(),
-              server.context().tokenizer->TokenBytes(static_cast<TokenId>(token.token_id())));
+              server.contexts().serving.tokenizer->TokenBytes(static_cast<TokenId>(token.token_id())));
   }
 }
 
@@ -183,7 +183,7 @@ TEST(GenerateTest, TheStampIsInTheReplyAndInTheMetadata) {
 
 TEST(GenerateTest, AnInlinePolicyRunsForItsRequestAlone) {
   TestServerOptions options;
-  options.tune = [](ServiceContext* context) { context->allow_inline_policy = true; };
+  options.tune = [](Contexts* contexts) { contexts->serving.allow_inline_policy = true; };
   TestServer server(options);
   v1::GenerateRequest request = TokenRequest({1, 2, 3}, 9);
   *request.mutable_routing()->mutable_policy() = TopKPatch(5).policy();

@@ -11,7 +11,7 @@
 #include "absl/time/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/rpc/inference_service.h"
+#include "server/rpc/inference_calls.h"
 #include "tests/rpc/generic_call.h"
 #include "tests/rpc/test_server.h"
 

@@ -1,5 +1,5 @@
 // Requests that are prepared on the pool, through the services.
-#include "server/rpc/large_requests.h"
+#include "server/rpc/bounded_call.h"
 
 #include <grpcpp/client_context.h>
 

@@ -1,4 +1,4 @@
-#include "server/rpc/probe.h"
+#include "server/experiment/probe.h"
 
 #include <grpcpp/client_context.h>
 
@@ -26,7 +26,7 @@ using ::testing::SizeIs;
 
 TEST(CompareLogitsTest, GivesTheDivergenceFromTheModelsOwn) {
   const float ln2 = std::log(2.0f), ln3 = std::log(3.0f);
-  const LogitDifference difference = CompareLogits(std::vector<float>{0, ln3},
+  const experiment::LogitDifference difference = experiment::CompareLogits(std::vector<float>{0, ln3},
                                                    std::vector<float>{ln2, ln2});
   EXPECT_NEAR(difference.max_abs, std::log(2.0), 1e-6);
   EXPECT_NEAR(difference.kl_nats, 0.25 * std::log(0.5) + 0.75 * std::log(1.5), 1e-7);
@@ -35,8 +35,8 @@ TEST(CompareLogitsTest, GivesTheDivergenceFromTheModelsOwn) {
 }
 
 TEST(CompareLogitsTest, AShiftIsADifferenceButNoDivergence) {
-  const LogitDifference difference =
-      CompareLogits(std::vector<float>{1, 2, 3}, std::vector<float>{3, 4, 5});
+  const experiment::LogitDifference difference =
+      experiment::CompareLogits(std::vector<float>{1, 2, 3}, std::vector<float>{3, 4, 5});
   EXPECT_EQ(difference.max_abs, 2);
   EXPECT_NEAR(difference.kl_nats, 0, 1e-12);
   EXPECT_FALSE(difference.top1_changed);
@@ -45,7 +45,7 @@ TEST(CompareLogitsTest, AShiftIsADifferenceButNoDivergence) {
 
 TEST(CompareLogitsTest, EqualBitsAreIdentical) {
   const std::vector<float> logits = {1, -300, 3};
-  const LogitDifference difference = CompareLogits(logits, logits);
+  const experiment::LogitDifference difference = experiment::CompareLogits(logits, logits);
   EXPECT_EQ(difference.max_abs, 0);
   EXPECT_EQ(difference.kl_nats, 0);
   EXPECT_TRUE(difference.identical);
@@ -176,10 +176,10 @@ TEST_F(ProbeTest, AStaleGenerationIsToldWithoutProbing) {
 
 TEST_F(ProbeTest, TextBeyondTheLimitIsAViolation) {
   request_ = TopKPatch(1);
-  request_.mutable_probe()->set_text(std::string(kMaxProbeTokens + 1, 'a'));
+  request_.mutable_probe()->set_text(std::string(experiment::kMaxProbeTokens + 1, 'a'));
   EXPECT_THAT(ViolatedFields(Patch(request_)), ElementsAre("probe.text"));
   request_ = TopKPatch(1);
-  request_.mutable_probe()->set_text(std::string(kMaxProbeTokens, 'a'));
+  request_.mutable_probe()->set_text(std::string(experiment::kMaxProbeTokens, 'a'));
   EXPECT_TRUE(Patch(request_).ok());
 }
 
@@ -309,8 +309,8 @@ class SeriesWarningTest : public ProbeTest {
  private:
   static TestServerOptions Options() {
     TestServerOptions options;
-    options.tune = [](ServiceContext* context) {
-      context->count_series = [](const routing::RoutingPlan& plan) {
+    options.tune = [](Contexts* contexts) {
+      contexts->admin.count_series = [](const routing::RoutingPlan& plan) {
         return static_cast<int64_t>(1000 * plan.arms().size());
       };
     };

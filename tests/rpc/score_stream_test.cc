@@ -138,7 +138,7 @@ TEST(ScoreStreamTest, AnUnprintableRequestIdIsNotSentBack) {
 
 TEST(ScoreStreamTest, OnlySoManyRequestsAreTakenAtATime) {
   TestServerOptions options;
-  options.tune = [](ServiceContext* context) { context->max_stream_requests = 3; };
+  options.tune = [](Contexts* contexts) { contexts->inference.max_stream_requests = 3; };
   TestServer server(options);
   server.model().Hold();
   grpc::ClientContext context;

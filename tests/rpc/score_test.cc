@@ -6,7 +6,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "server/rpc/score_windows.h"
+#include "server/experiment/score_windows.h"
 #include "tests/rpc/status_details.h"
 #include "tests/rpc/test_server.h"
 
@@ -159,9 +159,9 @@ TEST(ScoreTest, AnEmptyContextIsThePrefixToken) {
 
 TEST(ScoreTest, PadIsThePrefixWhereEosLiesOutsideTheVocabulary) {
   TestServerOptions options;
-  options.tune = [](ServiceContext* context) {
-    context->model.eos_token_id = 50279;
-    context->model.pad_token_id = 3;
+  options.tune = [](Contexts* contexts) {
+    contexts->serving.model.eos_token_id = 50279;
+    contexts->serving.model.pad_token_id = 3;
   };
   TestServer server(options);
   EXPECT_EQ(LogprobSum(&server, TokenItem({}, {5})), Sum(Direct({3, 5}, 1)));
@@ -230,7 +230,7 @@ TEST(ScoreTest, RollingScoresEveryTokenOnceInWindows) {
   std::vector<TokenId> tokens;
   for (int i = 0; i < 21; ++i) tokens.push_back(100 + i);
   double expected = 0;
-  for (const engine::ScoreWindow& window : MakeRollingWindows(0, tokens, 8)) {
+  for (const engine::ScoreWindow& window : experiment::MakeRollingWindows(0, tokens, 8)) {
     expected += Sum(Direct(window.tokens, window.first_scored));
   }
   v1::ScoreItem item = TokenItem({1, 2, 3}, tokens);  // the context is ignored

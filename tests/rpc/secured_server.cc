@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
-#include "server/rpc/inference_service.h"
+#include "server/rpc/inference_calls.h"
 
 namespace olmoe::rpc {
 namespace {

@@ -8,8 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "glog/logging.h"
-#include "server/rpc/admin_service.h"
-#include "server/rpc/inference_service.h"
 
 namespace olmoe::rpc {
 namespace {
@@ -61,37 +59,41 @@ TestServer::TestServer(TestServerOptions options)
                  absl::Duration) { expert_stats_.AddStep(rows, record); })),
       large_requests_(options.large_requests),
       watches_(options.max_watches) {
-  context_.engine = engine_.get();
-  context_.controller = &controller_;
-  context_.calibrations = &calibrations_;
-  context_.expert_stats = &stats_cursors_;
-  context_.watches = &watches_;
-  context_.tokenizer = tokenizer_.get();
-  context_.model = model_.info();
-  context_.large_requests = &large_requests_;
-  context_.server_version = "test";
-  context_.start_time = absl::Now();
-  context_.on_request_done = [this](const RequestOutcome& outcome) {
+  auto& [serving, inference, admin] = contexts_;
+  serving.engine = engine_.get();
+  serving.controller = &controller_;
+  serving.calibrations = &calibrations_;
+  serving.tokenizer = tokenizer_.get();
+  serving.model = model_.info();
+  serving.on_request_done = [this](const engine::RequestOutcome& outcome) {
     absl::MutexLock lock(&mu_);
     outcomes_.push_back({std::string(outcome.method), outcome.arm_id, outcome.status.code(),
                          outcome.completion != nullptr});
   };
-  context_.on_swap = [this](const SwapOutcome& swap) {
+  inference.serving = admin.serving = &serving;
+  inference.server_version = "test";
+  admin.expert_stats = &stats_cursors_;
+  admin.watches = &watches_;
+  admin.start_time = absl::Now();
+  admin.on_swap = [this](std::string_view outcome, absl::Duration) {
     absl::MutexLock lock(&mu_);
-    swaps_.emplace_back(swap.outcome);
+    swaps_.emplace_back(outcome);
   };
-  context_.disconnect = [this](const std::string& peer) {
-    if (!both_listen_) return;
-    inference_server_->Disconnect(peer);
-    admin_server_->Disconnect(peer);
-  };
-  if (options.tune) options.tune(&context_);
-  context_.limits = &limits_;
-  context_.admin_gate = options.access.admin.gate.get();
-  context_.gate = options.access.inference.gate.get();
+  if (options.tune) options.tune(&contexts_);
+  for (CallContext* call : {&inference.call, &admin.call}) {
+    call->limits = &limits_;
+    call->large_requests = &large_requests_;
+    call->disconnect = [this](const std::string& peer) {
+      if (!both_listen_) return;
+      inference_server_->Disconnect(peer);
+      admin_server_->Disconnect(peer);
+    };
+  }
+  inference.call.gate = options.access.inference.gate.get();
+  admin.call.gate = options.access.admin.gate.get();
   inference_server_ =
-      Listen(kInferenceServiceName, MakeInferenceService(&context_), options.access.inference);
-  admin_server_ = Listen(kAdminServiceName, MakeAdminService(&context_), options.access.admin);
+      Listen(kInferenceServiceName, MakeInferenceService(&inference), options.access.inference);
+  admin_server_ = Listen(kAdminServiceName, MakeAdminService(&admin), options.access.admin);
   both_listen_ = true;
   inference_ = v1::InferenceService::NewStub(NewChannel());
   admin_ = v1::RoutingAdminService::NewStub(NewAdminChannel());

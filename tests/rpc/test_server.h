@@ -20,11 +20,12 @@
 #include "server/net/listener.h"
 #include "server/routing/calibration.h"
 #include "server/routing/controller.h"
-#include "server/rpc/call_limits.h"
-#include "server/rpc/fair_workers.h"
+#include "server/limits/call_limits.h"
+#include "server/limits/fair_workers.h"
+#include "server/rpc/admin_calls.h"
 #include "server/rpc/grpc_server.h"
+#include "server/rpc/inference_calls.h"
 #include "server/rpc/open_watches.h"
-#include "server/rpc/service_context.h"
 #include "server/stats/stats_cursors.h"
 #include "server/text/tokenizer.h"
 #include "tests/engine/tiny_tokenizer.h"
@@ -37,16 +38,23 @@ using TinyModel = testing::FakeModelOptions;
 // A model for the tiny tokenizer.
 TinyModel DefaultModel();
 
+// What the services are told.
+struct Contexts {
+  experiment::Serving serving;
+  InferenceContext inference;
+  AdminContext admin;
+};
+
 struct TestServerOptions {
   TinyModel model = DefaultModel();
   engine::EngineOptions engine = {};
   bool tokenizer = true;
   routing::CalibrationSet::Hooks calibration_hooks = {};
   size_t max_watches = 64;
-  CallLimits::Options limits = {};
-  FairWorkers::Options large_requests = {};
+  limits::CallLimits::Options limits = {};
+  limits::FairWorkers::Options large_requests = {};
   access::Access access = {};
-  std::function<void(ServiceContext*)> tune = {};  // last changes before serving
+  std::function<void(Contexts*)> tune = {};  // last changes before serving
 };
 
 // A copy of a RequestOutcome.
@@ -77,9 +85,9 @@ class TestServer {
   const stats::ExpertStats& expert_stats() const { return expert_stats_; }
   GrpcServer& admin_server() { return *admin_server_; }
   GrpcServer& inference_server() { return *inference_server_; }
-  const ServiceContext& context() const { return context_; }
-  CallLimits& limits() { return limits_; }
-  FairWorkers& large_requests() { return large_requests_; }
+  const Contexts& contexts() const { return contexts_; }
+  limits::CallLimits& limits() { return limits_; }
+  limits::FairWorkers& large_requests() { return large_requests_; }
 
   // The engine's clock, which runs with the real one, jumps ahead. An idle engine looks at it when
   // it gets something to do.
@@ -108,11 +116,11 @@ class TestServer {
   routing::RoutingController controller_;
   stats::ExpertStats expert_stats_;
   stats::StatsCursors stats_cursors_{&expert_stats_, {.run = 1}};
-  CallLimits limits_;
+  limits::CallLimits limits_;
   std::unique_ptr<engine::Engine> engine_;
-  FairWorkers large_requests_;
+  limits::FairWorkers large_requests_;
   OpenWatches watches_;
-  ServiceContext context_;
+  Contexts contexts_;
   std::atomic<bool> both_listen_ = false;
   std::unique_ptr<GrpcServer> inference_server_;
   std::unique_ptr<GrpcServer> admin_server_;

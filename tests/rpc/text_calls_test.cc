@@ -1,4 +1,4 @@
-#include "server/rpc/text_calls.h"
+#include "server/rpc/inference_calls.h"
 
 #include <grpcpp/client_context.h>
 
@@ -51,7 +51,7 @@ TEST(TokenizeTest, LargeTextIsAnsweredAsSmallOnes) {
   TestServer server;
   std::string text;
   while (text.size() < 200 << 10) text += "abc\n\ne\u0301 x";
-  const auto expected = server.context().tokenizer->Encode(text, {.offsets = true});
+  const auto expected = server.contexts().serving.tokenizer->Encode(text, {.offsets = true});
   ASSERT_TRUE(expected.ok());
   v1::TokenizeResponse response;
   grpc::ClientContext context;
@@ -62,7 +62,7 @@ TEST(TokenizeTest, LargeTextIsAnsweredAsSmallOnes) {
   ASSERT_EQ(response.end_offsets_size(), response.ids_size());
   for (int i = 0; i < response.ids_size(); ++i) {
     ASSERT_EQ(response.ids(i), static_cast<uint32_t>(expected->ids[i]));
-    ASSERT_EQ(response.pieces(i), server.context().tokenizer->TokenBytes(expected->ids[i]));
+    ASSERT_EQ(response.pieces(i), server.contexts().serving.tokenizer->TokenBytes(expected->ids[i]));
     ASSERT_EQ(response.start_offsets(i), expected->offsets[i].start);
     ASSERT_EQ(response.end_offsets(i), expected->offsets[i].end);
   }
@@ -74,7 +74,7 @@ TEST(TokenizeTest, TextThatNormalizationMakesMuchLongerIsRefused) {
   std::string text;
   while (text.size() < 1 << 20) text += "\U0001D160";
   const auto result =
-      Tokenize(SerializeMessage(TokenizeText(text)), server.context(), Interrupt{});
+      Tokenize(SerializeMessage(TokenizeText(text)), server.contexts().inference, Interrupt{});
   EXPECT_EQ(result.status().code(), absl::StatusCode::kOutOfRange) << result.status();
 }
 
@@ -83,9 +83,9 @@ TEST(TokenizeTest, CancelledOrLateCallIsNotComputed) {
   const grpc::ByteBuffer request = SerializeMessage(TokenizeText("abc"));
   std::stop_source stop;
   stop.request_stop();
-  EXPECT_EQ(Tokenize(request, server.context(), {.stop = stop.get_token()}).status().code(),
+  EXPECT_EQ(Tokenize(request, server.contexts().inference, {.stop = stop.get_token()}).status().code(),
             absl::StatusCode::kCancelled);
-  EXPECT_EQ(Tokenize(request, server.context(), {.stop = {}, .deadline = absl::InfinitePast()})
+  EXPECT_EQ(Tokenize(request, server.contexts().inference, {.stop = {}, .deadline = absl::InfinitePast()})
                 .status()
                 .code(),
             absl::StatusCode::kDeadlineExceeded);
@@ -93,7 +93,7 @@ TEST(TokenizeTest, CancelledOrLateCallIsNotComputed) {
 
 TEST(DetokenizeTest, TextLargerThanAnAnswerMayBeIsRefused) {
   TestServerOptions options;
-  options.tune = [](ServiceContext* context) { context->max_response_bytes = 6; };
+  options.tune = [](Contexts* contexts) { contexts->serving.max_response_bytes = 6; };
   TestServer server(options);
   v1::DetokenizeRequest request;
   for (int i = 0; i < 3; ++i) request.add_ids(engine::kTokenAb);
@@ -147,7 +147,7 @@ TEST(TextCallsTest, WithoutATokenizerTheyAreAFailedPrecondition) {
 TEST(ModelInfoTest, DescribesTheModel) {
   TestServerOptions options;
   options.model.eos_token_id = 259;
-  options.tune = [](ServiceContext* context) { context->max_batch_sequences = 5; };
+  options.tune = [](Contexts* contexts) { contexts->inference.max_batch_sequences = 5; };
   TestServer server(options);
   v1::GetModelInfoResponse response;
   grpc::ClientContext context;

@@ -6,7 +6,6 @@
 
 #include "google/protobuf/util/time_util.h"
 #include "gtest/gtest.h"
-#include "server/rpc/watch_turns.h"
 #include "tests/rpc/expert_stats_fixture.h"
 #include "tests/rpc/status_details.h"
 
@@ -108,31 +107,6 @@ TEST(WatchLimitTest, OneTooManyIsToldToComeBack) {
     again->Finish();
     if (accepted) break;
   }
-}
-
-using Do = WatchTurns::Do;
-
-TEST(WatchTurnsTest, IntervalsDuringAWriteAreOneWriteAfterIt) {
-  WatchTurns turns;
-  EXPECT_EQ(turns.OnDue(), Do::kWrite);
-  EXPECT_EQ(turns.OnDue(), Do::kNothing);
-  EXPECT_EQ(turns.OnDue(), Do::kNothing);
-  EXPECT_EQ(turns.OnWritten(), Do::kWrite);
-  EXPECT_EQ(turns.OnWritten(), Do::kNothing);
-  EXPECT_EQ(turns.OnDue(), Do::kWrite);
-}
-
-TEST(WatchTurnsTest, TheEndWaitsForTheWriteAndComesOnce) {
-  WatchTurns turns;
-  turns.OnDue();
-  EXPECT_EQ(turns.OnEnd(), Do::kNothing);
-  EXPECT_EQ(turns.OnDue(), Do::kNothing);
-  EXPECT_EQ(turns.OnEnd(), Do::kNothing);
-  EXPECT_EQ(turns.OnWritten(), Do::kFinish);
-  EXPECT_EQ(turns.OnDue(), Do::kNothing);
-  EXPECT_EQ(turns.OnEnd(), Do::kNothing);
-  WatchTurns idle;
-  EXPECT_EQ(idle.OnEnd(), Do::kFinish);
 }
 
 }  // namespace

@@ -48,10 +48,7 @@ routing::PlanSpec PlanFor(uint64_t generation) {
 routing::PatchOptions OptionsFor(uint64_t generation) {
   routing::PatchOptions options;
   options.expected_generation = generation - 1;
-  options.idempotency = {absl::StrCat("key-", generation), NoteOf(generation),
-                         [](const routing::PatchResult& result) {
-                           return absl::StrCat(result.record.generation);
-                         }};
+  options.idempotency = {absl::StrCat("key-", generation), NoteOf(generation)};
   return options;
 }
 
@@ -139,7 +136,8 @@ void CheckState(const std::string& dir, uint64_t acknowledged, uint64_t* current
   const auto again =
       controller->Patch(PlanFor(record->generation), OptionsFor(record->generation));
   ASSERT_TRUE(again.ok()) << again.status();
-  EXPECT_EQ(again->first_answer, absl::StrCat(record->generation));
+  EXPECT_TRUE(again->is_repeated);
+  EXPECT_EQ(again->record.generation, record->generation);
 }
 
 class KillTest : public ::testing::TestWithParam<Point> {};

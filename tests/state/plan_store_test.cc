@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/api/routing_proto.h"
 #include "server/routing/memory_plan_store.h"
 #include "server/state/state_store.h"
 #include "tests/routing/policies.h"
@@ -132,13 +133,23 @@ TEST_P(PlanStoreTest, TheEndOfAPlanMoves) {
 
 TEST_P(PlanStoreTest, AnswersAndFileDigestsComeBack) {
   PlanChange change;
-  change.answer = KeptAnswer{"key", "digest", std::string("\0bytes\xFF", 7)};
+  routing::PatchAnswer kept;
+  kept.record = FullRecord();
+  kept.in_flight = 1;
+  kept.previous_generation = 6;
+  kept.in_flight_on_previous = 2;
+  kept.changed = true;
+  kept.warnings = {"one", "two"};
+  kept.probe_results = {{"default", 0.5, 0.25, true, 3.5, 16}};
+  change.answer = KeptAnswer{"key", "digest", kept};
   change.file_digest = "file-1";
   ASSERT_TRUE(store().Append(change).ok());
   const auto answer = store().FindAnswer("key");
   ASSERT_TRUE(answer.ok() && answer->has_value());
   EXPECT_EQ((*answer)->request_digest, "digest");
-  EXPECT_EQ((*answer)->answer, std::string("\0bytes\xFF", 7));
+  // What comes back is told in the same words.
+  EXPECT_EQ(api::ToProto((*answer)->answer).SerializeAsString(),
+            api::ToProto(kept).SerializeAsString());
   EXPECT_EQ(*store().FileDigest(), "file-1");
   change = {};
   change.file_digest = "file-2";

@@ -174,7 +174,7 @@ TEST(StateStoreTest, ADiskThatRefusesAWriteRefusesThePatchAndNothingElse) {
   const auto log_bytes = std::filesystem::file_size(folder.File("state.db-wal"));
   // Several pages: a plan and an answer.
   PatchOptions options;
-  options.idempotency = {"key", "digest", [](const auto&) { return "answer"; }};
+  options.idempotency = {"key", "digest"};
   // Refused at the first byte, within a page, and with a part of the pages written.
   for (const rlim_t room : {0, 100, 5000}) {
     FileSizeLimit limit(log_bytes + room);
@@ -188,7 +188,7 @@ TEST(StateStoreTest, ADiskThatRefusesAWriteRefusesThePatchAndNothingElse) {
   }
   const auto after = controller->Patch(TopK(5), options);
   ASSERT_TRUE(after.ok()) << after.status();
-  EXPECT_FALSE(after->first_answer.has_value());
+  EXPECT_FALSE(after->is_repeated);
   EXPECT_EQ(after->record.generation, 3u);
 
   controller.reset();

@@ -11,6 +11,7 @@
 #include "prometheus/text_serializer.h"
 #include "server/routing/controller.h"
 #include "tests/engine/manual_clock.h"
+#include "tests/engine/outcomes.h"
 #include "tests/engine/recording_sink.h"
 #include "tests/support/fake_model.h"
 
@@ -47,7 +48,7 @@ class ServerMetricsTest : public ::testing::Test {
     request.assignment = request.pin->Assign("", "r");
     if (arm_id != "default") request.assignment = request.pin->AssignExplicit(arm_id).value();
     auto sink = std::make_shared<engine::RecordingSink>();
-    EXPECT_TRUE(engine_->Submit(std::move(request), sink).ok());
+    EXPECT_TRUE(engine::SubmitTo(engine_.get(), std::move(request), sink).ok());
     return sink->AwaitDone().completion;
   }
 
@@ -141,9 +142,11 @@ TEST_F(ServerMetricsTest, GaugesSayWhatIsSoNow) {
 
 TEST_F(ServerMetricsTest, RequestsAreCountedByArmMethodAndCode) {
   const engine::Completion completion = Generate(5, 7);
-  metrics_.OnRequestDone({"default", "Generate", "OK", routing::AssignmentReason::kDefault,
-                          &completion, 0});
-  metrics_.OnRequestDone({"", "Score", "INVALID_ARGUMENT", {}, nullptr, 0});
+  engine::RequestOutcome done = engine::OutcomeOf("default", "Generate", &completion);
+  done.assignment = routing::AssignmentReason::kDefault;
+  metrics_.OnRequestDone(done);
+  metrics_.OnRequestDone(
+      engine::OutcomeOf("", "Score", nullptr, absl::StatusCode::kInvalidArgument));
   EXPECT_EQ(SumOf({"olmoe_requests_total", "arm=\"default\"", "method=\"Generate\"",
                    "code=\"OK\""}),
             1);
@@ -158,7 +161,10 @@ TEST_F(ServerMetricsTest, RequestsAreCountedByArmMethodAndCode) {
 
 TEST_F(ServerMetricsTest, ScoresAddTheirNegativeLogLikelihood) {
   const engine::Completion completion;
-  metrics_.OnRequestDone({"default", "Score", "OK", {}, &completion, -12.5, 7});
+  engine::RequestOutcome scored = engine::OutcomeOf("default", "Score", &completion);
+  scored.scored_logprob_sum = -12.5;
+  scored.scored_tokens = 7;
+  metrics_.OnRequestDone(scored);
   EXPECT_EQ(SumOf({"olmoe_score_logprob_nats_total"}), 12.5);
   EXPECT_EQ(SumOf({"olmoe_scored_tokens_total"}), 7);
   EXPECT_EQ(SumOf({"olmoe_time_to_first_token_seconds_count"}), 0);
@@ -212,7 +218,7 @@ TEST_F(ServerMetricsTest, SeriesOfAPlanAreAnnouncedAsTheyAreExported) {
 TEST_F(ServerMetricsTest, AnArmOfThePlanHasAllItsSeriesBeforeItsFirstToken) {
   const auto before = metrics_.Collect();
   const engine::Completion completion = Generate(3, 3);
-  metrics_.OnRequestDone({"default", "Generate", "OK", {}, &completion, 0, 0});
+  metrics_.OnRequestDone(engine::OutcomeOf("default", "Generate", &completion));
   const auto after = metrics_.Collect();
   ASSERT_EQ(before.size(), after.size());
   for (size_t i = 0; i < before.size(); ++i) {
@@ -238,7 +244,7 @@ TEST_F(ServerMetricsTest, RunningRequestsAreCountedByArm) {
   request.pin = controller_.slot().Pin();
   request.assignment = request.pin->Assign("", "r");
   auto sink = std::make_shared<engine::RecordingSink>();
-  ASSERT_TRUE(engine_->Submit(std::move(request), sink).ok());
+  ASSERT_TRUE(engine::SubmitTo(engine_.get(), std::move(request), sink).ok());
   model_.AwaitStepBegun(1);
   PatchToArm("b");
   EXPECT_THAT(Text(), HasSubstr("olmoe_requests_running{arm=\"a\"} 1\n"));
@@ -254,8 +260,9 @@ TEST_F(ServerMetricsTest, ARetiredArmLosesItsSeriesInEveryFamilyAfterItsLastCoun
   PatchToArm("old");
   const std::set<std::string> families = FamiliesOf("old");
   const engine::Completion completion = Generate(5, 7, "old");
-  metrics_.OnRequestDone({"old", "Generate", "OK", {}, &completion, 0, 0});
-  metrics_.OnRequestDone({"", "Score", "INVALID_ARGUMENT", {}, nullptr, 0, 0});
+  metrics_.OnRequestDone(engine::OutcomeOf("old", "Generate", &completion));
+  metrics_.OnRequestDone(
+      engine::OutcomeOf("", "Score", nullptr, absl::StatusCode::kInvalidArgument));
   PatchToArm("new");
   clock_.Advance(absl::Hours(1));  // nobody scraped
   EXPECT_EQ(SumOf({"olmoe_moe_routed_tokens_total", "arm=\"old\"", "layer=\"00\""}), 11);

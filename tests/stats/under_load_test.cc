@@ -159,7 +159,7 @@ class UnderLoadTest : public ::testing::Test {
         engine::Request request = RandomRequest(&random);
         const std::string arm = request.assignment.arm_id;
         const auto sink = std::make_shared<RecordingSink>();
-        const auto handle = engine_->Submit(std::move(request), sink);
+        const auto handle = engine::SubmitTo(engine_.get(), std::move(request), sink);
         EXPECT_TRUE(handle.ok()) << handle.status();
         if (arm == kCutOff) {
           AwaitSteps(2);  // so that some of it has been counted

@@ -1,0 +1,140 @@
+#include "server/api/generate_request.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/api/conversions.h"
+#include "server/api/request_errors.h"
+#include "server/api/request_fields.h"
+#include "server/util/random.h"
+#include "server/util/status_details.h"
+
+namespace olmoe::api {
+namespace {
+
+constexpr int kMaxStopStrings = 16;
+constexpr size_t kMaxStopBytes = 256;
+constexpr int kMaxStopTokens = 64;
+
+std::vector<TokenId> ParsePrompt(const v1::GenerateRequest& request, const experiment::Serving& serving,
+                                 const Interrupt& interrupt, RequestErrors* errors) {
+  switch (request.prompt_case()) {
+    case v1::GenerateRequest::kText:
+      if (!request.text().empty()) {
+        const bool special = !request.has_add_special_tokens() || request.add_special_tokens();
+        return EncodeText(request.text(), "text", special, serving, errors, interrupt);
+      }
+      errors->Add("text", "must not be empty");
+      break;
+    case v1::GenerateRequest::kTokens:
+      if (request.tokens().ids_size() > 0) {
+        return ParseTokenIds(request.tokens().ids(), "tokens.ids", serving, errors);
+      }
+      errors->Add("tokens.ids", "must not be empty");
+      break;
+    case v1::GenerateRequest::PROMPT_NOT_SET:
+      errors->Add("prompt", "text or tokens must be set");
+      break;
+  }
+  return {};
+}
+
+// Adds a violation unless `ok`; NaN fails every range, so it is caught too.
+void Check(bool ok, const char* field, const char* range, double value, RequestErrors* errors) {
+  if (!ok) errors->Add(field, absl::StrCat("must be ", range, ", is ", value));
+}
+
+model::SamplingParams ParseSampling(const v1::SamplingParams& sampling, int vocab_size,
+                                    RequestErrors* errors) {
+  model::SamplingParams out;
+  if (sampling.has_temperature()) out.temperature = sampling.temperature();
+  if (sampling.has_top_p()) out.top_p = sampling.top_p();
+  if (sampling.has_min_p()) out.min_p = sampling.min_p();
+  if (sampling.has_repetition_penalty()) out.repetition_penalty = sampling.repetition_penalty();
+  // More than the vocabulary is all of it.
+  out.top_k = static_cast<int>(std::min<uint32_t>(sampling.top_k(),
+                                                  static_cast<uint32_t>(vocab_size)));
+  out.seed = sampling.has_seed() ? sampling.seed() : RandomBits();
+  Check(out.temperature >= 0 && std::isfinite(out.temperature), "sampling.temperature",
+        ">= 0 and finite", out.temperature, errors);
+  Check(out.top_p > 0 && out.top_p <= 1, "sampling.top_p", "> 0 and <= 1", out.top_p, errors);
+  Check(out.min_p >= 0 && out.min_p <= 1, "sampling.min_p", "0..1", out.min_p, errors);
+  Check(out.repetition_penalty > 0 && std::isfinite(out.repetition_penalty),
+        "sampling.repetition_penalty", "> 0 and finite", out.repetition_penalty, errors);
+  return out;
+}
+
+std::vector<std::string> ParseStop(const v1::GenerateRequest& request,
+                                   const experiment::Serving& serving, RequestErrors* errors) {
+  if (request.stop_size() > kMaxStopStrings) {
+    errors->Add("stop", absl::StrCat("must be at most ", kMaxStopStrings, " strings, are ",
+                                     request.stop_size()));
+    return {};
+  }
+  for (int i = 0; i < request.stop_size(); ++i) {
+    const size_t bytes = request.stop(i).size();
+    if (bytes >= 1 && bytes <= kMaxStopBytes) continue;
+    errors->Add(absl::StrCat("stop[", i, "]"),
+                absl::StrCat("must be 1..", kMaxStopBytes, " bytes, is ", bytes));
+  }
+  if (request.stop_size() > 0) errors->Add(RequireTokenizer(serving, "stop"));
+  return {request.stop().begin(), request.stop().end()};
+}
+
+std::vector<TokenId> ParseStopTokens(const v1::GenerateRequest& request,
+                                     const experiment::Serving& serving, RequestErrors* errors) {
+  if (request.stop_token_ids_size() > kMaxStopTokens) {
+    errors->Add("stop_token_ids", absl::StrCat("must be at most ", kMaxStopTokens, ", are ",
+                                               request.stop_token_ids_size()));
+    return {};
+  }
+  return ParseTokenIds(request.stop_token_ids(), "stop_token_ids", serving, errors);
+}
+
+int ParseMaxNewTokens(uint32_t max_new_tokens, size_t prompt_tokens, int max_context,
+                      RequestErrors* errors) {
+  if (max_new_tokens == 0) {
+    errors->Add("max_new_tokens", "must be >= 1, is 0");
+    return 0;
+  }
+  const uint64_t needed = prompt_tokens + uint64_t{max_new_tokens};
+  if (needed <= static_cast<uint64_t>(max_context)) return static_cast<int>(max_new_tokens);
+  errors->Add(WithErrorInfo(
+      absl::OutOfRangeError(absl::StrCat("the prompt of ", prompt_tokens, " tokens and ",
+                                         max_new_tokens, " new tokens exceed the context of ",
+                                         max_context, " tokens")),
+      "CONTEXT_LENGTH_EXCEEDED",
+      {{"prompt_tokens", absl::StrCat(prompt_tokens)},
+       {"max_new_tokens", absl::StrCat(max_new_tokens)},
+       {"max_context", absl::StrCat(max_context)}}));
+  return 0;
+}
+
+}  // namespace
+
+absl::StatusOr<GenerateInput> ParseGenerate(const v1::GenerateRequest& request,
+                                            const experiment::Serving& serving,
+                                            const Interrupt& interrupt) {
+  RequestErrors errors;
+  GenerateInput input;
+  engine::GenerateWork& work = input.work;
+  input.request_id = ParseRequestId(request.request_id(), &errors);
+  work.prompt = ParsePrompt(request, serving, interrupt, &errors);
+  work.sampling = ParseSampling(request.sampling(), serving.model.vocab_size, &errors);
+  work.stop = ParseStop(request, serving, &errors);
+  work.stop_token_ids = ParseStopTokens(request, serving, &errors);
+  work.ignore_eos = request.ignore_eos();
+  work.logprobs = request.has_logprobs();
+  work.top_logprobs = ParseTop(request.logprobs(), "logprobs", &errors);
+  work.trace = FromProto(request.trace());
+  input.routing = ParseRouting(request.routing(), request.unit_id(), serving, &errors);
+  work.max_new_tokens = ParseMaxNewTokens(request.max_new_tokens(), work.prompt.size(),
+                                          serving.model.max_context, &errors);
+  if (!errors.empty()) return errors.ToStatus();
+  return input;
+}
+
+}  // namespace olmoe::api

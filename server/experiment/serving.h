@@ -1,0 +1,44 @@
+#ifndef OLMOE_SERVER_EXPERIMENT_SERVING_H_
+#define OLMOE_SERVER_EXPERIMENT_SERVING_H_
+
+#include <cstdint>
+#include <functional>
+
+#include "server/engine/request_outcome.h"
+#include "server/model/model.h"
+
+namespace olmoe::engine {
+class Engine;
+}
+namespace olmoe::routing {
+class CalibrationSet;
+class RoutingController;
+}
+namespace olmoe::text {
+class Tokenizer;
+}
+
+namespace olmoe::experiment {
+
+// The model that is served and what routes it: what requests are checked against and run on,
+// whichever protocol they come by. Pointers are not owned and outlive it. Constant once serving;
+// what it points to is thread-safe.
+struct Serving {
+  engine::Engine* engine = nullptr;
+  routing::RoutingController* controller = nullptr;
+  // Also the controller's. Null: inline policies have none; calibrations cannot be changed.
+  routing::CalibrationSet* calibrations = nullptr;
+  const text::Tokenizer* tokenizer = nullptr;  // null: token ids only
+  model::ModelInfo model;
+
+  bool allow_inline_policy = false;
+  int64_t max_response_bytes = int64_t{64} << 20;  // of one Score or Detokenize
+
+  // Called once for every request that ended, on any thread; must be thread-safe and must not
+  // block. May be empty.
+  std::function<void(const engine::RequestOutcome&)> on_request_done;
+};
+
+}  // namespace olmoe::experiment
+
+#endif  // OLMOE_SERVER_EXPERIMENT_SERVING_H_
