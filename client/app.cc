@@ -19,7 +19,7 @@ constexpr char kFooter[] =
     "server (bad field, stale generation, out of range, queue full, ...), 5 not allowed,\n"
     "130 interrupted. NO_COLOR and --no-color turn colours off.";
 
-void AddGlobalFlags(CLI::App& app, GlobalOptions& options) {
+void AddGlobalFlags(CLI::App& app, commands::GlobalOptions& options) {
   app.add_option("--server", options.server, "host:port of the server")
       ->envname("OLMOE_SERVER")
       ->type_name("HOST:PORT")
@@ -37,7 +37,7 @@ void AddGlobalFlags(CLI::App& app, GlobalOptions& options) {
 }
 
 // The same for both ports: an admin's token opens both.
-void AddCredentialFlags(CLI::App& app, CredentialFiles& files) {
+void AddCredentialFlags(CLI::App& app, transport::CredentialFiles& files) {
   const auto add = [&app](const char* flag, const char* variable, std::string& target,
                           const char* help) {
     app.add_option(flag, target, help)->envname(variable)->type_name("FILE");
@@ -51,37 +51,37 @@ void AddCredentialFlags(CLI::App& app, CredentialFiles& files) {
       ->envname("OLMOE_TLS");
 }
 
-void AddCommands(CLI::App& app, ChosenCommand& chosen) {
+void AddCommands(CLI::App& app, commands::ChosenCommand& chosen) {
   app.require_subcommand(1);
   app.fallthrough();  // global flags may come after the command
-  AddGenerate(app, chosen);
-  AddScore(app, chosen);
-  AddTokenize(app, chosen);
-  AddDetokenize(app, chosen);
-  AddModel(app, chosen);
-  AddHealth(app, chosen);
-  AddPatch(app, chosen);
-  AddUnpatch(app, chosen);
-  AddRollback(app, chosen);
-  AddRenew(app, chosen);
-  AddRouting(app, chosen);
-  AddHistory(app, chosen);
-  AddExplain(app, chosen);
-  AddExperts(app, chosen);
-  AddCalibration(app, chosen);
-  AddStatus(app, chosen);
-  AddDrain(app, chosen);
-  AddEval(app, chosen);
-  AddRoute(app, chosen);
-  AddBench(app, chosen);
-  AddCompletion(app, chosen);
+  commands::AddGenerate(app, chosen);
+  commands::AddScore(app, chosen);
+  commands::AddTokenize(app, chosen);
+  commands::AddDetokenize(app, chosen);
+  commands::AddModel(app, chosen);
+  commands::AddHealth(app, chosen);
+  commands::AddPatch(app, chosen);
+  commands::AddUnpatch(app, chosen);
+  commands::AddRollback(app, chosen);
+  commands::AddRenew(app, chosen);
+  commands::AddRouting(app, chosen);
+  commands::AddHistory(app, chosen);
+  commands::AddExplain(app, chosen);
+  commands::AddExperts(app, chosen);
+  commands::AddCalibration(app, chosen);
+  commands::AddStatus(app, chosen);
+  commands::AddDrain(app, chosen);
+  commands::AddEval(app, chosen);
+  commands::AddRoute(app, chosen);
+  commands::AddBench(app, chosen);
+  commands::AddCompletion(app, chosen);
 }
 
 }  // namespace
 
-ExitCode RunApp(std::vector<std::string> arguments, const Console& console) {
-  Session session(console);
-  ChosenCommand chosen;
+commands::ExitCode RunApp(std::vector<std::string> arguments, const commands::Console& console) {
+  commands::Session session(console);
+  commands::ChosenCommand chosen;
   CLI::App app(kDescription, "olmoectl");
   app.footer(kFooter);
   app.set_version_flag("--version", OLMOE_VERSION);
@@ -97,7 +97,7 @@ ExitCode RunApp(std::vector<std::string> arguments, const Console& console) {
           absl::InvalidArgumentError(std::string(error.what()) + " (see olmoectl --help)"));
     }
     app.exit(error, session.out(), session.err());  // --help, --version
-    return session.Finish(ExitCode::kOk);
+    return session.Finish(commands::ExitCode::kOk);
   }
   if (absl::Status status = session.ReadCredentials(); !status.ok()) {
     return session.UsageError(status);

@@ -4,13 +4,13 @@
 #include <string>
 #include <vector>
 
-#include "client/exit_code.h"
-#include "client/session.h"
+#include "client/commands/exit_code.h"
+#include "client/commands/session.h"
 
 namespace olmoe::client {
 
 // One run of olmoectl. `arguments` are those after the program's name.
-ExitCode RunApp(std::vector<std::string> arguments, const Console& console);
+commands::ExitCode RunApp(std::vector<std::string> arguments, const commands::Console& console);
 
 }  // namespace olmoe::client
 

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "client/app.h"
-#include "client/interrupt.h"
+#include "client/transport/interrupt.h"
 
 namespace olmoe::client {
 namespace {
@@ -19,7 +19,7 @@ void OccupyStandardStreams() {
   }
 }
 
-Console StandardConsole() {
+commands::Console StandardConsole() {
   const char* no_color = std::getenv("NO_COLOR");
   return {.in = &std::cin,
           .out = &std::cout,
@@ -36,6 +36,6 @@ int main(int argc, char** argv) {
   using namespace olmoe::client;
   OccupyStandardStreams();
   std::signal(SIGPIPE, SIG_IGN);  // a reader that goes away is a failed write, not a crash
-  InstallInterrupt();
+  transport::InstallInterrupt();
   return static_cast<int>(RunApp({argv + 1, argv + argc}, StandardConsole()));
 }

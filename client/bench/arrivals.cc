@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 
 absl::Duration Arrivals::Next() {
   if (options_.constant) {
@@ -14,4 +14,4 @@ absl::Duration Arrivals::Next() {
   return absl::Seconds(seconds_);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench

@@ -4,9 +4,9 @@
 #include <cstdint>
 
 #include "absl/time/time.h"
-#include "client/random.h"
+#include "client/eval/random.h"
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 
 // When the requests of an open loop are due, whatever the server does: a Poisson process,
 // as many independent users make one, or one every 1/rate. Same options, same times.
@@ -25,11 +25,11 @@ class Arrivals {
 
  private:
   const Options options_;
-  Random random_;
+  eval::Random random_;
   uint64_t count_ = 0;
   double seconds_ = 0;
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench
 
 #endif  // OLMOE_CLIENT_BENCH_ARRIVALS_H_

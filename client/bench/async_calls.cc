@@ -7,12 +7,12 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "client/channel.h"
-#include "client/grpc_status.h"
+#include "client/transport/channel.h"
+#include "client/transport/grpc_status.h"
 #include "grpcpp/client_context.h"
 #include "olmoe/v1/inference.grpc.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 namespace {
 
 // The calls under way. A call is added before it begins, removed when it has ended, and
@@ -55,10 +55,10 @@ class OpenCalls {
 
 // The channel, and what each call needs of it. Thread-safe.
 struct AsyncCalls::Connection {
-  explicit Connection(const RpcClient::Options& options)
+  explicit Connection(const transport::RpcClient::Options& options)
       : address(options.server),
         timeout(options.timeout),
-        stub(Connect(address, options.credentials)) {}
+        stub(transport::Connect(address, options.credentials)) {}
 
   void Prepare(grpc::ClientContext* context) {
     if (timeout < absl::InfiniteDuration()) {
@@ -109,7 +109,7 @@ class AsyncCalls::Connection::StreamCall final
   }
 
   void OnDone(const grpc::Status& status) override {
-    on_done_(FromGrpc(status, connection_->address));
+    on_done_(transport::FromGrpc(status, connection_->address));
     connection_->Free(this);
   }
 
@@ -141,7 +141,7 @@ class AsyncCalls::Connection::ScoreCall final : public grpc::ClientUnaryReactor 
     if (status.ok()) {
       on_scored_(std::move(response_));
     } else {
-      on_scored_(FromGrpc(status, connection_->address));
+      on_scored_(transport::FromGrpc(status, connection_->address));
     }
     connection_->Free(this);
   }
@@ -156,7 +156,7 @@ class AsyncCalls::Connection::ScoreCall final : public grpc::ClientUnaryReactor 
   v1::ScoreResponse response_;
 };
 
-AsyncCalls::AsyncCalls(const RpcClient::Options& options)
+AsyncCalls::AsyncCalls(const transport::RpcClient::Options& options)
     : connection_(std::make_unique<Connection>(options)) {}
 
 AsyncCalls::~AsyncCalls() {
@@ -176,4 +176,4 @@ void AsyncCalls::Score(const v1::ScoreRequest& request, OnScored on_scored) {
 
 void AsyncCalls::CancelAll() { connection_->calls.CancelAll(); }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench

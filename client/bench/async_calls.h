@@ -4,15 +4,15 @@
 #include <memory>
 
 #include "client/bench/target.h"
-#include "client/rpc_client.h"
+#include "client/transport/rpc_client.h"
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 
 // Any number of calls at a time on one connection and the few threads of gRPC's callback
 // API, none of which waits for a call. Statuses are those of RpcClient. Thread-safe.
 class AsyncCalls final : public Target {
  public:
-  explicit AsyncCalls(const RpcClient::Options& options);
+  explicit AsyncCalls(const transport::RpcClient::Options& options);
   ~AsyncCalls() override;  // cancels what is left and waits for its end
 
   void Generate(const v1::GenerateRequest& request, OnEvent on_event, OnDone on_done) override;
@@ -24,6 +24,6 @@ class AsyncCalls final : public Target {
   const std::unique_ptr<Connection> connection_;
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench
 
 #endif  // OLMOE_CLIENT_BENCH_ASYNC_CALLS_H_

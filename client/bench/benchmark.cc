@@ -2,7 +2,7 @@
 
 #include <utility>
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 
 absl::StatusOr<RunResult> Benchmark::Run(bool with_swaps, const OnProgress& on_progress) {
   if (!with_swaps) return RunResult{RunTraffic(on_progress), std::nullopt};
@@ -13,24 +13,24 @@ absl::StatusOr<RunResult> Benchmark::Run(bool with_swaps, const OnProgress& on_p
   RunResult result;
   {
     SwapLoop loop(swapper->get(), options_.swaps->every);
-    result.recording = RunTraffic(on_progress);
+    result.measurement = RunTraffic(on_progress);
   }
   (*swapper)->Restore();
   result.swaps = (*swapper)->report();
   return result;
 }
 
-Recording Benchmark::RunTraffic(const OnProgress& on_progress) {
+Measurement Benchmark::RunTraffic(const OnProgress& on_progress) {
   Runner runner(options_.run, traffic_, target_, clock_);
   {
     absl::MutexLock lock(&mu_);
     runner_ = &runner;
     if (stopped_) runner.Stop();
   }
-  Recording recording = runner.Run(on_progress);
+  Measurement measurement = runner.Run(on_progress);
   absl::MutexLock lock(&mu_);
   runner_ = nullptr;
-  return recording;
+  return measurement;
 }
 
 void Benchmark::Stop() {
@@ -44,4 +44,4 @@ bool Benchmark::stopped() const {
   return stopped_;
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench

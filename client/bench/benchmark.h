@@ -13,12 +13,12 @@
 #include "client/bench/swapper.h"
 #include "client/bench/target.h"
 #include "client/bench/traffic.h"
-#include "client/rpc_client.h"
+#include "client/transport/rpc_client.h"
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 
 struct RunResult {
-  Recording recording;
+  Measurement measurement;
   std::optional<SwapReport> swaps;  // of a run with swaps
 };
 
@@ -33,7 +33,7 @@ class Benchmark {
   using OnProgress = std::function<void(const Runner::Progress&)>;
 
   // `admin` is not to be cancelled by Ctrl-C: it brings the plan back.
-  Benchmark(Options options, const Traffic* traffic, Target* target, RpcClient* admin,
+  Benchmark(Options options, const Traffic* traffic, Target* target, transport::RpcClient* admin,
             Clock* clock)
       : options_(std::move(options)),
         traffic_(traffic),
@@ -48,18 +48,18 @@ class Benchmark {
   bool stopped() const;
 
  private:
-  Recording RunTraffic(const OnProgress& on_progress);
+  Measurement RunTraffic(const OnProgress& on_progress);
 
   const Options options_;
   const Traffic* const traffic_;
   Target* const target_;
-  RpcClient* const admin_;
+  transport::RpcClient* const admin_;
   Clock* const clock_;
   mutable absl::Mutex mu_;
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
   Runner* runner_ ABSL_GUARDED_BY(mu_) = nullptr;  // while it runs
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench
 
 #endif  // OLMOE_CLIENT_BENCH_BENCHMARK_H_

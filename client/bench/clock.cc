@@ -2,7 +2,7 @@
 
 #include <chrono>
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 
 absl::Time SteadyClock::Now() {
   return absl::UnixEpoch() +
@@ -13,4 +13,4 @@ void SteadyClock::Wait(absl::CondVar* changed, absl::Mutex* mu, absl::Time until
   changed->WaitWithTimeout(mu, until - Now());
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench

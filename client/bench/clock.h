@@ -4,7 +4,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 
 // The time of a measurement, so that a test can be its own time. Thread-safe.
 class Clock {
@@ -23,6 +23,6 @@ class SteadyClock final : public Clock {
   void Wait(absl::CondVar* changed, absl::Mutex* mu, absl::Time until) override;
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench
 
 #endif  // OLMOE_CLIENT_BENCH_CLOCK_H_

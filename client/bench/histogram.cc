@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstddef>
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 namespace {
 
 constexpr int kBits = 10;
@@ -68,4 +68,4 @@ absl::Duration Histogram::Quantile(double quantile) const {
   return absl::Nanoseconds(std::clamp(ValueOf(bucket), min_, max_));
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench

@@ -6,7 +6,7 @@
 
 #include "absl/time/time.h"
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 
 // Durations in little memory, however many: buckets as wide as 1/1024 of their value (G.
 // Tene's HdrHistogram), so a quantile is off by at most 0.05%. Count, mean, smallest and
@@ -31,6 +31,6 @@ class Histogram {
   int64_t min_ = 0, max_ = 0;  // ns
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench
 
 #endif  // OLMOE_CLIENT_BENCH_HISTOGRAM_H_

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 namespace {
 
 absl::Duration ToDuration(const google::protobuf::Duration& duration) {
@@ -11,7 +11,7 @@ absl::Duration ToDuration(const google::protobuf::Duration& duration) {
 
 }  // namespace
 
-OutcomeTimer::OutcomeTimer(absl::Time due, absl::Time sent, Window window) : window_(window) {
+OutcomeTimer::OutcomeTimer(absl::Time due, absl::Time sent, TimeWindow window) : window_(window) {
   outcome_.due = due;
   outcome_.send_delay = sent - due;
 }
@@ -61,4 +61,4 @@ Outcome OutcomeTimer::Finish(const absl::StatusOr<v1::ScoreResponse>& response, 
   return Finish(response.status(), now);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench

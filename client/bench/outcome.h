@@ -10,10 +10,10 @@
 #include "absl/time/time.h"
 #include "olmoe/v1/inference.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 
 // What is measured: requests due from `begin` on, tokens that arrive in [begin, end).
-struct Window {
+struct TimeWindow {
   absl::Time begin = absl::InfinitePast();
   absl::Time end = absl::InfiniteFuture();
   bool Has(absl::Time time) const { return begin <= time && time < end; }
@@ -46,7 +46,7 @@ struct Outcome {
 // threads but not at the same time. Thread-compatible.
 class OutcomeTimer {
  public:
-  OutcomeTimer(absl::Time due, absl::Time sent, Window window);
+  OutcomeTimer(absl::Time due, absl::Time sent, TimeWindow window);
 
   void OnEvent(const v1::GenerateStreamResponse& event, absl::Time now);
   Outcome Finish(const absl::Status& status, absl::Time now);
@@ -55,11 +55,11 @@ class OutcomeTimer {
  private:
   void OnTokens(uint32_t count, absl::Time now);
 
-  const Window window_;
+  const TimeWindow window_;
   Outcome outcome_;
   absl::Time last_;  // of the message with tokens before
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench
 
 #endif  // OLMOE_CLIENT_BENCH_OUTCOME_H_

@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 namespace {
 
 using nlohmann::json;
@@ -118,7 +118,7 @@ absl::StatusOr<PromptMix> PromptMix::Parse(std::string_view text, bool is_jsonl)
   return PromptMix(std::move(prompts));
 }
 
-const Prompt& PromptMix::Draw(Random* random) const {
+const Prompt& PromptMix::Draw(eval::Random* random) const {
   const double point = random->Uniform() * ends_.back();
   const auto end = std::upper_bound(ends_.begin(), ends_.end() - 1, point);
   return prompts_[static_cast<size_t>(end - ends_.begin())];
@@ -130,4 +130,4 @@ bool PromptMix::HasText() const {
   });
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "client/random.h"
+#include "client/eval/random.h"
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 
 // What a request asks for: text or ids.
 struct Prompt {
@@ -37,7 +37,7 @@ class PromptMix {
   // INVALID_ARGUMENT names the line.
   static absl::StatusOr<PromptMix> Parse(std::string_view text, bool is_jsonl);
 
-  const Prompt& Draw(Random* random) const;
+  const Prompt& Draw(eval::Random* random) const;
   bool HasText() const;
 
  private:
@@ -45,6 +45,6 @@ class PromptMix {
   std::vector<double> ends_;  // sums of weights up to and with each prompt
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench
 
 #endif  // OLMOE_CLIENT_BENCH_PROMPT_MIX_H_

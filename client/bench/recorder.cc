@@ -5,7 +5,7 @@
 
 #include "absl/status/status.h"
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 namespace {
 
 void AddError(const absl::Status& status, Numbers* numbers) {
@@ -23,7 +23,7 @@ void AddLatencies(const Outcome& outcome, Numbers* numbers) {
   }
 }
 
-void AddTo(const Outcome& outcome, const Window& window, Numbers* numbers) {
+void AddTo(const Outcome& outcome, const TimeWindow& window, Numbers* numbers) {
   ++numbers->requests;
   numbers->completion_tokens += outcome.completion_tokens;
   if (!outcome.stamp.policy_id().empty()) numbers->policies.insert(outcome.stamp.policy_id());
@@ -43,40 +43,40 @@ uint64_t Numbers::ErrorSum() const {
   return sum;
 }
 
-double Recording::Seconds() const {
+double Measurement::Seconds() const {
   return std::max(0.0, absl::ToDoubleSeconds(end - window.begin));
 }
 
-double Recording::ErrorRatio() const {
+double Measurement::ErrorRatio() const {
   const double due = static_cast<double>(all.requests + dropped);
   return due == 0 ? 0 : static_cast<double>(all.ErrorSum() + dropped) / due;
 }
 
 void Recorder::Add(const Outcome& outcome) {
   const std::string& arm = outcome.stamp.arm_id();
-  recording_.all.tokens_in_window += outcome.tokens_in_window;
-  if (!arm.empty()) recording_.arms[arm].tokens_in_window += outcome.tokens_in_window;
-  if (outcome.due < recording_.window.begin) {
-    ++recording_.warmup_requests;
+  measurement_.all.tokens_in_window += outcome.tokens_in_window;
+  if (!arm.empty()) measurement_.arms[arm].tokens_in_window += outcome.tokens_in_window;
+  if (outcome.due < measurement_.window.begin) {
+    ++measurement_.warmup_requests;
     return;
   }
   if (outcome.abandoned) {
-    ++recording_.abandoned;
+    ++measurement_.abandoned;
     return;
   }
-  recording_.send_delay.Add(outcome.send_delay);
-  if (outcome.stamp.generation() > 0) recording_.generations.insert(outcome.stamp.generation());
-  AddTo(outcome, recording_.window, &recording_.all);
-  if (!arm.empty()) AddTo(outcome, recording_.window, &recording_.arms[arm]);
+  measurement_.send_delay.Add(outcome.send_delay);
+  if (outcome.stamp.generation() > 0) measurement_.generations.insert(outcome.stamp.generation());
+  AddTo(outcome, measurement_.window, &measurement_.all);
+  if (!arm.empty()) AddTo(outcome, measurement_.window, &measurement_.arms[arm]);
 }
 
 void Recorder::AddDropped(absl::Time due) {
-  if (due >= recording_.window.begin) ++recording_.dropped;
+  if (due >= measurement_.window.begin) ++measurement_.dropped;
 }
 
-Recording Recorder::Finish(absl::Time now) && {
-  recording_.end = std::min(now, recording_.window.end);
-  return std::move(recording_);
+Measurement Recorder::Finish(absl::Time now) && {
+  measurement_.end = std::min(now, measurement_.window.end);
+  return std::move(measurement_);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench

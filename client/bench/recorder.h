@@ -10,7 +10,7 @@
 #include "client/bench/histogram.h"
 #include "client/bench/outcome.h"
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 
 struct ErrorCount {
   uint64_t count = 0;
@@ -34,8 +34,8 @@ struct Numbers {
 };
 
 // A run: all, and by arm. An error before the server named the arm is in `all` alone.
-struct Recording {
-  Window window;
+struct Measurement {
+  TimeWindow window;
   absl::Time end;  // of what was measured
   Numbers all;
   std::map<std::string, Numbers> arms;
@@ -51,18 +51,18 @@ struct Recording {
 // the window go into the tokens a second. Thread-compatible.
 class Recorder {
  public:
-  explicit Recorder(Window window) { recording_.window = window; }
+  explicit Recorder(TimeWindow window) { measurement_.window = window; }
 
   void Add(const Outcome& outcome);
   void AddDropped(absl::Time due);
-  const Recording& recording() const { return recording_; }
+  const Measurement& measurement() const { return measurement_; }
   // The measurement ends at `now`, or at the end of its window.
-  Recording Finish(absl::Time now) &&;
+  Measurement Finish(absl::Time now) &&;
 
  private:
-  Recording recording_;
+  Measurement measurement_;
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench
 
 #endif  // OLMOE_CLIENT_BENCH_RECORDER_H_

@@ -11,7 +11,7 @@
 #include "client/render/style.h"
 #include "olmoe/v1/inference.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 
 // The same traffic twice.
 struct RunPair {
@@ -23,7 +23,7 @@ struct RunPair {
 std::optional<double> P99Ratio(const RunPair& pair);
 
 // The median of the pairs' ratios; unset where there is none.
-std::optional<Median> MedianP99Ratio(const std::vector<RunPair>& pairs, uint64_t seed);
+std::optional<eval::Median> MedianP99Ratio(const std::vector<RunPair>& pairs, uint64_t seed);
 
 struct BenchReport {
   v1::GetModelInfoResponse model;
@@ -35,10 +35,10 @@ struct BenchReport {
 };
 
 // For a person: what was measured, by arm where there are several; then errors and swaps.
-std::string RenderBench(const BenchReport& report, const Style& style);
+std::string RenderBench(const BenchReport& report, const render::Style& style);
 // One object; its fields are documented in client/README.md.
 std::string RenderBenchJson(const BenchReport& report, bool indent);
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench
 
 #endif  // OLMOE_CLIENT_BENCH_REPORT_H_

@@ -5,7 +5,7 @@
 #include "client/bench/report.h"
 #include "nlohmann/json.hpp"
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 namespace {
 
 using nlohmann::ordered_json;
@@ -87,19 +87,19 @@ ordered_json GenerationsJson(const std::set<uint64_t>& generations) {
 }
 
 ordered_json RunJson(const RunResult& run) {
-  const Recording& recording = run.recording;
-  const double seconds = recording.Seconds();
+  const Measurement& measurement = run.measurement;
+  const double seconds = measurement.Seconds();
   ordered_json out;
   out["seconds"] = seconds;
-  out["warmup_requests"] = recording.warmup_requests;
-  out["dropped"] = recording.dropped;
-  out["abandoned"] = recording.abandoned;
-  out["error_ratio"] = recording.ErrorRatio();
-  out["send_delay_seconds"] = HistogramJson(recording.send_delay);
-  out["generations"] = GenerationsJson(recording.generations);
-  out["all"] = NumbersJson(recording.all, seconds);
+  out["warmup_requests"] = measurement.warmup_requests;
+  out["dropped"] = measurement.dropped;
+  out["abandoned"] = measurement.abandoned;
+  out["error_ratio"] = measurement.ErrorRatio();
+  out["send_delay_seconds"] = HistogramJson(measurement.send_delay);
+  out["generations"] = GenerationsJson(measurement.generations);
+  out["all"] = NumbersJson(measurement.all, seconds);
   out["arms"] = ordered_json::object();
-  for (const auto& [arm, numbers] : recording.arms) {
+  for (const auto& [arm, numbers] : measurement.arms) {
     out["arms"][arm] = NumbersJson(numbers, seconds);
   }
   out["swaps"] = run.swaps ? SwapsJson(*run.swaps) : ordered_json();
@@ -139,7 +139,7 @@ ordered_json MedianJson(const BenchReport& report) {
   ordered_json out = {{"median", median->value}};
   out["low"] = median->low ? ordered_json(*median->low) : ordered_json();
   out["high"] = median->high ? ordered_json(*median->high) : ordered_json();
-  out["confidence"] = kConfidence;
+  out["confidence"] = eval::kConfidence;
   return out;
 }
 
@@ -161,4 +161,4 @@ std::string RenderBenchJson(const BenchReport& report, bool indent) {
   return out.dump(indent ? 2 : -1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench

@@ -5,7 +5,7 @@
 #include <utility>
 #include <variant>
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 namespace {
 
 // Between two looks at a run where nothing happens.
@@ -27,7 +27,7 @@ Runner::Runner(const Options& options, const Traffic* traffic, Target* target, C
   if (options_.arrivals) arrivals_.emplace(*options_.arrivals);
 }
 
-Recording Runner::Run(const std::function<void(const Progress&)>& on_progress) {
+Measurement Runner::Run(const std::function<void(const Progress&)>& on_progress) {
   on_progress_ = on_progress;
   while (const auto due = NextTurn()) Send(*due);
   WaitForAll();
@@ -115,12 +115,12 @@ void Runner::Wait(absl::Time until) {
 }
 
 void Runner::Tell() {
-  const Recording& recording = recorder_.recording();
+  const Measurement& measurement = recorder_.measurement();
   on_progress_({.elapsed = clock_->Now() - start_,
-                .requests = recording.all.requests,
-                .tokens = recording.all.completion_tokens,
-                .errors = recording.all.ErrorSum(),
+                .requests = measurement.all.requests,
+                .tokens = measurement.all.completion_tokens,
+                .errors = measurement.all.ErrorSum(),
                 .in_flight = in_flight_});
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench

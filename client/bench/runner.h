@@ -15,7 +15,7 @@
 #include "client/bench/target.h"
 #include "client/bench/traffic.h"
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 
 // Sends the requests of one run and measures them.
 //
@@ -45,7 +45,7 @@ class Runner {
   Runner(const Options& options, const Traffic* traffic, Target* target, Clock* clock);
 
   // Until every request has ended. `on_progress` is called several times a second.
-  Recording Run(const std::function<void(const Progress&)>& on_progress);
+  Measurement Run(const std::function<void(const Progress&)>& on_progress);
   // Nothing more is sent, and what is under way is cancelled and not counted.
   void Stop();
 
@@ -67,7 +67,7 @@ class Runner {
   Target* const target_;
   Clock* const clock_;
   const absl::Time start_;
-  const Window window_;
+  const TimeWindow window_;
 
   // Run's thread only.
   std::function<void(const Progress&)> on_progress_;
@@ -83,6 +83,6 @@ class Runner {
   absl::Time not_before_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();  // of a closed loop
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench
 
 #endif  // OLMOE_CLIENT_BENCH_RUNNER_H_

@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/bench/clock.h"
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 namespace {
 
 google::protobuf::Duration ToProto(absl::Duration duration) {
@@ -22,7 +22,8 @@ absl::Duration ToDuration(const google::protobuf::Duration& proto) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Swapper>> Swapper::Create(Options options, RpcClient* rpc) {
+absl::StatusOr<std::unique_ptr<Swapper>> Swapper::Create(Options options,
+                                                         transport::RpcClient* rpc) {
   options.ttl = std::max(options.ttl, 10 * options.every);
   auto swapper = std::unique_ptr<Swapper>(new Swapper(std::move(options), rpc));
   if (auto status = swapper->ReadCurrent(); !status.ok()) return status;
@@ -123,4 +124,4 @@ void SwapLoop::Loop() {
   }
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench

@@ -15,10 +15,10 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "client/bench/histogram.h"
-#include "client/rpc_client.h"
+#include "client/transport/rpc_client.h"
 #include "olmoe/v1/admin.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 
 struct SwapReport {
   uint64_t swaps = 0;      // that changed the plan
@@ -47,7 +47,8 @@ class Swapper {
   };
   // Reads the current plan. FAILED_PRECONDITION where it has a time to live, which a patch
   // would end.
-  static absl::StatusOr<std::unique_ptr<Swapper>> Create(Options options, RpcClient* rpc);
+  static absl::StatusOr<std::unique_ptr<Swapper>> Create(Options options,
+                                                         transport::RpcClient* rpc);
 
   // Publishes the next policy. A conflict or a failure is counted and returned; the next
   // swap begins with what is current then.
@@ -58,14 +59,14 @@ class Swapper {
   const SwapReport& report() const { return report_; }
 
  private:
-  Swapper(Options options, RpcClient* rpc) : options_(std::move(options)), rpc_(rpc) {}
+  Swapper(Options options, transport::RpcClient* rpc) : options_(std::move(options)), rpc_(rpc) {}
 
   absl::Status ReadCurrent();
   absl::Status Count(absl::Status status);
   void Count(const v1::PatchRoutersResponse& response, absl::Duration round_trip);
 
   const Options options_;
-  RpcClient* const rpc_;
+  transport::RpcClient* const rpc_;
   SwapReport report_;
   v1::PlanRecord current_, original_;
   size_t next_ = 0;  // policy
@@ -90,6 +91,6 @@ class SwapLoop {
   std::thread thread_;
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench
 
 #endif  // OLMOE_CLIENT_BENCH_SWAPPER_H_

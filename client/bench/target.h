@@ -7,7 +7,7 @@
 #include "absl/status/statusor.h"
 #include "olmoe/v1/inference.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 
 // What takes the requests of a run: a server, or a test's model of one. Thread-safe.
 class Target {
@@ -25,6 +25,6 @@ class Target {
   virtual void CancelAll() = 0;
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench
 
 #endif  // OLMOE_CLIENT_BENCH_TARGET_H_

@@ -6,12 +6,12 @@
 
 #include "absl/strings/str_cat.h"
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 namespace {
 
 // Numbers that belong to request `index` of a run with `seed` alone.
-Random RandomOf(uint64_t seed, uint64_t index) {
-  return Random(Random(seed ^ Random(index).Next()).Next());
+eval::Random RandomOf(uint64_t seed, uint64_t index) {
+  return eval::Random(eval::Random(seed ^ eval::Random(index).Next()).Next());
 }
 
 v1::TokenIds ToProto(const std::vector<uint32_t>& ids) {
@@ -32,7 +32,7 @@ UnitDraw::UnitDraw(uint32_t count, bool zipf) : count_(count) {
   for (uint32_t unit = 0; zipf && unit < count; ++unit) ends_.push_back(sum += 1.0 / (unit + 1));
 }
 
-uint32_t UnitDraw::Draw(Random* random) const {
+uint32_t UnitDraw::Draw(eval::Random* random) const {
   if (ends_.empty()) return static_cast<uint32_t>(random->Below(count_));
   const double point = random->Uniform() * ends_.back();
   const auto end = std::upper_bound(ends_.begin(), ends_.end() - 1, point);
@@ -43,7 +43,7 @@ Traffic::Traffic(Options options, PromptMix mix)
     : options_(std::move(options)), mix_(std::move(mix)), units_(MakeUnits(options_)) {}
 
 BenchRequest Traffic::Make(uint64_t index) const {
-  Random random = RandomOf(options_.seed, index);
+  eval::Random random = RandomOf(options_.seed, index);
   const Prompt drawn = options_.random_tokens > 0 ? RandomPrompt(&random) : mix_.Draw(&random);
   if (drawn.is_score) {
     v1::ScoreRequest request = MakeScore(drawn);
@@ -55,7 +55,7 @@ BenchRequest Traffic::Make(uint64_t index) const {
   return request;
 }
 
-Prompt Traffic::RandomPrompt(Random* random) const {
+Prompt Traffic::RandomPrompt(eval::Random* random) const {
   Prompt prompt;
   for (uint32_t i = 0; i < options_.random_tokens; ++i) {
     prompt.ids.push_back(static_cast<uint32_t>(random->Below(options_.vocab_size)));
@@ -63,7 +63,7 @@ Prompt Traffic::RandomPrompt(Random* random) const {
   return prompt;
 }
 
-v1::GenerateRequest Traffic::MakeGenerate(const Prompt& prompt, Random* random) const {
+v1::GenerateRequest Traffic::MakeGenerate(const Prompt& prompt, eval::Random* random) const {
   v1::GenerateRequest request;
   if (prompt.ids.empty()) {
     request.set_text(prompt.text);
@@ -100,9 +100,9 @@ v1::ScoreRequest Traffic::MakeScore(const Prompt& prompt) const {
 }
 
 template <typename Request>
-void Traffic::Address(Random* random, Request* request) const {
+void Traffic::Address(eval::Random* random, Request* request) const {
   if (!options_.arm.empty()) request->mutable_routing()->set_arm_id(options_.arm);
   if (units_) request->set_unit_id(absl::StrCat("u", units_->Draw(random)));
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench

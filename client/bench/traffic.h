@@ -8,10 +8,10 @@
 #include <vector>
 
 #include "client/bench/prompt_mix.h"
-#include "client/random.h"
+#include "client/eval/random.h"
 #include "olmoe/v1/inference.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::bench {
 
 using BenchRequest = std::variant<v1::GenerateRequest, v1::ScoreRequest>;
 
@@ -20,7 +20,7 @@ using BenchRequest = std::variant<v1::GenerateRequest, v1::ScoreRequest>;
 class UnitDraw {
  public:
   UnitDraw(uint32_t count, bool zipf);  // count > 0
-  uint32_t Draw(Random* random) const;
+  uint32_t Draw(eval::Random* random) const;
 
  private:
   const uint32_t count_;
@@ -48,18 +48,18 @@ class Traffic {
   BenchRequest Make(uint64_t index) const;
 
  private:
-  Prompt RandomPrompt(Random* random) const;
-  v1::GenerateRequest MakeGenerate(const Prompt& prompt, Random* random) const;
+  Prompt RandomPrompt(eval::Random* random) const;
+  v1::GenerateRequest MakeGenerate(const Prompt& prompt, eval::Random* random) const;
   v1::ScoreRequest MakeScore(const Prompt& prompt) const;
   // Arm and unit.
   template <typename Request>
-  void Address(Random* random, Request* request) const;
+  void Address(eval::Random* random, Request* request) const;
 
   const Options options_;
   const PromptMix mix_;
   const std::optional<UnitDraw> units_;
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::bench
 
 #endif  // OLMOE_CLIENT_BENCH_TRAFFIC_H_

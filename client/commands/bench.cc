@@ -10,27 +10,27 @@
 #include "client/bench/report.h"
 #include "client/commands/bench_flags.h"
 #include "client/commands/command.h"
-#include "client/interrupt.h"
 #include "client/render/format.h"
 #include "client/render/progress.h"
+#include "client/transport/interrupt.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
-std::string ProgressLine(const std::string& what, const Runner::Progress& progress) {
+std::string ProgressLine(const std::string& what, const bench::Runner::Progress& progress) {
   const double seconds = absl::ToDoubleSeconds(progress.elapsed);
   const double rate = seconds > 0 ? static_cast<double>(progress.tokens) / seconds : 0;
-  return absl::StrCat(what, FormatFixed(seconds, 1), " s  ", progress.requests, " requests, ",
-                      progress.in_flight, " under way, ", FormatFixed(rate, 0), " tok/s, ",
-                      progress.errors, " errors");
+  return absl::StrCat(what, render::FormatFixed(seconds, 1), " s  ", progress.requests,
+                      " requests, ", progress.in_flight, " under way, ",
+                      render::FormatFixed(rate, 0), " tok/s, ", progress.errors, " errors");
 }
 
 // One run, or pairs of runs in turns of order. An error: no run could be made.
-absl::Status Measure(const BenchOptions& options, Benchmark& benchmark, Session& session,
-                     BenchReport* report) {
-  Progress progress(session.err(), session.err_is_terminal());
+absl::Status Measure(const BenchOptions& options, bench::Benchmark& benchmark, Session& session,
+                     bench::BenchReport* report) {
+  render::Progress progress(session.err(), session.err_is_terminal());
   const auto run = [&](bool with_swaps, const std::string& what) {
-    return benchmark.Run(with_swaps, [&progress, &what](const Runner::Progress& now) {
+    return benchmark.Run(with_swaps, [&progress, &what](const bench::Runner::Progress& now) {
       progress.Show(ProgressLine(what, now));
     });
   };
@@ -40,7 +40,7 @@ absl::Status Measure(const BenchOptions& options, Benchmark& benchmark, Session&
     return result.status();
   }
   for (int i = 0; i < options.paired; ++i) {
-    RunPair pair{.with_first = i % 2 == 1, .without = {}, .with = {}};
+    bench::RunPair pair{.with_first = i % 2 == 1, .without = {}, .with = {}};
     for (const bool with_swaps : {pair.with_first, !pair.with_first}) {
       auto result = run(with_swaps, absl::StrCat("pair ", i + 1, " of ", options.paired,
                                                  with_swaps ? ", with swaps  " : "  "));
@@ -53,50 +53,50 @@ absl::Status Measure(const BenchOptions& options, Benchmark& benchmark, Session&
   return absl::OkStatus();
 }
 
-bool IsFailure(const RunResult& run, double max_error_ratio) {
-  if (run.recording.ErrorRatio() > max_error_ratio) return true;
+bool IsFailure(const bench::RunResult& run, double max_error_ratio) {
+  if (run.measurement.ErrorRatio() > max_error_ratio) return true;
   return run.swaps && (run.swaps->failures > 0 || !run.swaps->not_restored.empty());
 }
 
-ExitCode Judge(const BenchOptions& options, const BenchReport& report) {
+ExitCode Judge(const BenchOptions& options, const bench::BenchReport& report) {
   if (report.interrupted) return ExitCode::kInterrupted;
   const double most = options.max_error_ratio;
   bool failed = report.run && IsFailure(*report.run, most);
-  for (const RunPair& pair : report.pairs) {
+  for (const bench::RunPair& pair : report.pairs) {
     failed = failed || IsFailure(pair.without, most) || IsFailure(pair.with, most);
   }
   if (options.max_p99_ratio) {
-    const auto median = MedianP99Ratio(report.pairs, report.seed);
+    const auto median = bench::MedianP99Ratio(report.pairs, report.seed);
     failed = failed || !median || median->value > *options.max_p99_ratio;
   }
   return failed ? ExitCode::kFailed : ExitCode::kOk;
 }
 
-ExitCode Print(const BenchOptions& options, const BenchReport& report, std::ofstream* json_file,
-               Session& session) {
+ExitCode Print(const BenchOptions& options, const bench::BenchReport& report,
+               std::ofstream* json_file, Session& session) {
   if (session.options().json) {
-    session.out() << RenderBenchJson(report, session.out_is_terminal());
+    session.out() << bench::RenderBenchJson(report, session.out_is_terminal());
   } else {
-    session.out() << RenderBench(report, session.out_style());
+    session.out() << bench::RenderBench(report, session.out_style());
   }
   if (report.interrupted) session.err() << "olmoectl: interrupted\n";
   const ExitCode code = Judge(options, report);
   if (options.json_out.empty()) return code;
-  *json_file << RenderBenchJson(report, /*indent=*/true) << std::flush;
+  *json_file << bench::RenderBenchJson(report, /*indent=*/true) << std::flush;
   if (*json_file) return code;
   session.err() << "olmoectl: " << options.json_out << ": cannot be written\n";
   return ExitCode::kFailed;
 }
 
-ExitCode RunBenchmark(const BenchOptions& options, const Benchmark::Options& runs,
-                      const Traffic& traffic, BenchReport* report, Session& session) {
-  SteadyClock clock;
-  AsyncCalls calls(session.rpc().options());
-  RpcClient::Options admin_options = session.rpc().options();
+ExitCode RunBenchmark(const BenchOptions& options, const bench::Benchmark::Options& runs,
+                      const bench::Traffic& traffic, bench::BenchReport* report, Session& session) {
+  bench::SteadyClock clock;
+  bench::AsyncCalls calls(session.rpc().options());
+  transport::RpcClient::Options admin_options = session.rpc().options();
   admin_options.interruptible = false;
-  RpcClient admin(std::move(admin_options));
-  Benchmark benchmark(runs, &traffic, &calls, &admin, &clock);
-  InterruptScope interrupt([&benchmark] { benchmark.Stop(); });
+  transport::RpcClient admin(std::move(admin_options));
+  bench::Benchmark benchmark(runs, &traffic, &calls, &admin, &clock);
+  transport::InterruptScope interrupt([&benchmark] { benchmark.Stop(); });
   const absl::Status status = Measure(options, benchmark, session, report);
   report->interrupted = benchmark.stopped();
   return status.ok() ? ExitCode::kOk : session.Fail(status);
@@ -117,10 +117,14 @@ ExitCode Run(const BenchOptions& options, Session& session) {
   if (!model.ok()) return session.Fail(model.status());
   const auto traffic = MakeTraffic(options, *std::move(mix), *model);
   if (!traffic.ok()) return session.UsageError(traffic.status());
-  const Benchmark::Options runs{.run = RunOptions(options),
-                                .swaps = *SwapOptions(options, model->default_top_k())};
-  BenchReport report{.model = *std::move(model), .load = runs.run, .seed = options.seed,
-                     .interrupted = false, .run = std::nullopt, .pairs = {}};
+  const bench::Benchmark::Options runs{.run = RunOptions(options),
+                                       .swaps = *SwapOptions(options, model->default_top_k())};
+  bench::BenchReport report{.model = *std::move(model),
+                            .load = runs.run,
+                            .seed = options.seed,
+                            .interrupted = false,
+                            .run = std::nullopt,
+                            .pairs = {}};
   if (auto code = RunBenchmark(options, runs, *traffic, &report, session);
       code != ExitCode::kOk) {
     return code;
@@ -135,4 +139,4 @@ void AddBench(CLI::App& app, ChosenCommand& chosen) {
                            BenchFlags, Run);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

@@ -5,10 +5,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/commands/command.h"
-#include "client/duration.h"
-#include "client/policy_spec.h"
+#include "client/notation/duration.h"
+#include "client/notation/policy_spec.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 constexpr char kHelp[] =
@@ -43,11 +43,11 @@ void LoadFlags(CLI::App& command, BenchOptions& options) {
       ->needs(rate)
       ->capture_default_str();
   command.add_option("--duration", options.duration, "How long; default 10s without --requests")
-      ->check(CheckDuration)
+      ->check(notation::CheckDuration)
       ->type_name("TIME");
   command.add_option("--requests", options.requests, "How many")->check(CLI::PositiveNumber);
   command.add_option("--warmup", options.warmup, "Before anything is counted")
-      ->check(CheckDuration)
+      ->check(notation::CheckDuration)
       ->type_name("TIME");
 }
 
@@ -80,7 +80,7 @@ void TrafficFlags(CLI::App& command, BenchOptions& options) {
 }
 
 absl::Duration ReadDuration(const std::string& text) {
-  const auto duration = ParseDuration(text);  // checked by the flag
+  const auto duration = notation::ParseDuration(text);  // checked by the flag
   return absl::Seconds(duration->seconds()) + absl::Nanoseconds(duration->nanos());
 }
 
@@ -90,9 +90,10 @@ void BenchFlags(CLI::App& command, BenchOptions& options) {
   command.footer(kHelp);
   LoadFlags(command, options);
   TrafficFlags(command, options);
-  auto* swap_every = command.add_option("--swap-every", options.swap_every,
-                                        "Patch the routing at this interval: 100ms")
-                         ->check(CheckDuration)
+  auto* swap_every = command
+                         .add_option("--swap-every", options.swap_every,
+                                     "Patch the routing at this interval: 100ms")
+                         ->check(notation::CheckDuration)
                          ->type_name("TIME");
   command
       .add_option("--swap-policy", options.swap_policies,
@@ -119,11 +120,11 @@ void BenchFlags(CLI::App& command, BenchOptions& options) {
       ->type_name("FILE");
 }
 
-Runner::Options RunOptions(const BenchOptions& options) {
-  Runner::Options run{.concurrency = options.concurrency,
-                      .max_in_flight = options.max_in_flight,
-                      .warmup = ReadDuration(options.warmup),
-                      .requests = options.requests};
+bench::Runner::Options RunOptions(const BenchOptions& options) {
+  bench::Runner::Options run{.concurrency = options.concurrency,
+                             .max_in_flight = options.max_in_flight,
+                             .warmup = ReadDuration(options.warmup),
+                             .requests = options.requests};
   if (options.rate) {
     run.arrivals = {.per_second = *options.rate,
                     .constant = options.arrival == "constant",
@@ -137,20 +138,20 @@ Runner::Options RunOptions(const BenchOptions& options) {
   return run;
 }
 
-absl::StatusOr<PromptMix> ReadMix(const BenchOptions& options, Session& session) {
-  if (options.prompts.empty()) return PromptMix::BuiltIn();
+absl::StatusOr<bench::PromptMix> ReadMix(const BenchOptions& options, Session& session) {
+  if (options.prompts.empty()) return bench::PromptMix::BuiltIn();
   const auto text = session.FileOrInput(options.prompts);
   if (!text.ok()) return text.status();
-  auto mix = PromptMix::Parse(*text, absl::EndsWith(options.prompts, ".jsonl"));
+  auto mix = bench::PromptMix::Parse(*text, absl::EndsWith(options.prompts, ".jsonl"));
   if (mix.ok()) return mix;
   return absl::InvalidArgumentError(
       absl::StrCat(options.prompts, ": ", mix.status().message()));
 }
 
-absl::StatusOr<std::optional<Swapper::Options>> SwapOptions(const BenchOptions& options,
-                                                            uint32_t default_top_k) {
+absl::StatusOr<std::optional<bench::Swapper::Options>> SwapOptions(const BenchOptions& options,
+                                                                   uint32_t default_top_k) {
   if (options.swap_every.empty()) return std::nullopt;
-  Swapper::Options swaps{.policies = {}, .every = ReadDuration(options.swap_every)};
+  bench::Swapper::Options swaps{.policies = {}, .every = ReadDuration(options.swap_every)};
   if (swaps.every < absl::Milliseconds(1)) {
     return absl::InvalidArgumentError("bench: --swap-every must be at least 1ms");
   }
@@ -168,31 +169,31 @@ absl::StatusOr<std::optional<Swapper::Options>> SwapOptions(const BenchOptions& 
     return absl::InvalidArgumentError("bench: --swap-policy: two policies at least");
   }
   for (const std::string& spec : specs) {
-    auto policy = ParsePolicySpec(spec);
+    auto policy = notation::ParsePolicySpec(spec);
     if (!policy.ok()) return policy.status();
     swaps.policies.push_back(*std::move(policy));
   }
   return swaps;
 }
 
-absl::StatusOr<Traffic> MakeTraffic(const BenchOptions& options, PromptMix mix,
-                                    const v1::GetModelInfoResponse& model) {
+absl::StatusOr<bench::Traffic> MakeTraffic(const BenchOptions& options, bench::PromptMix mix,
+                                           const v1::GetModelInfoResponse& model) {
   uint32_t random_tokens = options.random_tokens;
   if (random_tokens == 0 && !model.has_tokenizer() && options.prompts.empty()) random_tokens = 16;
   if (random_tokens == 0 && !model.has_tokenizer() && mix.HasText()) {
     return absl::InvalidArgumentError(
         absl::StrCat(options.prompts, ": has text, and the model has no tokenizer: use token ids"));
   }
-  return Traffic({.seed = options.seed,
-                  .random_tokens = random_tokens,
-                  .vocab_size = model.vocab_size(),
-                  .max_new_tokens = options.max_new_tokens,
-                  .temperature = options.temperature,
-                  .ignore_eos = options.ignore_eos,
-                  .arm = options.arm,
-                  .units = options.units,
-                  .zipf = options.unit_distribution == "zipf"},
-                 std::move(mix));
+  return bench::Traffic({.seed = options.seed,
+                         .random_tokens = random_tokens,
+                         .vocab_size = model.vocab_size(),
+                         .max_new_tokens = options.max_new_tokens,
+                         .temperature = options.temperature,
+                         .ignore_eos = options.ignore_eos,
+                         .arm = options.arm,
+                         .units = options.units,
+                         .zipf = options.unit_distribution == "zipf"},
+                        std::move(mix));
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

@@ -12,14 +12,14 @@
 #include "client/bench/runner.h"
 #include "client/bench/swapper.h"
 #include "client/bench/traffic.h"
-#include "client/session.h"
+#include "client/commands/session.h"
 #include "olmoe/v1/inference.pb.h"
 
 namespace CLI {
 class App;
 }
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 
 struct BenchOptions {
   int concurrency = 8;
@@ -46,14 +46,14 @@ struct BenchOptions {
 void BenchFlags(CLI::App& command, BenchOptions& options);
 
 // Errors are the command line's, or of a file that it names.
-Runner::Options RunOptions(const BenchOptions& options);
-absl::StatusOr<PromptMix> ReadMix(const BenchOptions& options, Session& session);
+bench::Runner::Options RunOptions(const BenchOptions& options);
+absl::StatusOr<bench::PromptMix> ReadMix(const BenchOptions& options, Session& session);
 // nullopt: without swaps. `default_top_k`: of the model.
-absl::StatusOr<std::optional<Swapper::Options>> SwapOptions(const BenchOptions& options,
-                                                            uint32_t default_top_k);
-absl::StatusOr<Traffic> MakeTraffic(const BenchOptions& options, PromptMix mix,
-                                    const v1::GetModelInfoResponse& model);
+absl::StatusOr<std::optional<bench::Swapper::Options>> SwapOptions(const BenchOptions& options,
+                                                                   uint32_t default_top_k);
+absl::StatusOr<bench::Traffic> MakeTraffic(const BenchOptions& options, bench::PromptMix mix,
+                                           const v1::GetModelInfoResponse& model);
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands
 
 #endif  // OLMOE_CLIENT_COMMANDS_BENCH_FLAGS_H_

@@ -7,23 +7,27 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "client/calibration_file.h"
 #include "client/commands/command.h"
+#include "client/notation/calibration_file.h"
 #include "client/render/progress.h"
 #include "client/render/routing.h"
 #include "client/render/table.h"
 #include "olmoe/v1/admin.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 std::string RenderCalibrations(const std::vector<v1::CalibrationInfo>& calibrations,
-                               const Style& style) {
-  using enum Table::Align;
-  Table table({{"CALIBRATION"}, {"DIGEST"}, {"LAYERS", kRight}, {"TOKENS", kRight},
-               {"TRIMMED", kRight}, {"IN USE"}});
+                               const render::Style& style) {
+  using enum render::Table::Align;
+  render::Table table({{"CALIBRATION"},
+                       {"DIGEST"},
+                       {"LAYERS", kRight},
+                       {"TOKENS", kRight},
+                       {"TRIMMED", kRight},
+                       {"IN USE"}});
   for (const v1::CalibrationInfo& info : calibrations) {
-    table.AddRow({info.calibration_id(), info.digest().substr(0, kShortDigest),
+    table.AddRow({info.calibration_id(), info.digest().substr(0, render::kShortDigest),
                   absl::StrCat(info.num_layers()), absl::StrCat(info.tokens()),
                   absl::StrCat(info.trim_top()), info.in_use() ? "yes" : "no"});
   }
@@ -102,7 +106,7 @@ absl::StatusOr<v1::BuildCalibrationRequest> BuildRequest(const BuildOptions& opt
 ExitCode Build(const BuildOptions& options, Session& session) {
   const auto request = BuildRequest(options, session);
   if (!request.ok()) return session.UsageError(request.status());
-  Progress progress(session.err(), session.err_is_terminal());
+  render::Progress progress(session.err(), session.err_is_terminal());
   progress.Show(options.live ? "waiting for live tokens; Ctrl-C gives up" : "building");
   const auto response = session.rpc().BuildCalibration(*request);
   progress.Clear();
@@ -131,7 +135,7 @@ void PutFlags(CLI::App& command, FileOptions& options) {
 ExitCode Put(const FileOptions& options, Session& session) {
   const auto json = session.FileOrInput(options.path);
   if (!json.ok()) return session.UsageError(json.status());
-  const auto layers = ParseCalibration(*json);
+  const auto layers = notation::ParseCalibration(*json);
   if (!layers.ok()) {
     return session.UsageError(
         absl::InvalidArgumentError(absl::StrCat(options.path, ": ", layers.status().message())));
@@ -153,7 +157,7 @@ ExitCode Get(const FileOptions& options, Session& session) {
   request.set_calibration_id(options.name);
   const auto layers = session.rpc().GetCalibration(request);
   if (!layers.ok()) return session.Fail(layers.status());
-  const std::string json = FormatCalibration(options.name, *layers);
+  const std::string json = notation::FormatCalibration(options.name, *layers);
   if (options.path.empty()) {
     session.out() << json;
     return ExitCode::kOk;
@@ -214,4 +218,4 @@ void AddCalibration(CLI::App& app, ChosenCommand& chosen) {
                             DeleteFlags, Delete);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

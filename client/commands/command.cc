@@ -1,14 +1,14 @@
 #include "client/commands/command.h"
 
 #include "absl/strings/str_cat.h"
-#include "client/utf8.h"
+#include "client/notation/utf8.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 
 CLI::Validator IsUtf8() {
   return CLI::Validator(
       [](std::string& text) {
-        const auto bad = FirstInvalidUtf8(text);
+        const auto bad = notation::FirstInvalidUtf8(text);
         return bad ? absl::StrCat("not UTF-8 from byte ", *bad, " on") : std::string();
       },
       /*validator_desc=*/"");
@@ -23,4 +23,4 @@ void RefuseFlagsBeforeSubcommand(const CLI::App& command) {
   }
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

@@ -9,10 +9,10 @@
 #include "CLI/Config.hpp"
 #include "CLI/Formatter.hpp"
 #include "client/commands/commands.h"
-#include "client/exit_code.h"
-#include "client/session.h"
+#include "client/commands/exit_code.h"
+#include "client/commands/session.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 
 // For a command that was followed by one of its own: the command is not run, so a
 // flag of it that was given is an error rather than without effect.
@@ -38,6 +38,6 @@ CLI::App* AddCommand(CLI::App& app, ChosenCommand& chosen, const std::string& na
 // For ->check(): text that goes into a request must be UTF-8.
 CLI::Validator IsUtf8();
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands
 
 #endif  // OLMOE_CLIENT_COMMANDS_COMMAND_H_

@@ -4,13 +4,13 @@
 
 #include <functional>
 
-#include "client/exit_code.h"
+#include "client/commands/exit_code.h"
 
 namespace CLI {
 class App;
 }
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 
 class Session;
 
@@ -40,6 +40,6 @@ void AddBench(CLI::App& app, ChosenCommand& chosen);
 // `app` outlives the run: the script is made from it.
 void AddCompletion(CLI::App& app, ChosenCommand& chosen);
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands
 
 #endif  // OLMOE_CLIENT_COMMANDS_COMMANDS_H_

@@ -4,7 +4,7 @@
 #include "client/commands/command.h"
 #include "client/render/completion.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 
 void AddCompletion(CLI::App& app, ChosenCommand& chosen) {
   CLI::App* command = app.add_subcommand("completion", "Print a completion script for a shell");
@@ -14,10 +14,10 @@ void AddCompletion(CLI::App& app, ChosenCommand& chosen) {
       ->check(CLI::IsMember({"bash", "zsh", "fish"}));
   command->callback([&app, &chosen, shell] {
     chosen = [&app, shell](Session& session) {
-      session.out() << CompletionScript(app, *shell);
+      session.out() << render::CompletionScript(app, *shell);
       return ExitCode::kOk;
     };
   });
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

@@ -3,11 +3,11 @@
 #include <vector>
 
 #include "client/commands/command.h"
-#include "client/number_list.h"
+#include "client/notation/number_list.h"
 #include "client/render/format.h"
 #include "olmoe/v1/inference.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 struct DetokenizeOptions {
@@ -26,14 +26,15 @@ ExitCode Run(const DetokenizeOptions& options, Session& session) {
   v1::DetokenizeRequest request;
   request.set_skip_special_tokens(options.skip_special);
   for (const std::string& part : options.ids) {
-    const auto ids = ParseTokenIds(part);
+    const auto ids = notation::ParseTokenIds(part);
     if (!ids.ok()) return session.UsageError(ids.status());
     request.mutable_ids()->Add(ids->begin(), ids->end());
   }
   const auto response = session.rpc().Detokenize(request);
   if (!response.ok()) return session.Fail(response.status());
   if (session.options().json) return session.PrintJson(*response);
-  session.out() << (session.out_is_terminal() ? ForTerminal(response->text()) : response->text())
+  session.out() << (session.out_is_terminal() ? render::ForTerminal(response->text())
+                                              : response->text())
                 << '\n';
   return ExitCode::kOk;
 }
@@ -44,4 +45,4 @@ void AddDetokenize(CLI::App& app, ChosenCommand& chosen) {
   AddCommand<DetokenizeOptions>(app, chosen, "detokenize", "Tokens to text", Flags, Run);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

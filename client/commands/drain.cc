@@ -2,10 +2,10 @@
 #include <string>
 
 #include "client/commands/command.h"
-#include "client/duration.h"
+#include "client/notation/duration.h"
 #include "olmoe/v1/admin.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 struct DrainOptions {
@@ -14,14 +14,14 @@ struct DrainOptions {
 
 void Flags(CLI::App& command, DrainOptions& options) {
   command.add_option("--grace", options.grace, "How long accepted requests may go on")
-      ->check(CheckDuration)
+      ->check(notation::CheckDuration)
       ->type_name("TIME")
       ->capture_default_str();
 }
 
 ExitCode Run(const DrainOptions& options, Session& session) {
   v1::DrainRequest request;
-  *request.mutable_grace() = *ParseDuration(options.grace);
+  *request.mutable_grace() = *notation::ParseDuration(options.grace);
   const auto response = session.rpc().Drain(request);
   if (!response.ok()) return session.Fail(response.status());
   if (session.options().json) return session.PrintJson(*response);
@@ -38,4 +38,4 @@ void AddDrain(CLI::App& app, ChosenCommand& chosen) {
                            Flags, Run);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

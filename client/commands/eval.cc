@@ -15,14 +15,14 @@
 #include "client/eval/report.h"
 #include "client/eval/runner.h"
 #include "client/eval/subject.h"
-#include "client/policy_spec.h"
-#include "client/prefix_token.h"
+#include "client/notation/policy_spec.h"
 #include "client/render/errors.h"
 #include "client/render/format.h"
 #include "client/render/progress.h"
 #include "client/render/routing.h"
+#include "client/transport/prefix_token.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 constexpr char kHelp[] =
@@ -38,7 +38,7 @@ constexpr char kHelp[] =
 
 struct EvalOptions {
   std::vector<std::string> data, policies, arms;
-  Cutting cutting;
+  eval::Cutting cutting;
   bool lines = false;
   int in_flight = 8;
   std::string resume, format;
@@ -46,7 +46,7 @@ struct EvalOptions {
 };
 
 void Flags(CLI::App& command, EvalOptions& options) {
-  command.footer(std::string(kHelp) + kPolicySpecHelp);
+  command.footer(std::string(kHelp) + notation::kPolicySpecHelp);
   command.add_option("--data", options.data, "Texts and questions to evaluate on")
       ->required()
       ->type_name("FILE");
@@ -75,25 +75,25 @@ void Flags(CLI::App& command, EvalOptions& options) {
       ->check(CLI::IsMember({"table", "markdown", "csv", "json"}));
 }
 
-absl::StatusOr<std::vector<Subject>> ReadSubjects(const EvalOptions& options) {
-  std::vector<Subject> subjects;
+absl::StatusOr<std::vector<eval::Subject>> ReadSubjects(const EvalOptions& options) {
+  std::vector<eval::Subject> subjects;
   for (const std::string& spec : options.policies) {
-    auto policy = ParsePolicySpec(spec);
+    auto policy = notation::ParsePolicySpec(spec);
     if (!policy.ok()) return policy.status();
-    Subject& subject = subjects.emplace_back();
+    eval::Subject& subject = subjects.emplace_back();
     subject.name = policy->policy_id();
-    subject.routing = DescribePolicy(*policy);
+    subject.routing = render::DescribePolicy(*policy);
     *subject.selector.mutable_policy() = *std::move(policy);
   }
   for (const std::string& arm : options.arms) {
-    Subject& subject = subjects.emplace_back();
+    eval::Subject& subject = subjects.emplace_back();
     subject.name = absl::StrCat("arm ", arm);
     subject.routing = subject.name;
     subject.selector.set_arm_id(arm);
   }
   if (subjects.empty()) subjects.push_back({.name = "served", .routing = "the server's plan"});
   std::set<std::string> names;
-  for (const Subject& subject : subjects) {
+  for (const eval::Subject& subject : subjects) {
     if (names.insert(subject.name).second) continue;
     return absl::InvalidArgumentError(absl::StrCat("eval: two policies are called \"",
                                                    subject.name, "\": write NAME@SPEC"));
@@ -101,17 +101,17 @@ absl::StatusOr<std::vector<Subject>> ReadSubjects(const EvalOptions& options) {
   return subjects;
 }
 
-absl::StatusOr<std::vector<Corpus>> ReadCorpora(const EvalOptions& options) {
-  std::vector<Corpus> corpora;
+absl::StatusOr<std::vector<eval::Corpus>> ReadCorpora(const EvalOptions& options) {
+  std::vector<eval::Corpus> corpora;
   for (const std::string& path : options.data) {
-    auto corpus = ReadCorpus(path, options.lines);
+    auto corpus = eval::ReadCorpus(path, options.lines);
     if (!corpus.ok()) return corpus.status();
     corpora.push_back(*std::move(corpus));
   }
   return corpora;
 }
 
-absl::Status CheckCutting(const Cutting& cutting, uint32_t max_context) {
+absl::Status CheckCutting(const eval::Cutting& cutting, uint32_t max_context) {
   if (cutting.window == 0) {
     if (cutting.stride == 0) return absl::OkStatus();
     return absl::InvalidArgumentError("eval: --stride needs --window");
@@ -129,18 +129,18 @@ absl::Status CheckCutting(const Cutting& cutting, uint32_t max_context) {
 // Everything that an evaluation needs before its first window. Thread-compatible.
 struct Evaluation {
   v1::GetModelInfoResponse model;
-  Cutting cutting;
-  std::vector<Subject> subjects;
-  std::vector<Dataset> datasets;
-  std::unique_ptr<Journal> journal;
+  eval::Cutting cutting;
+  std::vector<eval::Subject> subjects;
+  std::vector<eval::Dataset> datasets;
+  std::unique_ptr<eval::Journal> journal;
 };
 
 // Asks the server about every policy; tells all that it refuses.
 ExitCode ResolveSubjects(Evaluation* evaluation, Session& session) {
   ExitCode code = ExitCode::kOk;
-  for (Subject& subject : evaluation->subjects) {
+  for (eval::Subject& subject : evaluation->subjects) {
     const absl::Status status =
-        ResolveSubject(PrefixToken(evaluation->model), session.rpc(), &subject);
+        eval::ResolveSubject(transport::PrefixToken(evaluation->model), session.rpc(), &subject);
     if (status.ok()) continue;
     code = session.Fail(absl::Status(status));
     session.err() << "  policy: " << subject.name << '\n';
@@ -155,12 +155,12 @@ ExitCode ResolveSubjects(Evaluation* evaluation, Session& session) {
   return code;
 }
 
-ExitCode MakeDatasets(std::vector<Corpus> corpora, Evaluation* evaluation, Session& session) {
-  Progress progress(session.err(), session.err_is_terminal());
-  for (Corpus& corpus : corpora) {
+ExitCode MakeDatasets(std::vector<eval::Corpus> corpora, Evaluation* evaluation, Session& session) {
+  render::Progress progress(session.err(), session.err_is_terminal());
+  for (eval::Corpus& corpus : corpora) {
     progress.Show(absl::StrCat("tokenizing ", corpus.name));
-    auto dataset = MakeDataset(std::move(corpus), evaluation->cutting, evaluation->model,
-                               session.rpc());
+    auto dataset =
+        eval::MakeDataset(std::move(corpus), evaluation->cutting, evaluation->model, session.rpc());
     if (!dataset.ok()) {
       progress.Clear();
       return session.Fail(dataset.status());
@@ -176,20 +176,20 @@ std::string ProgressLine(const std::string& data, const std::string& policy, siz
   const size_t filled = all == 0 ? kWidth : done * kWidth / all;
   return absl::StrCat(data, "  ", policy, "  [", std::string(filled, '='),
                       std::string(kWidth - filled, ' '), "] ", done, " of ", all, "  ",
-                      FormatFixed(tokens_per_second, 0), " tok/s");
+                      render::FormatFixed(tokens_per_second, 0), " tok/s");
 }
 
 // Runs every data set under every subject and fills in the report.
 absl::Status Evaluate(const EvalOptions& options, const Evaluation& evaluation, Session& session,
-                      Report* report) {
-  Progress progress(session.err(), session.err_is_terminal());
-  EvalRunner runner({.model_key = absl::StrCat(evaluation.model.weights_digest(), "|",
-                                               evaluation.model.dtype()),
-                     .in_flight = options.in_flight},
-                    &session.rpc(), evaluation.journal.get());
-  for (const Dataset& dataset : evaluation.datasets) {
-    std::vector<UnitResult> first;
-    for (const Subject& subject : evaluation.subjects) {
+                      eval::Report* report) {
+  render::Progress progress(session.err(), session.err_is_terminal());
+  eval::EvalRunner runner(
+      {.model_key = absl::StrCat(evaluation.model.weights_digest(), "|", evaluation.model.dtype()),
+       .in_flight = options.in_flight},
+      &session.rpc(), evaluation.journal.get());
+  for (const eval::Dataset& dataset : evaluation.datasets) {
+    std::vector<eval::UnitResult> first;
+    for (const eval::Subject& subject : evaluation.subjects) {
       auto results = runner.Run(
           dataset, subject, [&](size_t done, size_t all, double tokens_per_second) {
             progress.Show(
@@ -198,28 +198,29 @@ absl::Status Evaluate(const EvalOptions& options, const Evaluation& evaluation, 
       if (!results.ok()) return results.status();
       const bool is_first = first.empty();
       if (is_first) first = *results;
-      report->rows.push_back(MakeRow(dataset, subject, first, *results, is_first, options.seed));
+      report->rows.push_back(
+          eval::MakeRow(dataset, subject, first, *results, is_first, options.seed));
     }
   }
   return absl::OkStatus();
 }
 
-ExitCode Print(const EvalOptions& options, const Report& report, Session& session) {
+ExitCode Print(const EvalOptions& options, const eval::Report& report, Session& session) {
   if (options.format == "json" || (options.format.empty() && session.options().json)) {
-    session.out() << RenderJson(report, session.out_is_terminal());
+    session.out() << eval::RenderJson(report, session.out_is_terminal());
   } else if (options.format == "csv") {
-    session.out() << RenderCsv(report);
+    session.out() << eval::RenderCsv(report);
   } else if (options.format == "markdown") {
-    session.out() << RenderMarkdown(report);
+    session.out() << eval::RenderMarkdown(report);
   } else {
-    session.out() << RenderTable(report, session.out_style());
+    session.out() << eval::RenderTable(report, session.out_style());
   }
   return ExitCode::kOk;
 }
 
 // The parts that need no server: all that is wrong with the command line is told first.
-absl::StatusOr<std::vector<Corpus>> ReadInputs(const EvalOptions& options,
-                                               Evaluation* evaluation) {
+absl::StatusOr<std::vector<eval::Corpus>> ReadInputs(const EvalOptions& options,
+                                                     Evaluation* evaluation) {
   evaluation->cutting = options.cutting;
   auto subjects = ReadSubjects(options);
   if (!subjects.ok()) return subjects.status();
@@ -227,10 +228,10 @@ absl::StatusOr<std::vector<Corpus>> ReadInputs(const EvalOptions& options,
   auto corpora = ReadCorpora(options);
   if (!corpora.ok()) return corpora.status();
   if (options.resume.empty()) {
-    evaluation->journal = std::make_unique<Journal>();
+    evaluation->journal = std::make_unique<eval::Journal>();
     return corpora;
   }
-  auto journal = Journal::Open(options.resume);
+  auto journal = eval::Journal::Open(options.resume);
   if (!journal.ok()) return journal.status();
   evaluation->journal = *std::move(journal);
   return corpora;
@@ -243,7 +244,7 @@ ExitCode Run(const EvalOptions& options, Session& session) {
   auto model = session.rpc().GetModelInfo({});
   if (!model.ok()) return session.Fail(model.status());
   evaluation.model = *std::move(model);
-  Cutting& cutting = evaluation.cutting;
+  eval::Cutting& cutting = evaluation.cutting;
   if (auto status = CheckCutting(cutting, evaluation.model.max_context()); !status.ok()) {
     return session.UsageError(status);
   }
@@ -253,7 +254,8 @@ ExitCode Run(const EvalOptions& options, Session& session) {
       code != ExitCode::kOk) {
     return code;
   }
-  Report report{.model = evaluation.model, .cutting = cutting, .seed = options.seed, .rows = {}};
+  eval::Report report{
+      .model = evaluation.model, .cutting = cutting, .seed = options.seed, .rows = {}};
   const absl::Status status = Evaluate(options, evaluation, session, &report);
   if (status.ok()) return Print(options, report, session);
   const ExitCode code = session.Fail(status);
@@ -271,4 +273,4 @@ void AddEval(CLI::App& app, ChosenCommand& chosen) {
                           "Perplexity and accuracy of routing policies, compared", Flags, Run);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

@@ -5,15 +5,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/commands/command.h"
-#include "client/duration.h"
-#include "client/expert_stats.h"
-#include "client/number_list.h"
+#include "client/notation/duration.h"
+#include "client/notation/number_list.h"
+#include "client/render/expert_stats.h"
 #include "client/render/experts.h"
 #include "client/render/format.h"
 #include "client/render/json.h"
 #include "olmoe/v1/admin.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 // Which statistics are asked for.
@@ -61,7 +61,7 @@ void Flags(CLI::App& command, ExpertsOptions& options) {
       ->check(CLI::IsMember({"heatmap", "table", "csv", "json"}));
   command.add_flag("--watch", options.watch, "Again and again: what came in each interval");
   command.add_option("--interval", options.interval, "Of --watch")
-      ->check(CheckDuration)
+      ->check(notation::CheckDuration)
       ->type_name("TIME")
       ->capture_default_str();
 }
@@ -81,7 +81,7 @@ void DiffFlags(CLI::App& command, DiffOptions& options) {
 absl::StatusOr<v1::GetExpertStatsRequest> BuildRequest(const Filter& filter) {
   v1::GetExpertStatsRequest request;
   if (!filter.layers.empty()) {
-    const auto layers = ParseLayers(filter.layers);
+    const auto layers = notation::ParseLayers(filter.layers);
     if (!layers.ok()) {
       return absl::InvalidArgumentError(absl::StrCat("--layers: ", layers.status().message()));
     }
@@ -113,24 +113,24 @@ std::string Format(const ExpertsOptions& options, Session& session) {
 
 void PrintMaps(const std::vector<v1::ArmExpertStats>& arms, const std::string& format,
                Session& session) {
-  const Style style = session.out_style();
+  const render::Style style = session.out_style();
   const char* separator = "";
   for (const v1::ArmExpertStats& arm : arms) {
     session.out() << separator
-                  << (format == "heatmap" ? RenderExpertMap(arm, style)
-                                          : RenderExpertTable(arm, style));
+                  << (format == "heatmap" ? render::RenderExpertMap(arm, style)
+                                          : render::RenderExpertTable(arm, style));
     separator = "\n";
   }
   if (arms.empty()) session.err() << "no statistics yet\n";
-  if (!arms.empty() && format == "heatmap") session.out() << RenderLoadLegend(style);
+  if (!arms.empty() && format == "heatmap") session.out() << render::RenderLoadLegend(style);
 }
 
 void Print(const v1::GetExpertStatsResponse& response, const std::string& format,
            Session& session) {
   if (format == "csv") {
-    session.out() << ExpertCsv({response.arms().begin(), response.arms().end()});
+    session.out() << render::ExpertCsv({response.arms().begin(), response.arms().end()});
   } else {
-    PrintMaps(SumPhases(response), format, session);
+    PrintMaps(render::SumPhases(response), format, session);
   }
 }
 
@@ -140,13 +140,13 @@ void PrintDelta(v1::GetExpertStatsResponse delta, const ExpertsOptions& options,
   const std::string format = Format(options, session);
   KeepPhase(options.filter, &delta);
   if (format == "json") {
-    session.out() << ToJson(delta, /*indent=*/false) << '\n';
+    session.out() << render::ToJson(delta, /*indent=*/false) << '\n';
     return;
   }
   if (session.out_is_terminal()) session.out() << "\x1b[H\x1b[2J";
   if (format != "csv") {
-    session.out() << "until " << FormatTime(delta.end_time()) << ", every " << options.interval
-                  << "; Ctrl-C ends\n";
+    session.out() << "until " << render::FormatTime(delta.end_time()) << ", every "
+                  << options.interval << "; Ctrl-C ends\n";
   }
   Print(delta, format, session);
 }
@@ -155,7 +155,7 @@ ExitCode Watch(const ExpertsOptions& options, const v1::GetExpertStatsRequest& f
                Session& session) {
   v1::WatchExpertStatsRequest request;
   *request.mutable_filter() = filter;
-  *request.mutable_interval() = *ParseDuration(options.interval);
+  *request.mutable_interval() = *notation::ParseDuration(options.interval);
   const absl::Status status = session.rpc().WatchExpertStats(
       request, [&](const v1::WatchExpertStatsResponse& event) {
         PrintDelta(event.delta(), options, session);
@@ -187,10 +187,10 @@ ExitCode Diff(const DiffOptions& options, Session& session) {
   auto response = session.rpc().GetExpertStats(*request);
   if (!response.ok()) return session.Fail(response.status());
   KeepPhase(filter, &*response);
-  const std::vector<v1::ArmExpertStats> arms = SumPhases(*response);
-  const auto a = FindArm(arms, options.a);
+  const std::vector<v1::ArmExpertStats> arms = render::SumPhases(*response);
+  const auto a = render::FindArm(arms, options.a);
   if (!a.ok()) return session.Fail(a.status());
-  const auto b = FindArm(arms, options.b);
+  const auto b = render::FindArm(arms, options.b);
   if (!b.ok()) return session.Fail(b.status());
   if (session.options().json) {
     v1::GetExpertStatsResponse both = *response;
@@ -199,7 +199,7 @@ ExitCode Diff(const DiffOptions& options, Session& session) {
     *both.add_arms() = *b;
     return session.PrintJson(both);
   }
-  session.out() << RenderExpertDiff(*a, *b, options.top, session.out_style());
+  session.out() << render::RenderExpertDiff(*a, *b, options.top, session.out_style());
   return ExitCode::kOk;
 }
 
@@ -212,4 +212,4 @@ void AddExperts(CLI::App& app, ChosenCommand& chosen) {
                           DiffFlags, Diff);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

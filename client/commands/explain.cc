@@ -8,12 +8,12 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "client/commands/command.h"
-#include "client/plan_file.h"
+#include "client/commands/plan_file.h"
 #include "client/render/format.h"
 #include "client/render/table.h"
 #include "olmoe/v1/admin.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 struct ExplainOptions {
@@ -73,7 +73,7 @@ std::string Spread(const v1::ExplainAssignmentResponse& response) {
   const char* separator = " ";
   for (const auto& [arm, count] : arms) {
     absl::StrAppend(&text, separator, arm, " ",
-                    FormatFixed(100.0 * count / response.assignments_size(), 1), "%");
+                    render::FormatFixed(100.0 * count / response.assignments_size(), 1), "%");
     separator = ", ";
   }
   return text + "]\n";
@@ -91,9 +91,9 @@ ExitCode Run(const ExplainOptions& options, Session& session) {
   const auto response = Explain(*units, request, session);
   if (!response.ok()) return session.Fail(response.status());
   if (session.options().json) return session.PrintJson(*response);
-  Table table({{"UNIT"}, {"BUCKET", Table::Align::kRight}, {"ARM"}});
+  render::Table table({{"UNIT"}, {"BUCKET", render::Table::Align::kRight}, {"ARM"}});
   for (const auto& assignment : response->assignments()) {
-    table.AddRow({OneLine(assignment.unit_id()), absl::StrCat(assignment.bucket()),
+    table.AddRow({render::OneLine(assignment.unit_id()), absl::StrCat(assignment.bucket()),
                   assignment.arm_id()});
   }
   session.out() << table.Render(session.out_style());
@@ -107,4 +107,4 @@ void AddExplain(CLI::App& app, ChosenCommand& chosen) {
   AddCommand<ExplainOptions>(app, chosen, "explain", "Which arm each unit gets", Flags, Run);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

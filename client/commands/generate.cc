@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/commands/command.h"
-#include "client/number_list.h"
+#include "client/notation/number_list.h"
 #include "client/render/format.h"
 #include "client/render/json.h"
 #include "client/render/progress.h"
@@ -16,7 +16,7 @@
 #include "client/trace/recorder.h"
 #include "olmoe/v1/inference.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 struct GenerateOptions {
@@ -84,7 +84,7 @@ void SetSampling(const GenerateOptions& options, v1::SamplingParams* sampling) {
 absl::Status SetPrompt(const GenerateOptions& options, Session& session,
                        v1::GenerateRequest* request) {
   if (options.tokens) {
-    auto ids = ParseTokenIds(*options.tokens);
+    auto ids = notation::ParseTokenIds(*options.tokens);
     if (!ids.ok()) return ids.status();
     request->mutable_tokens()->mutable_ids()->Add(ids->begin(), ids->end());
     return absl::OkStatus();
@@ -113,19 +113,20 @@ absl::StatusOr<v1::GenerateRequest> BuildRequest(const GenerateOptions& options,
 // The last line, on stderr: what made the text, and how fast.
 std::string Summary(const v1::GenerateResponse& done, uint32_t num_layers) {
   const v1::Usage& usage = done.usage();
-  const double decode = ToSeconds(done.timing().decode());
-  std::string line = absl::StrCat("[", DescribeStamp(done.routing()), " | ",
+  const double decode = render::ToSeconds(done.timing().decode());
+  std::string line = absl::StrCat("[", render::DescribeStamp(done.routing()), " | ",
                                   usage.completion_tokens(), " tokens");
   if (decode > 0 && usage.completion_tokens() > 1) {
-    absl::StrAppend(&line, ", ", FormatFixed((usage.completion_tokens() - 1) / decode, 1),
+    absl::StrAppend(&line, ", ", render::FormatFixed((usage.completion_tokens() - 1) / decode, 1),
                     " tok/s");
   }
-  absl::StrAppend(&line, ", first after ", FormatDuration(done.timing().time_to_first_token()));
+  absl::StrAppend(&line, ", first after ",
+                  render::FormatDuration(done.timing().time_to_first_token()));
   // The last token drawn is never run through the layers.
   const double rows = static_cast<double>(usage.prompt_tokens()) + usage.completion_tokens() - 1;
   if (num_layers > 0 && rows > 0) {
     const double experts = static_cast<double>(usage.expert_activations()) / rows / num_layers;
-    absl::StrAppend(&line, " | ", FormatFixed(experts, 2), " experts per token and layer");
+    absl::StrAppend(&line, " | ", render::FormatFixed(experts, 2), " experts per token and layer");
   }
   return line + "]";
 }
@@ -136,20 +137,20 @@ uint32_t NumLayers(Session& session) {
   return info.ok() ? info->num_layers() : 0;
 }
 
-Table TokenTable() {
-  using enum Table::Align;
-  return Table({{"TOKEN", kRight}, {"PIECE"}, {"LOGPROB", kRight}, {"ALTERNATIVES"}});
+render::Table TokenTable() {
+  using enum render::Table::Align;
+  return render::Table({{"TOKEN", kRight}, {"PIECE"}, {"LOGPROB", kRight}, {"ALTERNATIVES"}});
 }
 
-void AddTokens(const v1::GenerateDelta& delta, Table* table) {
+void AddTokens(const v1::GenerateDelta& delta, render::Table* table) {
   for (const v1::GeneratedToken& token : delta.tokens()) {
     std::string alternatives;
     for (const v1::TokenLogprob& other : token.top()) {
       absl::StrAppend(&alternatives, alternatives.empty() ? "" : "  ", other.token_id(), " ",
-                      FormatFixed(other.logprob(), 3));
+                      render::FormatFixed(other.logprob(), 3));
     }
-    table->AddRow({absl::StrCat(token.token_id()), Quote(token.piece()),
-                   FormatFixed(token.logprob(), 4), alternatives});
+    table->AddRow({absl::StrCat(token.token_id()), render::Quote(token.piece()),
+                   render::FormatFixed(token.logprob(), 4), alternatives});
   }
 }
 
@@ -191,13 +192,13 @@ class TextPrinter {
  private:
   void Print(const std::string& text) {
     printed_text_ = printed_text_ || !text.empty();
-    session_.out() << (session_.out_is_terminal() ? ForTerminal(text) : text) << std::flush;
+    session_.out() << (session_.out_is_terminal() ? render::ForTerminal(text) : text) << std::flush;
   }
 
   Session& session_;
   const uint32_t max_new_tokens_;
-  Progress progress_;
-  Table table_ = TokenTable();
+  render::Progress progress_;
+  render::Table table_ = TokenTable();
   google::protobuf::RepeatedField<uint32_t> ids_;
   bool printed_text_ = false;
   v1::GenerateResponse done_;
@@ -210,7 +211,7 @@ class TraceOut {
 
   absl::Status Begin(v1::GenerateRequest* request, Session& session) {
     if (path_.empty()) return absl::OkStatus();
-    auto recorder = GenerateRecorder::Create(request, session.rpc());
+    auto recorder = trace::GenerateRecorder::Create(request, session.rpc());
     if (recorder.ok()) recorder_.emplace(*std::move(recorder));
     return recorder.status();
   }
@@ -236,7 +237,7 @@ class TraceOut {
 
  private:
   const std::string path_;
-  std::optional<GenerateRecorder> recorder_;
+  std::optional<trace::GenerateRecorder> recorder_;
   v1::RoutingStamp stamp_;
 };
 
@@ -259,7 +260,7 @@ ExitCode StreamJson(const v1::GenerateRequest& request, Session& session, TraceO
   const absl::Status status = session.rpc().GenerateStream(request, [&](auto event) {
     trace->OnEvent(event);
     if (request.has_trace() && event.has_delta()) event.mutable_delta()->clear_trace();
-    session.out() << ToJson(event, /*indent=*/false) << std::endl;
+    session.out() << render::ToJson(event, /*indent=*/false) << std::endl;
     return session.out().good();
   });
   if (!session.out().good()) return ExitCode::kOk;  // Session::Finish tells
@@ -290,4 +291,4 @@ void AddGenerate(CLI::App& app, ChosenCommand& chosen) {
   AddCommand<GenerateOptions>(app, chosen, "generate", "Go on from a prompt", Flags, Run);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

@@ -6,7 +6,7 @@
 #include "client/render/table.h"
 #include "nlohmann/json.hpp"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 struct HealthOptions {
@@ -25,7 +25,7 @@ void Flags(CLI::App& command, HealthOptions& options) {
 ExitCode Run(const HealthOptions& options, Session& session) {
   std::vector<std::string> services = {"", "olmoe.v1.InferenceService"};
   if (!options.service.empty()) services = {options.service};
-  Table table({{"SERVICE"}, {"HEALTH"}});
+  render::Table table({{"SERVICE"}, {"HEALTH"}});
   auto json = nlohmann::json::object();
   ExitCode code = ExitCode::kOk;
   for (const std::string& service : services) {
@@ -50,4 +50,4 @@ void AddHealth(CLI::App& app, ChosenCommand& chosen) {
                             Run);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

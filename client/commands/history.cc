@@ -10,7 +10,7 @@
 #include "client/render/table.h"
 #include "olmoe/v1/admin.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 struct HistoryOptions {
@@ -40,17 +40,22 @@ absl::StatusOr<v1::ListRoutingHistoryResponse> List(uint32_t limit, Session& ses
   return all;
 }
 
-std::string RenderHistory(const v1::ListRoutingHistoryResponse& history, const Style& style) {
-  Table table({{"GENERATION", Table::Align::kRight}, {"ACTIVATED"}, {"SOURCE"}, {"ACTOR"},
-               {"DIGEST"}, {"ROUTING"}});
+std::string RenderHistory(const v1::ListRoutingHistoryResponse& history,
+                          const render::Style& style) {
+  render::Table table({{"GENERATION", render::Table::Align::kRight},
+                       {"ACTIVATED"},
+                       {"SOURCE"},
+                       {"ACTOR"},
+                       {"DIGEST"},
+                       {"ROUTING"}});
   for (const v1::PlanRecord& record : history.records()) {
     const std::string& note = record.plan().note();
     table.AddRow({absl::StrCat(record.generation()),
-                  record.has_activate_time() ? FormatTime(record.activate_time()) : "",
-                  record.source(), OneLine(record.actor()),
-                  record.digest().substr(0, kShortDigest),
-                  absl::StrCat(RenderArms(record.plan()),
-                               note.empty() ? "" : absl::StrCat("  # ", OneLine(note)))});
+                  record.has_activate_time() ? render::FormatTime(record.activate_time()) : "",
+                  record.source(), render::OneLine(record.actor()),
+                  record.digest().substr(0, render::kShortDigest),
+                  absl::StrCat(render::RenderArms(record.plan()),
+                               note.empty() ? "" : absl::StrCat("  # ", render::OneLine(note)))});
   }
   return table.Render(style);
 }
@@ -70,4 +75,4 @@ void AddHistory(CLI::App& app, ChosenCommand& chosen) {
   AddCommand<HistoryOptions>(app, chosen, "history", "The plans so far, newest first", Flags, Run);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

@@ -5,15 +5,15 @@
 #include "client/render/table.h"
 #include "olmoe/v1/inference.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 struct ModelOptions {};
 
 void Flags(CLI::App&, ModelOptions&) {}
 
-std::string RenderModel(const v1::GetModelInfoResponse& info, const Style& style) {
-  Table table({{""}, {""}});
+std::string RenderModel(const v1::GetModelInfoResponse& info, const render::Style& style) {
+  render::Table table({{""}, {""}});
   const auto row = [&table](const char* name, const auto& value) {
     table.AddRow({name, absl::StrCat(value)});
   };
@@ -47,4 +47,4 @@ void AddModel(CLI::App& app, ChosenCommand& chosen) {
   AddCommand<ModelOptions>(app, chosen, "model", "What is served", Flags, Run);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

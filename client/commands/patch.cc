@@ -9,16 +9,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/commands/command.h"
+#include "client/commands/plan_file.h"
 #include "client/commands/wait_flag.h"
-#include "client/duration.h"
-#include "client/plan_file.h"
-#include "client/plan_flags.h"
-#include "client/policy_spec.h"
+#include "client/notation/duration.h"
+#include "client/notation/plan_flags.h"
+#include "client/notation/policy_spec.h"
 #include "client/render/routing.h"
 #include "olmoe/v1/admin.pb.h"
 #include "olmoe/v1/inference.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 struct PatchOptions {
@@ -68,7 +68,7 @@ void Flags(CLI::App& command, PatchOptions& options) {
       "The order of flags counts: a rule takes the --weights, --temperature, --layers and\n"
       "--analyze behind it, an arm all that is behind its --arm. For example\n"
       "  olmoectl patch --arm control --weight 90 --arm wide --weight 10 --top-k 16 --ttl 1h\n\n",
-      kPolicySpecHelp));
+      notation::kPolicySpecHelp));
   ArmFlags(command, options);
   command.add_option("--plan", options.plan, "The plan from a file: RoutingPlan in JSON; - = stdin")
       ->type_name("FILE");
@@ -78,7 +78,7 @@ void Flags(CLI::App& command, PatchOptions& options) {
   command.add_option("--expect", options.expect, "Refuse unless this generation is current")
       ->type_name("GENERATION");
   command.add_option("--ttl", options.ttl, "Back to the plan before after this time: 10m")
-      ->check(CheckDuration)
+      ->check(notation::CheckDuration)
       ->type_name("TIME");
   command
       .add_option("--probe", options.probe,
@@ -107,8 +107,8 @@ bool IsArmFlag(const CLI::App& command, const CLI::Option* option) {
   return true;
 }
 
-std::vector<FlagValue> FlagsOfArms(const CLI::App& command) {
-  std::vector<FlagValue> flags;
+std::vector<notation::FlagValue> FlagsOfArms(const CLI::App& command) {
+  std::vector<notation::FlagValue> flags;
   std::map<const CLI::Option*, size_t> seen;
   for (const CLI::Option* option : command.parse_order()) {
     if (!IsArmFlag(command, option)) continue;
@@ -118,16 +118,16 @@ std::vector<FlagValue> FlagsOfArms(const CLI::App& command) {
 }
 
 // No word of arms: then the request says so too, and the server names the arm.
-bool IsOnePolicy(const PatchOptions& options, const std::vector<FlagValue>& flags) {
+bool IsOnePolicy(const PatchOptions& options, const std::vector<notation::FlagValue>& flags) {
   if (!options.plan.empty() || !options.salt.empty() || !options.note.empty()) return false;
-  return std::none_of(flags.begin(), flags.end(), [](const FlagValue& flag) {
+  return std::none_of(flags.begin(), flags.end(), [](const notation::FlagValue& flag) {
     return flag.name == "arm" || flag.name == "weight" || flag.name == "allow-explicit";
   });
 }
 
 absl::Status SetTarget(const PatchOptions& options, Session& session,
                        v1::PatchRoutersRequest* request) {
-  const std::vector<FlagValue> flags = FlagsOfArms(*options.command);
+  const std::vector<notation::FlagValue> flags = FlagsOfArms(*options.command);
   if (options.plan.empty() && flags.empty()) {
     return absl::InvalidArgumentError(
         "what to patch with is missing: a rule such as --top-k, --policy, --arm or --plan "
@@ -137,7 +137,7 @@ absl::Status SetTarget(const PatchOptions& options, Session& session,
     return absl::InvalidArgumentError(
         absl::StrCat("--plan and --", flags.front().name, ": one of the two"));
   }
-  auto plan = options.plan.empty() ? PlanOfFlags(flags) : ReadPlan(options.plan, session);
+  auto plan = options.plan.empty() ? notation::PlanOfFlags(flags) : ReadPlan(options.plan, session);
   if (!plan.ok()) return plan.status();
   if (IsOnePolicy(options, flags)) {
     *request->mutable_policy() = std::move(*plan->mutable_arms(0)->mutable_policy());
@@ -156,7 +156,7 @@ absl::StatusOr<v1::PatchRoutersRequest> BuildRequest(const PatchOptions& options
   if (options.expect) request.set_expected_generation(*options.expect);
   request.set_validate_only(options.dry_run);
   request.set_idempotency_key(options.idempotency_key);
-  if (!options.ttl.empty()) *request.mutable_ttl() = *ParseDuration(options.ttl);
+  if (!options.ttl.empty()) *request.mutable_ttl() = *notation::ParseDuration(options.ttl);
   if (options.probe || options.require_change) {
     request.mutable_probe()->set_text(options.probe.value_or(""));
     request.mutable_probe()->set_require_change(options.require_change);
@@ -179,7 +179,8 @@ ExitCode Run(const PatchOptions& options, Session& session) {
   if (!response.ok()) return session.Fail(response.status());
   if (session.options().json) return session.PrintJson(*response);
   if (options.dry_run) session.out() << "valid; ";
-  session.out() << RenderPatch(*response, CountLayers(*response, session), session.out_style());
+  session.out() << render::RenderPatch(*response, CountLayers(*response, session),
+                                       session.out_style());
   return ExitCode::kOk;
 }
 
@@ -190,4 +191,4 @@ void AddPatch(CLI::App& app, ChosenCommand& chosen) {
                            Flags, Run);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

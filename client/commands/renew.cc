@@ -3,11 +3,11 @@
 #include <string>
 
 #include "client/commands/command.h"
-#include "client/duration.h"
+#include "client/notation/duration.h"
 #include "client/render/format.h"
 #include "olmoe/v1/admin.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 struct RenewOptions {
@@ -21,19 +21,19 @@ void Flags(CLI::App& command, RenewOptions& options) {
       ->type_name("GENERATION");
   command.add_option("--ttl", options.ttl, "How long from now: 10m, 1h30m")
       ->required()
-      ->check(CheckDuration)
+      ->check(notation::CheckDuration)
       ->type_name("TIME");
 }
 
 ExitCode Run(const RenewOptions& options, Session& session) {
   v1::RenewRoutingRequest request;
   request.set_generation(options.generation);
-  *request.mutable_ttl() = *ParseDuration(options.ttl);
+  *request.mutable_ttl() = *notation::ParseDuration(options.ttl);
   const auto response = session.rpc().RenewRouting(request);
   if (!response.ok()) return session.Fail(response.status());
   if (session.options().json) return session.PrintJson(*response);
   session.out() << "renewed: generation " << options.generation << ", until "
-                << FormatTime(response->expire_time()) << '\n';
+                << render::FormatTime(response->expire_time()) << '\n';
   return ExitCode::kOk;
 }
 
@@ -44,4 +44,4 @@ void AddRenew(CLI::App& app, ChosenCommand& chosen) {
                            Run);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

@@ -6,7 +6,7 @@
 #include "client/render/routing.h"
 #include "olmoe/v1/admin.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 struct RollbackOptions {
@@ -29,7 +29,7 @@ ExitCode Run(const RollbackOptions& options, Session& session) {
   const auto response = session.rpc().RollbackRouting(request);
   if (!response.ok()) return session.Fail(response.status());
   if (session.options().json) return session.PrintJson(*response);
-  session.out() << RenderPatch(*response, /*num_layers=*/0, session.out_style());
+  session.out() << render::RenderPatch(*response, /*num_layers=*/0, session.out_style());
   return ExitCode::kOk;
 }
 
@@ -39,4 +39,4 @@ void AddRollback(CLI::App& app, ChosenCommand& chosen) {
   AddCommand<RollbackOptions>(app, chosen, "rollback", "Back to an earlier plan", Flags, Run);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

@@ -11,7 +11,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/commands/command.h"
-#include "client/policy_spec.h"
+#include "client/notation/policy_spec.h"
 #include "client/render/errors.h"
 #include "client/render/format.h"
 #include "client/route/calibration_file.h"
@@ -21,7 +21,7 @@
 #include "client/route/vector_file.h"
 #include "client/trace/recording.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 using nlohmann::json;
@@ -37,7 +37,7 @@ struct RouteOptions {
 };
 
 void Flags(CLI::App& command, RouteOptions& options) {
-  command.footer(std::string(kPolicySpecHelp) +
+  command.footer(std::string(notation::kPolicySpecHelp) +
                  "  A line of logits is an array, or {\"layer\": L, \"logits\": [...]}.\n");
   auto* policy = command.add_option("--policy", options.policy, "The policy to try")
                      ->check(IsUtf8())
@@ -68,14 +68,14 @@ void Flags(CLI::App& command, RouteOptions& options) {
       ->needs(cases);
 }
 
-absl::StatusOr<CdfTables> ReadTables(const std::string& path) {
-  if (path.empty()) return CdfTables();
+absl::StatusOr<route::CdfTables> ReadTables(const std::string& path) {
+  if (path.empty()) return route::CdfTables();
   std::ifstream file(path, std::ios::binary);
   const std::string text(std::istreambuf_iterator<char>(file), {});
   if (!file.good() && !file.eof()) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": cannot be read"));
   }
-  auto tables = ParseCdfTables(text);
+  auto tables = route::ParseCdfTables(text);
   if (tables.ok()) return tables;
   return absl::InvalidArgumentError(absl::StrCat(path, ": ", tables.status().message()));
 }
@@ -102,9 +102,9 @@ ExitCode RunCases(const RouteOptions& options, Session& session) {
   const auto tables = ReadTables(options.tables);
   if (!tables.ok()) return session.UsageError(tables.status());
   std::ifstream cases(options.cases);
-  const absl::Status status = ForEachLine(
-      cases, options.cases, session.out(),
-      [&tables](const std::string& line) { return DecideCase(line, *tables); });
+  const absl::Status status =
+      ForEachLine(cases, options.cases, session.out(),
+                  [&tables](const std::string& line) { return route::DecideCase(line, *tables); });
   return status.ok() ? ExitCode::kOk : session.UsageError(status);
 }
 
@@ -112,12 +112,12 @@ ExitCode RunCases(const RouteOptions& options, Session& session) {
 // Thread-compatible.
 class PolicyTrial {
  public:
-  PolicyTrial(const v1::RoutingPolicy& policy, const CdfTables* tables)
+  PolicyTrial(const v1::RoutingPolicy& policy, const route::CdfTables* tables)
       : policy_(policy), tables_(tables) {}
 
   // Before the first row. INVALID_ARGUMENT: the policy does not suit the shape.
   absl::Status Begin(const routing::RouterShape& shape) {
-    auto rules = PolicyRules::Create(policy_, shape, tables_);
+    auto rules = route::PolicyRules::Create(policy_, shape, tables_);
     if (!rules.ok()) return rules.status();
     rules_.emplace(*std::move(rules));
     return absl::OkStatus();
@@ -125,8 +125,8 @@ class PolicyTrial {
   bool begun() const { return rules_.has_value(); }
   int num_experts() const { return rules_->shape().num_experts; }
 
-  RoutedRow Route(int layer, std::span<const float> logits) {
-    RoutedRow row = RouteLogits(logits, rules_->Of(layer));
+  route::RoutedRow Route(int layer, std::span<const float> logits) {
+    route::RoutedRow row = route::RouteLogits(logits, rules_->Of(layer));
     ++rows_;
     if (row.routed) {
       ++routed_;
@@ -139,14 +139,14 @@ class PolicyTrial {
     std::string text = absl::StrCat(rows_, " rows");
     if (routed_ < rows_) absl::StrAppend(&text, ", ", rows_ - routed_, " without a decision");
     if (routed_ == 0) return text;
-    return absl::StrCat(text, ", ", FormatFixed(double(experts_) / double(routed_), 2),
+    return absl::StrCat(text, ", ", render::FormatFixed(double(experts_) / double(routed_), 2),
                         " experts a row");
   }
 
  private:
   const v1::RoutingPolicy policy_;
-  const CdfTables* const tables_;
-  std::optional<PolicyRules> rules_;
+  const route::CdfTables* const tables_;
+  std::optional<route::PolicyRules> rules_;
   uint64_t rows_ = 0, routed_ = 0, experts_ = 0;
 };
 
@@ -157,9 +157,9 @@ absl::StatusOr<ordered_json> RouteLine(const std::string& text, const RouteOptio
   if (line.is_discarded()) return absl::InvalidArgumentError("is not JSON");
   const bool names_layer = line.is_object() && line.contains("layer");
   if (line.is_array()) line = json{{"logits", std::move(line)}};
-  JsonFields fields(line, "");
+  route::JsonFields fields(line, "");
   const int layer = names_layer ? fields.Integer("layer", 0, kMaxLayers - 1) : 0;
-  const std::vector<float> logits = ToLogits(fields.Numbers("logits"));
+  const std::vector<float> logits = route::ToLogits(fields.Numbers("logits"));
   if (!fields.error().empty()) return absl::InvalidArgumentError(fields.error());
   if (logits.empty() || logits.size() > static_cast<size_t>(routing::kMaxExperts)) {
     return absl::InvalidArgumentError(
@@ -196,7 +196,7 @@ absl::Status RouteLines(const RouteOptions& options, PolicyTrial* trial, Session
 }
 
 // Routes every row of a recording; tells how often the experts are those recorded.
-absl::Status RouteRecording(const Recording& recording, PolicyTrial* trial, Session& session,
+absl::Status RouteRecording(const trace::Recording& recording, PolicyTrial* trial, Session& session,
                             std::string* comparison) {
   auto status = trial->Begin(recording.shape);
   if (!status.ok()) return status;
@@ -205,7 +205,7 @@ absl::Status RouteRecording(const Recording& recording, PolicyTrial* trial, Sess
   size_t same = 0;
   for (size_t slot = 0; slot < slots && session.out().good(); ++slot) {
     const int layer = static_cast<int>(slot % layers);
-    const RoutedRow row = trial->Route(layer, recording.LogitsOf(slot));
+    const route::RoutedRow row = trial->Route(layer, recording.LogitsOf(slot));
     const auto recorded = recording.ExpertsOf(slot);
     // Both are prefixes of one order, but a recording may be of other logits.
     const bool equal = row.routed && row.decision.applied.k == recorded.size() &&
@@ -220,13 +220,13 @@ absl::Status RouteRecording(const Recording& recording, PolicyTrial* trial, Sess
   }
   *comparison = absl::StrCat(
       "; recorded ",
-      FormatFixed(slots == 0 ? 0 : double(recording.experts.size()) / double(slots), 2),
+      render::FormatFixed(slots == 0 ? 0 : double(recording.experts.size()) / double(slots), 2),
       ", the same experts in ", same);
   return absl::OkStatus();
 }
 
 ExitCode RunPolicy(const RouteOptions& options, Session& session) {
-  const auto policy = ParsePolicySpec(options.policy);
+  const auto policy = notation::ParsePolicySpec(options.policy);
   if (!policy.ok()) return session.UsageError(policy.status());
   const auto tables = ReadTables(options.calibration);
   if (!tables.ok()) return session.UsageError(tables.status());
@@ -234,14 +234,14 @@ ExitCode RunPolicy(const RouteOptions& options, Session& session) {
   absl::Status status;
   std::string comparison;
   if (absl::EndsWith(options.logits, ".safetensors")) {
-    const auto recording = Recording::Read(options.logits);
+    const auto recording = trace::Recording::Read(options.logits);
     status = recording.ok() ? RouteRecording(*recording, &trial, session, &comparison)
                             : recording.status();
   } else {
     status = RouteLines(options, &trial, session);
   }
   if (!status.ok()) {
-    session.err() << ErrorText(status, session.err_style());
+    session.err() << render::ErrorText(status, session.err_style());
     return ExitCode::kUsage;
   }
   session.err() << session.err_style().Dim(absl::StrCat("[", trial.Summary(), comparison, "]"))
@@ -264,4 +264,4 @@ void AddRoute(CLI::App& app, ChosenCommand& chosen) {
                            Run);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

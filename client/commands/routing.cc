@@ -5,7 +5,7 @@
 #include "client/render/routing.h"
 #include "olmoe/v1/admin.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 struct RoutingOptions {
@@ -20,9 +20,9 @@ ExitCode Watch(Session& session) {
   const absl::Status status =
       session.rpc().WatchRouting([&session](const v1::WatchRoutingResponse& event) {
         if (session.options().json) {
-          session.out() << ToJson(event, /*indent=*/false) << '\n';
+          session.out() << render::ToJson(event, /*indent=*/false) << '\n';
         } else if (event.has_current()) {
-          session.out() << RenderPlan(event.current(), session.out_style()) << '\n';
+          session.out() << render::RenderPlan(event.current(), session.out_style()) << '\n';
         } else {
           session.out() << "drained: generation " << event.drained_generation() << "\n\n";
         }
@@ -37,9 +37,9 @@ ExitCode Run(const RoutingOptions& options, Session& session) {
   const auto routing = session.rpc().GetRouting({});
   if (!routing.ok()) return session.Fail(routing.status());
   if (session.options().json) return session.PrintJson(*routing);
-  session.out() << RenderPlan(routing->current(), session.out_style());
+  session.out() << render::RenderPlan(routing->current(), session.out_style());
   for (const v1::PlanRecord& record : routing->draining()) {
-    session.out() << "\ndraining: " << RenderPlan(record, session.out_style());
+    session.out() << "\ndraining: " << render::RenderPlan(record, session.out_style());
   }
   return ExitCode::kOk;
 }
@@ -51,4 +51,4 @@ void AddRouting(CLI::App& app, ChosenCommand& chosen) {
                              Flags, Run);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

@@ -10,15 +10,15 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/commands/command.h"
-#include "client/number_list.h"
+#include "client/notation/number_list.h"
+#include "client/notation/utf8.h"
 #include "client/render/format.h"
 #include "client/render/routing.h"
 #include "client/render/table.h"
 #include "client/trace/recorder.h"
-#include "client/utf8.h"
 #include "olmoe/v1/inference.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 struct ScoreOptions {
@@ -61,7 +61,7 @@ absl::Status SetContext(const std::string& context, bool ids, v1::ScoreItem* ite
     item->set_context_text(context);
     return absl::OkStatus();
   }
-  auto tokens = ParseTokenIds(context);
+  auto tokens = notation::ParseTokenIds(context);
   if (!tokens.ok()) return tokens.status();
   item->mutable_context_tokens()->mutable_ids()->Add(tokens->begin(), tokens->end());
   return absl::OkStatus();
@@ -72,7 +72,7 @@ absl::Status SetContinuation(const std::string& continuation, bool ids, v1::Scor
     item->set_continuation_text(continuation);
     return absl::OkStatus();
   }
-  auto tokens = ParseTokenIds(continuation);
+  auto tokens = notation::ParseTokenIds(continuation);
   if (!tokens.ok()) return tokens.status();
   item->mutable_continuation_tokens()->mutable_ids()->Add(tokens->begin(), tokens->end());
   return absl::OkStatus();
@@ -102,7 +102,7 @@ absl::Status AddItems(const ScoreOptions& options, Session& session, v1::ScoreRe
   for (const std::string& argument : options.rolling) {
     auto text = options.ids ? argument : RollingText(argument, session);
     if (!text.ok()) return text.status();
-    if (auto bad = FirstInvalidUtf8(*text)) {
+    if (auto bad = notation::FirstInvalidUtf8(*text)) {
       return absl::InvalidArgumentError(
           absl::StrCat("--rolling: not UTF-8 from byte ", *bad, " on"));
     }
@@ -134,43 +134,50 @@ absl::StatusOr<v1::ScoreRequest> BuildRequest(const ScoreOptions& options, Sessi
 
 std::string ItemText(const v1::ScoreItem& item) {
   constexpr size_t kWidth = 32;
-  if (item.has_continuation_text()) return Quote(item.continuation_text(), kWidth);
+  if (item.has_continuation_text()) return render::Quote(item.continuation_text(), kWidth);
   return absl::StrCat(item.continuation_tokens().ids_size(), " ids");
 }
 
 std::string RenderResults(const v1::ScoreRequest& request, const v1::ScoreResponse& response,
-                          const Style& style) {
-  using enum Table::Align;
-  Table table({{"#", kRight}, {"CONTINUATION"}, {"LOGPROB", kRight}, {"TOKENS", kRight},
-               {"BYTES", kRight}, {"PPL", kRight}, {"BITS/BYTE", kRight}, {"GREEDY"}});
+                          const render::Style& style) {
+  using enum render::Table::Align;
+  render::Table table({{"#", kRight},
+                       {"CONTINUATION"},
+                       {"LOGPROB", kRight},
+                       {"TOKENS", kRight},
+                       {"BYTES", kRight},
+                       {"PPL", kRight},
+                       {"BITS/BYTE", kRight},
+                       {"GREEDY"}});
   for (int i = 0; i < response.results_size() && i < request.items_size(); ++i) {
     const v1::ScoreResult& result = response.results(i);
     const double nats = -result.logprob_sum();
     table.AddRow({absl::StrCat(i + 1), ItemText(request.items(i)),
-                  FormatFixed(result.logprob_sum(), 4), absl::StrCat(result.token_count()),
+                  render::FormatFixed(result.logprob_sum(), 4), absl::StrCat(result.token_count()),
                   absl::StrCat(result.byte_count()),
-                  FormatFixed(std::exp(nats / result.token_count()), 3),
+                  render::FormatFixed(std::exp(nats / result.token_count()), 3),
                   result.byte_count() == 0
                       ? "-"
-                      : FormatFixed(nats / std::log(2.0) / result.byte_count(), 3),
+                      : render::FormatFixed(nats / std::log(2.0) / result.byte_count(), 3),
                   result.is_greedy() ? "yes" : "no"});
   }
   return table.Render(style);
 }
 
-std::string RenderTokens(const v1::ScoreResponse& response, const Style& style) {
-  using enum Table::Align;
-  Table table({{"#", kRight}, {"TOKEN", kRight}, {"LOGPROB", kRight}, {"RANK", kRight},
-               {"ALTERNATIVES"}});
+std::string RenderTokens(const v1::ScoreResponse& response, const render::Style& style) {
+  using enum render::Table::Align;
+  render::Table table(
+      {{"#", kRight}, {"TOKEN", kRight}, {"LOGPROB", kRight}, {"RANK", kRight}, {"ALTERNATIVES"}});
   for (int i = 0; i < response.results_size(); ++i) {
     for (const v1::ScoredToken& token : response.results(i).tokens()) {
       std::string alternatives;
       for (const v1::TokenLogprob& other : token.top()) {
         absl::StrAppend(&alternatives, alternatives.empty() ? "" : "  ", other.token_id(), " ",
-                        FormatFixed(other.logprob(), 3));
+                        render::FormatFixed(other.logprob(), 3));
       }
       table.AddRow({absl::StrCat(i + 1), absl::StrCat(token.token_id()),
-                    FormatFixed(token.logprob(), 4), absl::StrCat(token.rank()), alternatives});
+                    render::FormatFixed(token.logprob(), 4), absl::StrCat(token.rank()),
+                    alternatives});
     }
   }
   return table.empty() ? "" : "\n" + table.Render(style);
@@ -179,7 +186,7 @@ std::string RenderTokens(const v1::ScoreResponse& response, const Style& style) 
 // Writes the trace to its file and takes out of the reply what was asked for this alone.
 absl::Status Record(const ScoreOptions& options, const v1::ScoreRequest& request,
                     Session& session, v1::ScoreResponse* response) {
-  auto status = RecordScore(request, *response, options.trace_out, session.rpc());
+  auto status = trace::RecordScore(request, *response, options.trace_out, session.rpc());
   for (v1::ScoreResult& result : *response->mutable_results()) {
     result.clear_trace();
     if (!options.per_token && !options.top) result.clear_tokens();
@@ -191,7 +198,7 @@ ExitCode Run(const ScoreOptions& options, Session& session) {
   auto request = BuildRequest(options, session);
   if (!request.ok()) return session.UsageError(request.status());
   if (!options.trace_out.empty()) {
-    AskForTrace(request->mutable_trace());
+    trace::AskForTrace(request->mutable_trace());
     request->set_per_token(true);  // the trace is told with its tokens
   }
   auto response = session.rpc().Score(*request);
@@ -205,8 +212,8 @@ ExitCode Run(const ScoreOptions& options, Session& session) {
   session.out() << RenderResults(*request, *response, session.out_style())
                 << RenderTokens(*response, session.out_style()) << std::flush;
   session.err() << session.err_style().Dim(
-                       absl::StrCat("[", DescribeStamp(response->routing()), " | ",
-                                    FormatDuration(response->timing().total()), "]"))
+                       absl::StrCat("[", render::DescribeStamp(response->routing()), " | ",
+                                    render::FormatDuration(response->timing().total()), "]"))
                 << '\n';
   return ExitCode::kOk;
 }
@@ -218,4 +225,4 @@ void AddScore(CLI::App& app, ChosenCommand& chosen) {
                            Run);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

@@ -7,27 +7,33 @@
 #include "client/render/table.h"
 #include "olmoe/v1/admin.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 struct StatusOptions {};
 
 void Flags(CLI::App&, StatusOptions&) {}
 
-std::string RenderStatus(const v1::GetServerStatusResponse& status, const Style& style) {
-  std::string text = absl::StrCat(
-      status.draining() ? style.Yellow("draining") : style.Green("serving"), " since ",
-      FormatTime(status.start_time()), ": ", status.running_requests(), " running, ",
-      status.queued_requests(), " queued, KV cache ", FormatBytes(status.kv_cache_used_bytes()),
-      " of ", FormatBytes(status.kv_cache_capacity_bytes()), "\n");
-  using enum Table::Align;
-  Table table({{"REQUEST"}, {"METHOD"}, {"GENERATION", kRight}, {"ARM"}, {"PROMPT", kRight},
-               {"TOKENS", kRight}, {"AGE", kRight}});
+std::string RenderStatus(const v1::GetServerStatusResponse& status, const render::Style& style) {
+  std::string text =
+      absl::StrCat(status.draining() ? style.Yellow("draining") : style.Green("serving"), " since ",
+                   render::FormatTime(status.start_time()), ": ", status.running_requests(),
+                   " running, ", status.queued_requests(), " queued, KV cache ",
+                   render::FormatBytes(status.kv_cache_used_bytes()), " of ",
+                   render::FormatBytes(status.kv_cache_capacity_bytes()), "\n");
+  using enum render::Table::Align;
+  render::Table table({{"REQUEST"},
+                       {"METHOD"},
+                       {"GENERATION", kRight},
+                       {"ARM"},
+                       {"PROMPT", kRight},
+                       {"TOKENS", kRight},
+                       {"AGE", kRight}});
   for (const v1::RequestStatus& request : status.requests()) {
     table.AddRow({request.request_id(), request.method(),
                   absl::StrCat(request.routing().generation()), request.routing().arm_id(),
                   absl::StrCat(request.prompt_tokens()), absl::StrCat(request.completion_tokens()),
-                  FormatDuration(request.age())});
+                  render::FormatDuration(request.age())});
   }
   return table.empty() ? text : text + table.Render(style);
 }
@@ -46,4 +52,4 @@ void AddStatus(CLI::App& app, ChosenCommand& chosen) {
   AddCommand<StatusOptions>(app, chosen, "status", "What the server is doing", Flags, Run);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

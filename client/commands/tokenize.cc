@@ -8,7 +8,7 @@
 #include "client/render/table.h"
 #include "olmoe/v1/inference.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 struct TokenizeOptions {
@@ -25,13 +25,13 @@ void Flags(CLI::App& command, TokenizeOptions& options) {
   command.add_flag("--ids", options.ids, "Print only the ids, as --tokens takes them");
 }
 
-std::string RenderTokens(const v1::TokenizeResponse& response, const Style& style) {
-  using enum Table::Align;
-  Table table({{"TOKEN", kRight}, {"PIECE"}, {"START", kRight}, {"END", kRight}});
+std::string RenderTokens(const v1::TokenizeResponse& response, const render::Style& style) {
+  using enum render::Table::Align;
+  render::Table table({{"TOKEN", kRight}, {"PIECE"}, {"START", kRight}, {"END", kRight}});
   for (int i = 0; i < response.ids_size(); ++i) {
     const bool has_piece = i < response.pieces_size();
     const bool has_span = i < response.start_offsets_size() && i < response.end_offsets_size();
-    table.AddRow({absl::StrCat(response.ids(i)), has_piece ? Quote(response.pieces(i)) : "",
+    table.AddRow({absl::StrCat(response.ids(i)), has_piece ? render::Quote(response.pieces(i)) : "",
                   has_span ? absl::StrCat(response.start_offsets(i)) : "",
                   has_span ? absl::StrCat(response.end_offsets(i)) : ""});
   }
@@ -61,4 +61,4 @@ void AddTokenize(CLI::App& app, ChosenCommand& chosen) {
   AddCommand<TokenizeOptions>(app, chosen, "tokenize", "Text to tokens", Flags, Run);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

@@ -8,7 +8,7 @@
 #include "client/render/routing.h"
 #include "olmoe/v1/admin.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 struct UnpatchOptions {
@@ -29,7 +29,7 @@ ExitCode Run(const UnpatchOptions& options, Session& session) {
   const auto response = session.rpc().UnpatchRouters(request);
   if (!response.ok()) return session.Fail(response.status());
   if (session.options().json) return session.PrintJson(*response);
-  session.out() << RenderPatch(*response, /*num_layers=*/0, session.out_style());
+  session.out() << render::RenderPatch(*response, /*num_layers=*/0, session.out_style());
   return ExitCode::kOk;
 }
 
@@ -40,4 +40,4 @@ void AddUnpatch(CLI::App& app, ChosenCommand& chosen) {
                              Run);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

@@ -6,7 +6,7 @@
 #include "glog/logging.h"
 #include "google/protobuf/util/time_util.h"
 
-namespace olmoe::client {
+namespace olmoe::client::commands {
 namespace {
 
 constexpr double kMaxSeconds = 86400;
@@ -34,4 +34,4 @@ google::protobuf::Duration WaitDuration(const std::string& value) {
       static_cast<int64_t>(seconds * 1e3));
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::commands

@@ -5,9 +5,9 @@
 #include <cstddef>
 #include <vector>
 
-#include "client/random.h"
+#include "client/eval/random.h"
 
-namespace olmoe::client {
+namespace olmoe::client::eval {
 namespace {
 
 double ResampledMean(std::span<const PairedUnit> units, Random* random) {
@@ -70,4 +70,4 @@ Median BootstrapMedian(std::span<const double> values, uint64_t seed) {
   return result;
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::eval

@@ -5,7 +5,7 @@
 #include <optional>
 #include <span>
 
-namespace olmoe::client {
+namespace olmoe::client::eval {
 
 inline constexpr int kResamples = 10000;
 inline constexpr double kConfidence = 0.95;
@@ -38,6 +38,6 @@ struct Median {
 // The median of `values`, one at least, and its percentile bootstrap interval.
 Median BootstrapMedian(std::span<const double> values, uint64_t seed);
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::eval
 
 #endif  // OLMOE_CLIENT_EVAL_BOOTSTRAP_H_

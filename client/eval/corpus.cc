@@ -8,10 +8,10 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "client/utf8.h"
+#include "client/notation/utf8.h"
 #include "nlohmann/json.hpp"
 
-namespace olmoe::client {
+namespace olmoe::client::eval {
 namespace {
 
 using nlohmann::json;
@@ -106,7 +106,7 @@ absl::StatusOr<Corpus> ReadCorpus(const std::string& path, bool line_documents) 
   std::ifstream file(path, std::ios::binary);
   const std::string text(std::istreambuf_iterator<char>(file), {});
   if (!file.good() && !file.eof()) return invalid("cannot be read");
-  if (const auto bad = FirstInvalidUtf8(text)) {
+  if (const auto bad = notation::FirstInvalidUtf8(text)) {
     return invalid(absl::StrCat("not UTF-8 from byte ", *bad, " on"));
   }
   Corpus corpus;
@@ -123,4 +123,4 @@ absl::StatusOr<Corpus> ReadCorpus(const std::string& path, bool line_documents) 
   return corpus;
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::eval

@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace olmoe::client {
+namespace olmoe::client::eval {
 
 struct Question {
   std::string context;
@@ -39,6 +39,6 @@ absl::StatusOr<std::vector<Question>> ParseQuestions(std::string_view text);
 // be read, is not UTF-8, or holds nothing.
 absl::StatusOr<Corpus> ReadCorpus(const std::string& path, bool line_documents);
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::eval
 
 #endif  // OLMOE_CLIENT_EVAL_CORPUS_H_

@@ -4,15 +4,15 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "client/prefix_token.h"
+#include "client/transport/prefix_token.h"
 #include "server/util/sha256.h"
 
-namespace olmoe::client {
+namespace olmoe::client::eval {
 namespace {
 
 using TokenList = std::vector<uint32_t>;
 
-absl::StatusOr<TokenList> Tokenize(const std::string& text, RpcClient& rpc) {
+absl::StatusOr<TokenList> Tokenize(const std::string& text, transport::RpcClient& rpc) {
   v1::TokenizeRequest request;
   request.set_text(text);
   const auto response = rpc.Tokenize(request);
@@ -29,7 +29,7 @@ EvalUnit Finished(EvalUnit unit) {
   return unit;
 }
 
-EvalUnit WindowUnit(const TokenList& stream, const Window& window) {
+EvalUnit WindowUnit(const TokenList& stream, const TokenWindow& window) {
   EvalUnit unit;
   unit.request.set_per_token(true);
   v1::ScoreItem* item = unit.request.add_items();
@@ -67,7 +67,8 @@ EvalUnit QuestionUnit(const Question& question) {
 
 // END, then documents followed by END, as far as the limit needs it.
 absl::StatusOr<TokenList> TokenStream(const std::vector<std::string>& documents,
-                                      const Cutting& cutting, uint32_t end, RpcClient& rpc) {
+                                      const Cutting& cutting, uint32_t end,
+                                      transport::RpcClient& rpc) {
   const size_t enough = cutting.limit == 0
                             ? SIZE_MAX
                             : (cutting.limit - 1) * cutting.stride + cutting.window + 1;
@@ -84,7 +85,8 @@ absl::StatusOr<TokenList> TokenStream(const std::vector<std::string>& documents,
 }
 
 absl::Status AddDocuments(const std::vector<std::string>& documents, const Cutting& cutting,
-                          size_t max_context, RpcClient& rpc, std::vector<EvalUnit>* units) {
+                          size_t max_context, transport::RpcClient& rpc,
+                          std::vector<EvalUnit>* units) {
   for (const std::string& document : documents) {
     if (cutting.limit != 0 && units->size() == cutting.limit) break;
     const auto tokens = Tokenize(document, rpc);
@@ -95,7 +97,7 @@ absl::Status AddDocuments(const std::vector<std::string>& documents, const Cutti
 }
 
 absl::Status AddUnits(const Corpus& corpus, const Cutting& cutting,
-                      const v1::GetModelInfoResponse& model, RpcClient& rpc,
+                      const v1::GetModelInfoResponse& model, transport::RpcClient& rpc,
                       std::vector<EvalUnit>* units) {
   if (corpus.is_choice) {
     const size_t count = cutting.limit == 0 ? corpus.questions.size() : cutting.limit;
@@ -107,9 +109,9 @@ absl::Status AddUnits(const Corpus& corpus, const Cutting& cutting,
   if (cutting.window == 0) {
     return AddDocuments(corpus.documents, cutting, model.max_context(), rpc, units);
   }
-  const auto stream = TokenStream(corpus.documents, cutting, PrefixToken(model), rpc);
+  const auto stream = TokenStream(corpus.documents, cutting, transport::PrefixToken(model), rpc);
   if (!stream.ok()) return stream.status();
-  for (const Window& window : CutWindows(stream->size(), cutting)) {
+  for (const TokenWindow& window : CutWindows(stream->size(), cutting)) {
     units->push_back(WindowUnit(*stream, window));
   }
   return absl::OkStatus();
@@ -117,8 +119,8 @@ absl::Status AddUnits(const Corpus& corpus, const Cutting& cutting,
 
 }  // namespace
 
-std::vector<Window> CutWindows(size_t tokens, const Cutting& cutting) {
-  std::vector<Window> windows;
+std::vector<TokenWindow> CutWindows(size_t tokens, const Cutting& cutting) {
+  std::vector<TokenWindow> windows;
   size_t begin = 0, first = 1;
   while (first < tokens && (cutting.limit == 0 || windows.size() < cutting.limit)) {
     const size_t end = std::min(begin + cutting.window + 1, tokens);
@@ -130,7 +132,8 @@ std::vector<Window> CutWindows(size_t tokens, const Cutting& cutting) {
 }
 
 absl::StatusOr<Dataset> MakeDataset(Corpus corpus, const Cutting& cutting,
-                                    const v1::GetModelInfoResponse& model, RpcClient& rpc) {
+                                    const v1::GetModelInfoResponse& model,
+                                    transport::RpcClient& rpc) {
   Dataset dataset;
   dataset.name = corpus.name;
   dataset.is_choice = corpus.is_choice;
@@ -142,4 +145,4 @@ absl::StatusOr<Dataset> MakeDataset(Corpus corpus, const Cutting& cutting,
   return dataset;
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::eval

@@ -10,10 +10,10 @@
 #include "absl/status/statusor.h"
 #include "client/eval/corpus.h"
 #include "client/eval/result.h"
-#include "client/rpc_client.h"
+#include "client/transport/rpc_client.h"
 #include "olmoe/v1/inference.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::eval {
 
 // How texts become requests; END is the token that stands before a text without context
 // (PrefixToken).
@@ -51,20 +51,21 @@ struct Dataset {
 };
 
 // One window over a stream of tokens: it runs [begin, end - 1) and predicts [first, end).
-struct Window {
+struct TokenWindow {
   size_t begin = 0, first = 0, end = 0;
-  bool operator==(const Window&) const = default;
+  bool operator==(const TokenWindow&) const = default;
 };
 
 // The windows of a stream of `tokens` tokens, at most `limit` (0 = all); none for fewer
 // than two tokens.
-std::vector<Window> CutWindows(size_t tokens, const Cutting& cutting);
+std::vector<TokenWindow> CutWindows(size_t tokens, const Cutting& cutting);
 
 // Tokenizes by the server. Errors are those of the calls; INVALID_ARGUMENT where nothing
 // is left to predict.
 absl::StatusOr<Dataset> MakeDataset(Corpus corpus, const Cutting& cutting,
-                                    const v1::GetModelInfoResponse& model, RpcClient& rpc);
+                                    const v1::GetModelInfoResponse& model,
+                                    transport::RpcClient& rpc);
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::eval
 
 #endif  // OLMOE_CLIENT_EVAL_DATASET_H_

@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 
-namespace olmoe::client {
+namespace olmoe::client::eval {
 namespace {
 
 using nlohmann::json;
@@ -129,4 +129,4 @@ absl::Status Journal::Add(const std::string& key, const std::string& data,
   return FileError(path_, "cannot be written");
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::eval

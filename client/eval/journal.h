@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "client/eval/result.h"
 
-namespace olmoe::client {
+namespace olmoe::client::eval {
 
 // The units that are done, by key: a hash of everything that their numbers depend on. On
 // disk it is one line of JSON a unit, appended when the unit is done, so an evaluation
@@ -42,6 +42,6 @@ class Journal {
   std::map<std::string, UnitResult> results_;
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::eval
 
 #endif  // OLMOE_CLIENT_EVAL_JOURNAL_H_

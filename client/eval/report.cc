@@ -10,7 +10,7 @@
 #include "client/render/table.h"
 #include "nlohmann/json.hpp"
 
-namespace olmoe::client {
+namespace olmoe::client::eval {
 namespace {
 
 using nlohmann::ordered_json;
@@ -34,19 +34,29 @@ std::string DifferenceText(const std::optional<Difference>& difference) {
 
 Cells TextCells(const ReportRow& row, double layers) {
   const UnitResult& sum = row.sum;
-  return {row.data, row.policy, absl::StrCat(sum.tokens), FormatFixed(sum.Loss(), 4),
-          FormatFixed(sum.Perplexity(), 3), FormatFixed(sum.TokenAccuracy(), 4),
-          FormatFixed(sum.ActivationsPerToken() / layers, 2),
-          FormatFixed(sum.ActivationsPerToken(), 1), FormatFixed(sum.TokensPerSecond(), 0),
+  return {row.data,
+          row.policy,
+          absl::StrCat(sum.tokens),
+          render::FormatFixed(sum.Loss(), 4),
+          render::FormatFixed(sum.Perplexity(), 3),
+          render::FormatFixed(sum.TokenAccuracy(), 4),
+          render::FormatFixed(sum.ActivationsPerToken() / layers, 2),
+          render::FormatFixed(sum.ActivationsPerToken(), 1),
+          render::FormatFixed(sum.TokensPerSecond(), 0),
           DifferenceText(row.difference)};
 }
 
 Cells ChoiceCells(const ReportRow& row, double layers) {
   const UnitResult& sum = row.sum;
-  return {row.data, row.policy, absl::StrCat(sum.units), FormatFixed(sum.Accuracy(), 4),
-          FormatFixed(sum.AccuracyNorm(), 4), FormatFixed(sum.Loss(), 4),
-          FormatFixed(sum.ActivationsPerToken() / layers, 2),
-          FormatFixed(sum.ActivationsPerToken(), 1), FormatFixed(sum.TokensPerSecond(), 0),
+  return {row.data,
+          row.policy,
+          absl::StrCat(sum.units),
+          render::FormatFixed(sum.Accuracy(), 4),
+          render::FormatFixed(sum.AccuracyNorm(), 4),
+          render::FormatFixed(sum.Loss(), 4),
+          render::FormatFixed(sum.ActivationsPerToken() / layers, 2),
+          render::FormatFixed(sum.ActivationsPerToken(), 1),
+          render::FormatFixed(sum.TokensPerSecond(), 0),
           DifferenceText(row.difference)};
 }
 
@@ -142,15 +152,15 @@ ReportRow MakeRow(const Dataset& dataset, const Subject& subject,
   return row;
 }
 
-std::string RenderTable(const Report& report, const Style& style) {
+std::string RenderTable(const Report& report, const render::Style& style) {
   std::string text;
   for (const Sheet& sheet : Sheets(report)) {
-    std::vector<Table::Column> columns;
+    std::vector<render::Table::Column> columns;
     for (const std::string& title : sheet.titles) {
       const bool left = columns.size() < kLeftColumns;
-      columns.push_back({title, left ? Table::Align::kLeft : Table::Align::kRight});
+      columns.push_back({title, left ? render::Table::Align::kLeft : render::Table::Align::kRight});
     }
-    Table table(std::move(columns));
+    render::Table table(std::move(columns));
     for (const Cells& cells : sheet.rows) table.AddRow(cells);
     absl::StrAppend(&text, text.empty() ? "" : "\n", table.Render(style));
   }
@@ -204,4 +214,4 @@ std::string RenderJson(const Report& report, bool indent) {
   return out.dump(indent ? 2 : -1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::eval

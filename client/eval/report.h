@@ -14,7 +14,7 @@
 #include "client/render/style.h"
 #include "olmoe/v1/inference.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::eval {
 
 // One data set under one policy. The difference is that of mean loss (texts) or of
 // accuracy (questions) to the first policy.
@@ -38,12 +38,12 @@ struct Report {
 };
 
 // Texts and questions in tables of their own.
-std::string RenderTable(const Report& report, const Style& style);
+std::string RenderTable(const Report& report, const render::Style& style);
 std::string RenderMarkdown(const Report& report);
 // With a line of titles; unrounded numbers; empty where a number does not apply.
 std::string RenderCsv(const Report& report);
 std::string RenderJson(const Report& report, bool indent);
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::eval
 
 #endif  // OLMOE_CLIENT_EVAL_REPORT_H_

@@ -5,7 +5,7 @@
 
 #include "olmoe/v1/inference.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::eval {
 namespace {
 
 void AddTokens(const v1::ScoreResult& scored, UnitResult* result) {
@@ -70,4 +70,4 @@ absl::StatusOr<UnitResult> ReadResult(const v1::ScoreResponse& response, size_t 
   return result;
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::eval

@@ -13,7 +13,7 @@ namespace olmoe::v1 {
 class ScoreResponse;
 }
 
-namespace olmoe::client {
+namespace olmoe::client::eval {
 
 // The question behind a unit, as far as it is needed to judge the answer.
 struct Choice {
@@ -66,6 +66,6 @@ size_t ArgMax(std::span<const double> values);
 absl::StatusOr<UnitResult> ReadResult(const v1::ScoreResponse& response, size_t windows,
                                       const std::optional<Choice>& choice);
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::eval
 
 #endif  // OLMOE_CLIENT_EVAL_RESULT_H_

@@ -12,7 +12,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "server/util/sha256.h"
 
-namespace olmoe::client {
+namespace olmoe::client::eval {
 namespace {
 
 // Without an answer in between: then it is not only busy.
@@ -134,7 +134,7 @@ class Pass {
 
 }  // namespace
 
-absl::Status ResolveSubject(uint32_t prefix, RpcClient& rpc, Subject* subject) {
+absl::Status ResolveSubject(uint32_t prefix, transport::RpcClient& rpc, Subject* subject) {
   v1::ScoreRequest request;
   request.add_items()->mutable_continuation_tokens()->add_ids(prefix);
   request.set_unit_id("olmoectl-eval");
@@ -161,4 +161,4 @@ absl::StatusOr<std::vector<UnitResult>> EvalRunner::Run(const Dataset& dataset,
   return pass.results();
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::eval

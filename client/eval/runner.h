@@ -12,13 +12,13 @@
 #include "client/eval/journal.h"
 #include "client/eval/result.h"
 #include "client/eval/subject.h"
-#include "client/rpc_client.h"
+#include "client/transport/rpc_client.h"
 
-namespace olmoe::client {
+namespace olmoe::client::eval {
 
 // Asks the server which policy `subject` is, by scoring one token, and fills in its
 // digest. So a policy that the server refuses is told before hours are spent.
-absl::Status ResolveSubject(uint32_t prefix, RpcClient& rpc, Subject* subject);
+absl::Status ResolveSubject(uint32_t prefix, transport::RpcClient& rpc, Subject* subject);
 
 // Scores data sets under subjects, several requests in flight on one ScoreStream.
 // Thread-compatible.
@@ -31,7 +31,7 @@ class EvalRunner {
   // Units done, of all, and tokens a second so far.
   using OnProgress = std::function<void(size_t done, size_t all, double tokens_per_second)>;
 
-  EvalRunner(Options options, RpcClient* rpc, Journal* journal)
+  EvalRunner(Options options, transport::RpcClient* rpc, Journal* journal)
       : options_(std::move(options)), rpc_(rpc), journal_(journal) {}
 
   // The results, one a unit, in their order; those in the journal are taken from there.
@@ -42,10 +42,10 @@ class EvalRunner {
 
  private:
   const Options options_;
-  RpcClient* const rpc_;
+  transport::RpcClient* const rpc_;
   Journal* const journal_;
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::eval
 
 #endif  // OLMOE_CLIENT_EVAL_RUNNER_H_

@@ -5,7 +5,7 @@
 
 #include "olmoe/v1/inference.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::eval {
 
 // One routing to evaluate.
 struct Subject {
@@ -15,6 +15,6 @@ struct Subject {
   std::string digest = {};            // of the policy, as the server's stamp says
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::eval
 
 #endif  // OLMOE_CLIENT_EVAL_SUBJECT_H_

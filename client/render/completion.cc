@@ -13,7 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/substitute.h"
 
-namespace olmoe::client {
+namespace olmoe::client::render {
 namespace {
 
 // What a shell has to know of a flag or a positional argument.
@@ -283,4 +283,4 @@ std::string CompletionScript(const CLI::App& app, std::string_view shell) {
   return BashScript(app, commands);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::render

@@ -8,12 +8,12 @@ namespace CLI {
 class App;
 }
 
-namespace olmoe::client {
+namespace olmoe::client::render {
 
 // A completion script made from the commands and flags of `app`, so that it is
 // never out of date. `shell`: "bash", "zsh" or "fish".
 std::string CompletionScript(const CLI::App& app, std::string_view shell);
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::render
 
 #endif  // OLMOE_CLIENT_RENDER_COMPLETION_H_

@@ -11,7 +11,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::render {
 namespace {
 
 google::rpc::Status ToProto(const absl::Status& status) {
@@ -79,4 +79,4 @@ std::string ErrorJson(const absl::Status& status) {
   return ToJson(known, /*indent=*/false);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::render

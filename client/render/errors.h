@@ -6,7 +6,7 @@
 #include "absl/status/status.h"
 #include "client/render/style.h"
 
-namespace olmoe::client {
+namespace olmoe::client::render {
 
 // "olmoectl: CODE: message", then one indented line for each google.rpc detail
 // that says more than the message does: offending fields, preconditions, a reason,
@@ -17,6 +17,6 @@ std::string ErrorText(const absl::Status& status, const Style& style);
 // that this program does not know are left out.
 std::string ErrorJson(const absl::Status& status);
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::render
 
 #endif  // OLMOE_CLIENT_RENDER_ERRORS_H_

@@ -10,7 +10,7 @@
 #include "client/render/routing.h"
 #include "client/render/table.h"
 
-namespace olmoe::client {
+namespace olmoe::client::render {
 namespace {
 
 // Blue to red through green. The steps are the same for every map, so that maps
@@ -207,4 +207,4 @@ std::string RenderExpertDiff(const v1::ArmExpertStats& a, const v1::ArmExpertSta
       RenderMovers(LargestMovers(differences, static_cast<size_t>(top)), name_a, name_b, style));
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::render

@@ -5,11 +5,11 @@
 #include <string>
 #include <vector>
 
-#include "client/expert_stats.h"
+#include "client/render/expert_stats.h"
 #include "client/render/style.h"
 #include "olmoe/v1/admin.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::render {
 
 // A line on whose decisions these are, then layers x experts: the load of each
 // expert over the even share, with mean k and the largest load of each layer.
@@ -27,6 +27,6 @@ std::string ExpertCsv(const std::vector<v1::ArmExpertStats>& arms);
 std::string RenderExpertDiff(const v1::ArmExpertStats& a, const v1::ArmExpertStats& b, int top,
                              const Style& style);
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::render
 
 #endif  // OLMOE_CLIENT_RENDER_EXPERTS_H_

@@ -10,7 +10,7 @@
 #include "google/protobuf/timestamp.pb.h"
 #include "unicode/utf8.h"
 
-namespace olmoe::client {
+namespace olmoe::client::render {
 namespace {
 
 bool IsControl(UChar32 code_point) {
@@ -110,4 +110,4 @@ std::string ForTerminal(std::string_view text) {
   return safe;
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::render

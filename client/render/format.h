@@ -12,7 +12,7 @@ class Duration;
 class Timestamp;
 }  // namespace google::protobuf
 
-namespace olmoe::client {
+namespace olmoe::client::render {
 
 std::string FormatSeconds(double seconds);  // "850 ns", "1.2 ms", "3.45 s", "2 h 5 min"
 std::string FormatDuration(const google::protobuf::Duration& duration);
@@ -32,6 +32,6 @@ std::string Quote(std::string_view bytes, size_t max_code_points = SIZE_MAX);
 // become U+FFFD, so that a model cannot send escape sequences.
 std::string ForTerminal(std::string_view text);
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::render
 
 #endif  // OLMOE_CLIENT_RENDER_FORMAT_H_

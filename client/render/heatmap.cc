@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 
-namespace olmoe::client {
+namespace olmoe::client::render {
 namespace {
 
 constexpr size_t kColumns = 64;
@@ -73,4 +73,4 @@ std::string RenderLegend(const std::string& title, const HeatScale& scale, const
   return text + "\n";
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::render

@@ -8,7 +8,7 @@
 
 #include "client/render/style.h"
 
-namespace olmoe::client {
+namespace olmoe::client::render {
 
 struct HeatLevel {
   char sign;         // without colours
@@ -32,6 +32,6 @@ std::string RenderHeatMap(const std::vector<HeatRow>& rows, const std::string& n
 // "title:  . <1/4  : <1/2", with the colours where there are some.
 std::string RenderLegend(const std::string& title, const HeatScale& scale, const Style& style);
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::render
 
 #endif  // OLMOE_CLIENT_RENDER_HEATMAP_H_

@@ -2,7 +2,7 @@
 
 #include "google/protobuf/util/json_util.h"
 
-namespace olmoe::client {
+namespace olmoe::client::render {
 
 std::string ToJson(const google::protobuf::Message& message, bool indent) {
   google::protobuf::util::JsonPrintOptions options;
@@ -16,4 +16,4 @@ std::string ToJson(const google::protobuf::Message& message, bool indent) {
   return json;
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::render

@@ -4,7 +4,7 @@
 
 #include "absl/time/clock.h"
 
-namespace olmoe::client {
+namespace olmoe::client::render {
 namespace {
 constexpr std::string_view kEraseLine = "\r\x1b[K";
 }  // namespace
@@ -24,4 +24,4 @@ void Progress::Clear() {
   err_ << kEraseLine << std::flush;
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::render

@@ -6,7 +6,7 @@
 
 #include "absl/time/time.h"
 
-namespace olmoe::client {
+namespace olmoe::client::render {
 
 // One line that is written over and over while something takes its time; nothing
 // at all where it would not be seen. Removed when it is done. Thread-compatible.
@@ -29,6 +29,6 @@ class Progress {
   absl::Time last_ = absl::InfinitePast();
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::render
 
 #endif  // OLMOE_CLIENT_RENDER_PROGRESS_H_

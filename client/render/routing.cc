@@ -9,13 +9,13 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "client/number_list.h"
-#include "client/policy_spec.h"
+#include "client/notation/number_list.h"
+#include "client/notation/policy_spec.h"
 #include "client/render/format.h"
 #include "client/render/table.h"
 #include "olmoe/v1/admin.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::render {
 namespace {
 
 // WEIGHT_MODE_SUM_TO_ONE with prefix "WEIGHT_MODE_": "sum-to-one".
@@ -115,7 +115,7 @@ std::string DescribePolicy(const v1::RoutingPolicy& policy) {
   for (const auto& layers_rule : policy.layer_overrides()) {
     const std::vector<uint32_t> layers(layers_rule.layers().begin(), layers_rule.layers().end());
     absl::StrAppend(&text, text.empty() ? "" : "; ", DescribeRules(layers_rule), " on layers ",
-                    FormatLayers(layers));
+                    notation::FormatLayers(layers));
   }
   return text.empty() ? "the model's own" : text;
 }
@@ -153,7 +153,7 @@ std::string RenderArms(const v1::RoutingPlan& plan) {
   const uint64_t sum = SumOfWeights(plan);
   std::vector<std::string> arms;
   for (const v1::Arm& arm : plan.arms()) {
-    const std::string policy = FormatPolicySpec(arm.policy());
+    const std::string policy = notation::FormatPolicySpec(arm.policy());
     arms.push_back(plan.arms_size() == 1
                        ? policy
                        : absl::StrCat(arm.arm_id(), " ", Share(arm.weight(), sum), ": ", policy));
@@ -193,4 +193,4 @@ std::string RenderPatch(const v1::PatchRoutersResponse& response, uint32_t num_l
   return text + RenderProbe(response, num_layers, style);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::render

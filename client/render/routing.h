@@ -17,7 +17,7 @@ class RoutingStamp;
 class Rule;
 }  // namespace olmoe::v1
 
-namespace olmoe::client {
+namespace olmoe::client::render {
 
 inline constexpr size_t kShortDigest = 12;  // characters that tell digests apart in tables
 
@@ -34,6 +34,6 @@ std::string RenderArms(const v1::RoutingPlan& plan);
 std::string RenderPatch(const v1::PatchRoutersResponse& response, uint32_t num_layers,
                         const Style& style);
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::render
 
 #endif  // OLMOE_CLIENT_RENDER_ROUTING_H_

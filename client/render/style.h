@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-namespace olmoe::client {
+namespace olmoe::client::render {
 
 // Colours of a terminal, or none. Immutable.
 class Style {
@@ -32,6 +32,6 @@ class Style {
   bool color_;
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::render
 
 #endif  // OLMOE_CLIENT_RENDER_STYLE_H_

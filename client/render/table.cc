@@ -4,10 +4,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "client/utf8.h"
+#include "client/notation/utf8.h"
 #include "glog/logging.h"
 
-namespace olmoe::client {
+namespace olmoe::client::render {
 namespace {
 
 std::string RenderRow(const std::vector<std::string>& cells,
@@ -15,7 +15,7 @@ std::string RenderRow(const std::vector<std::string>& cells,
                       const std::vector<size_t>& widths) {
   std::string line;
   for (size_t column = 0; column < cells.size(); ++column) {
-    const std::string padding(widths[column] - CountCodePoints(cells[column]), ' ');
+    const std::string padding(widths[column] - notation::CountCodePoints(cells[column]), ' ');
     const bool left = columns[column].align == Table::Align::kLeft;
     absl::StrAppend(&line, column == 0 ? "" : "  ", left ? "" : padding, cells[column],
                     left ? padding : "");
@@ -36,11 +36,11 @@ std::string Table::Render(const Style& style) const {
   std::vector<size_t> widths;
   for (const Column& column : columns_) {
     titles.push_back(column.title);
-    widths.push_back(CountCodePoints(column.title));
+    widths.push_back(notation::CountCodePoints(column.title));
   }
   for (const auto& row : rows_) {
     for (size_t column = 0; column < row.size(); ++column) {
-      widths[column] = std::max(widths[column], CountCodePoints(row[column]));
+      widths[column] = std::max(widths[column], notation::CountCodePoints(row[column]));
     }
   }
   std::string text;
@@ -50,4 +50,4 @@ std::string Table::Render(const Style& style) const {
   return text;
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::render

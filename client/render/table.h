@@ -6,7 +6,7 @@
 
 #include "client/render/style.h"
 
-namespace olmoe::client {
+namespace olmoe::client::render {
 
 // Rows of text in aligned columns, two spaces apart, without lines: easy to read
 // and easy to cut. Widths are counted in code points. Thread-compatible.
@@ -30,6 +30,6 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::render
 
 #endif  // OLMOE_CLIENT_RENDER_TABLE_H_

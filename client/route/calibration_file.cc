@@ -9,7 +9,7 @@
 #include "client/route/json_fields.h"
 #include "nlohmann/json.hpp"
 
-namespace olmoe::client {
+namespace olmoe::client::route {
 namespace {
 
 using nlohmann::json;
@@ -113,4 +113,4 @@ const routing::CdfTable* FindTable(const CdfTables& tables, const std::string& c
   return nullptr;
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::route

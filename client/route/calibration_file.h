@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "server/routing/calibration.h"
 
-namespace olmoe::client {
+namespace olmoe::client::route {
 
 // (calibration, layer) -> table. The calibration is "" where the file does not name it.
 using CdfTables = std::map<std::pair<std::string, int>, routing::CdfTable>;
@@ -26,6 +26,6 @@ absl::StatusOr<CdfTables> ParseCdfTables(std::string_view text);
 const routing::CdfTable* FindTable(const CdfTables& tables, const std::string& calibration,
                                    int layer);
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::route
 
 #endif  // OLMOE_CLIENT_ROUTE_CALIBRATION_FILE_H_

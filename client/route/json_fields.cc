@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 
-namespace olmoe::client {
+namespace olmoe::client::route {
 
 using nlohmann::json;
 
@@ -104,4 +104,4 @@ std::vector<double> JsonFields::Numbers(const std::string& field) {
   return numbers;
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::route

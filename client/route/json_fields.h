@@ -8,7 +8,7 @@
 
 #include "nlohmann/json.hpp"
 
-namespace olmoe::client {
+namespace olmoe::client::route {
 
 // Reads the fields of one JSON object from a file that may hold anything. A field
 // that is missing or of another type is told in error(), the first one, and reads as
@@ -47,6 +47,6 @@ class JsonFields {
 // True for a number as JsonFields::Number reads it.
 bool ReadNumber(const nlohmann::json& value, double* number);
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::route
 
 #endif  // OLMOE_CLIENT_ROUTE_JSON_FIELDS_H_

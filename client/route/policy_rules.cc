@@ -8,7 +8,7 @@
 
 #include "server/api/policy_proto.h"
 
-namespace olmoe::client {
+namespace olmoe::client::route {
 namespace {
 
 std::string CalibrationOf(const routing::Rule& rule) {
@@ -65,4 +65,4 @@ const RowRules& PolicyRules::Of(int layer) {
   return by_layer_.emplace(layer, std::move(rules)).first->second;
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::route

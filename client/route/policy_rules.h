@@ -11,7 +11,7 @@
 #include "olmoe/v1/routing.pb.h"
 #include "server/routing/policy.h"
 
-namespace olmoe::client {
+namespace olmoe::client::route {
 
 // What a policy does in each layer, without a server: checked as a server checks it,
 // except that a calibration may lack layers; their rows are NO_TABLE. Refers to the
@@ -40,6 +40,6 @@ class PolicyRules {
   std::map<int, RowRules> by_layer_;  // those asked for
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::route
 
 #endif  // OLMOE_CLIENT_ROUTE_POLICY_RULES_H_

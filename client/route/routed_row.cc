@@ -9,7 +9,7 @@
 #include "server/routing/count.h"
 #include "server/routing/logit_row.h"
 
-namespace olmoe::client {
+namespace olmoe::client::route {
 namespace {
 
 using nlohmann::ordered_json;
@@ -81,4 +81,4 @@ RoutedRow RouteLogits(std::span<const float> logits, const RowRules& rules) {
   return row;
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::route

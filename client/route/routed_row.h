@@ -10,7 +10,7 @@
 #include "nlohmann/json.hpp"
 #include "server/routing/route.h"
 
-namespace olmoe::client {
+namespace olmoe::client::route {
 
 // The rules of one layer, valid for the shape.
 struct RowRules {
@@ -33,6 +33,6 @@ RoutedRow RouteLogits(std::span<const float> logits, const RowRules& rules);
 // Logits as they come from JSON or a file: the nearest float; beyond its range infinite.
 std::vector<float> ToLogits(const std::vector<double>& numbers);
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::route
 
 #endif  // OLMOE_CLIENT_ROUTE_ROUTED_ROW_H_

@@ -10,7 +10,7 @@
 #include "client/route/json_fields.h"
 #include "client/route/routed_row.h"
 
-namespace olmoe::client {
+namespace olmoe::client::route {
 namespace {
 
 using nlohmann::json;
@@ -144,4 +144,4 @@ absl::StatusOr<ordered_json> DecideCase(std::string_view text, const CdfTables& 
   return Decide(c, tables);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::route

@@ -7,7 +7,7 @@
 #include "client/route/calibration_file.h"
 #include "nlohmann/json.hpp"
 
-namespace olmoe::client {
+namespace olmoe::client::route {
 
 // Decides one case of ../shared/data/routing/vectors.jsonl (format: its README, section
 // 5): the object that it calls `expected`, whose errors are results, too. INVALID_ARGUMENT
@@ -15,6 +15,6 @@ namespace olmoe::client {
 absl::StatusOr<nlohmann::ordered_json> DecideCase(std::string_view line,
                                                   const CdfTables& tables);
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::route
 
 #endif  // OLMOE_CLIENT_ROUTE_VECTOR_FILE_H_

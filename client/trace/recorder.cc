@@ -4,16 +4,16 @@
 #include <span>
 
 #include "absl/strings/str_cat.h"
-#include "client/prefix_token.h"
 #include "client/trace/recording.h"
+#include "client/transport/prefix_token.h"
 #include "unicode/uchar.h"
 #include "unicode/utf8.h"
 
-namespace olmoe::client {
+namespace olmoe::client::trace {
 namespace {
 
 absl::StatusOr<std::vector<int32_t>> Tokenize(const std::string& text, bool special,
-                                              RpcClient& rpc) {
+                                              transport::RpcClient& rpc) {
   v1::TokenizeRequest request;
   request.set_text(text);
   request.set_add_special_tokens(special);
@@ -36,7 +36,7 @@ std::string WithoutTrailingSpace(std::string text) {
 
 // The tokens before the first that is scored, those that were dropped left out.
 absl::StatusOr<std::vector<int32_t>> ContextTokens(const v1::ScoreItem& item, uint32_t dropped,
-                                                   uint32_t prefix, RpcClient& rpc) {
+                                                   uint32_t prefix, transport::RpcClient& rpc) {
   std::vector<int32_t> context;
   if (!item.rolling() && item.has_context_text()) {
     const std::string text = WithoutTrailingSpace(item.context_text());
@@ -63,7 +63,7 @@ void AskForTrace(v1::TraceOptions* trace) {
 }
 
 absl::StatusOr<GenerateRecorder> GenerateRecorder::Create(v1::GenerateRequest* request,
-                                                          RpcClient& rpc) {
+                                                          transport::RpcClient& rpc) {
   auto model = rpc.GetModelInfo({});
   if (!model.ok()) return model.status();
   GenerateRecorder recorder;
@@ -94,7 +94,7 @@ absl::Status GenerateRecorder::Write(const std::string& path,
 }
 
 absl::Status RecordScore(const v1::ScoreRequest& request, const v1::ScoreResponse& response,
-                         const std::string& path, RpcClient& rpc) {
+                         const std::string& path, transport::RpcClient& rpc) {
   const auto model = rpc.GetModelInfo({});
   if (!model.ok()) return model.status();
   Recording recording;
@@ -103,7 +103,7 @@ absl::Status RecordScore(const v1::ScoreRequest& request, const v1::ScoreRespons
   for (int item = 0; item < items; ++item) {
     const v1::ScoreResult& result = response.results(item);
     auto tokens = ContextTokens(request.items(item), result.context_tokens_dropped(),
-                                PrefixToken(*model), rpc);
+                                transport::PrefixToken(*model), rpc);
     if (!tokens.ok()) return tokens.status();
     // The last token is predicted, and never an input.
     for (int i = 0; i + 1 < result.tokens_size(); ++i) {
@@ -115,4 +115,4 @@ absl::Status RecordScore(const v1::ScoreRequest& request, const v1::ScoreRespons
   return recording.Write(path);
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::trace

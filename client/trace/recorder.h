@@ -9,10 +9,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "client/rpc_client.h"
+#include "client/transport/rpc_client.h"
 #include "olmoe/v1/inference.pb.h"
 
-namespace olmoe::client {
+namespace olmoe::client::trace {
 
 // Asks for all that a Recording has.
 void AskForTrace(v1::TraceOptions* trace);
@@ -22,7 +22,8 @@ class GenerateRecorder {
  public:
   // Changes the request so that its reply can be recorded; asks the server for the
   // model and for the tokens of the prompt.
-  static absl::StatusOr<GenerateRecorder> Create(v1::GenerateRequest* request, RpcClient& rpc);
+  static absl::StatusOr<GenerateRecorder> Create(v1::GenerateRequest* request,
+                                                 transport::RpcClient& rpc);
 
   // A part of the reply, a GenerateDelta or a whole GenerateResponse.
   template <typename Part>
@@ -43,8 +44,8 @@ class GenerateRecorder {
 // Writes what `response`, to a request with per_token and AskForTrace, says. Asks the
 // server for the model and for the tokens of contexts that are texts.
 absl::Status RecordScore(const v1::ScoreRequest& request, const v1::ScoreResponse& response,
-                         const std::string& path, RpcClient& rpc);
+                         const std::string& path, transport::RpcClient& rpc);
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::trace
 
 #endif  // OLMOE_CLIENT_TRACE_RECORDER_H_

@@ -13,7 +13,7 @@
 #include "server/model/file_errors.h"
 #include "server/model/safetensors.h"
 
-namespace olmoe::client {
+namespace olmoe::client::trace {
 namespace {
 
 constexpr char kFormat[] = "olmoe-routing-trace-1";
@@ -219,4 +219,4 @@ absl::StatusOr<Recording> Recording::Read(const std::string& path) {
   return r;
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::trace

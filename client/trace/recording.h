@@ -17,7 +17,7 @@ class RoutingStamp;
 class RoutingTrace;
 }  // namespace olmoe::v1
 
-namespace olmoe::client {
+namespace olmoe::client::trace {
 
 // What the routers did for one request: a safetensors file of ragged arrays. One row
 // is one position of one item (Generate has one item, Score as many as were asked for).
@@ -63,6 +63,6 @@ struct Recording {
   static absl::StatusOr<Recording> Read(const std::string& path);
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::trace
 
 #endif  // OLMOE_CLIENT_TRACE_RECORDING_H_

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 
-namespace olmoe::client {
+namespace olmoe::client::trace {
 namespace {
 
 absl::Status CannotWrite(const std::string& path) {
@@ -62,4 +62,4 @@ absl::Status SafetensorsWriter::Write(const std::string& path) const {
   return absl::OkStatus();
 }
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::trace

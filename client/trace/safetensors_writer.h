@@ -11,7 +11,7 @@
 
 #include "absl/status/status.h"
 
-namespace olmoe::client {
+namespace olmoe::client::trace {
 
 // A safetensors file: named arrays and a map of strings, written in one piece. Refers
 // to the data until Write. Thread-compatible.
@@ -41,6 +41,6 @@ class SafetensorsWriter {
   std::map<std::string, std::string> metadata_;
 };
 
-}  // namespace olmoe::client
+}  // namespace olmoe::client::trace
 
 #endif  // OLMOE_CLIENT_TRACE_SAFETENSORS_WRITER_H_

@@ -14,7 +14,7 @@ namespace olmoe::client {
 // Runs olmoectl in this process against a fake server. Thread-compatible.
 class AppFixture : public ::testing::Test {
  protected:
-  ExitCode Run(std::vector<std::string> arguments, const std::string& input = "") {
+  commands::ExitCode Run(std::vector<std::string> arguments, const std::string& input = "") {
     arguments.insert(arguments.end(), {"--server", server_.address(), "--admin",
                                        server_.address()});
     in_.str(input);

@@ -1,0 +1,94 @@
+#ifndef OLMOE_CLIENT_COMMANDS_SESSION_H_
+#define OLMOE_CLIENT_COMMANDS_SESSION_H_
+
+#include <iosfwd>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "client/commands/exit_code.h"
+#include "client/render/style.h"
+#include "client/transport/credentials.h"
+#include "client/transport/rpc_client.h"
+
+namespace google::protobuf {
+class Message;
+}
+
+namespace olmoe::client::commands {
+
+// The flags before or after any command.
+struct GlobalOptions {
+  std::string server = "127.0.0.1:50051";
+  std::string admin = "127.0.0.1:50052";
+  transport::CredentialFiles credentials;
+  bool json = false;
+  double timeout_seconds = 0;  // 0 = no limit
+  bool no_color = false;
+};
+
+// Where a run reads and writes, and what is at the other end.
+struct Console {
+  std::istream* in;
+  std::ostream* out;
+  std::ostream* err;
+  bool out_is_terminal = false;
+  bool err_is_terminal = false;
+  bool color = true;  // false: NO_COLOR is set
+};
+
+// What a command works with: options, console and server. Results go to out(),
+// everything else to err(); each of the functions that return an ExitCode ends a
+// command. Thread-compatible.
+class Session {
+ public:
+  explicit Session(Console console) : console_(console) {}
+
+  // Constant once the command line is parsed.
+  GlobalOptions& options() { return options_; }
+
+  // Reads the files that the options name. Before rpc().
+  absl::Status ReadCredentials();
+  transport::RpcClient& rpc();
+
+  std::istream& in() { return *console_.in; }
+  std::ostream& out() { return *console_.out; }
+  std::ostream& err() { return *console_.err; }
+  bool out_is_terminal() const { return console_.out_is_terminal; }
+  bool err_is_terminal() const { return console_.err_is_terminal; }
+  render::Style out_style() const { return render::Style(UseColor(console_.out_is_terminal)); }
+  render::Style err_style() const { return render::Style(UseColor(console_.err_is_terminal)); }
+
+  // `argument` itself, or all of the standard input where it is "-" (without its
+  // last line feed). INVALID_ARGUMENT where that is not UTF-8.
+  absl::StatusOr<std::string> TextOrInput(const std::string& argument);
+
+  // The text of a file, or of the standard input where `path` is "-".
+  // INVALID_ARGUMENT, naming it, where it cannot be read or is not UTF-8.
+  absl::StatusOr<std::string> FileOrInput(const std::string& path);
+
+  // Prints `message` as JSON: indented on a terminal, else one line.
+  ExitCode PrintJson(const google::protobuf::Message& message);
+  // Tells why a call failed: code, message and details.
+  ExitCode Fail(const absl::Status& status);
+  // Tells what is wrong with the command line, or with a file that it names.
+  ExitCode UsageError(const absl::Status& status);
+  // Flushes out(). kFailed where what was written did not all arrive; silent where
+  // the reader has gone (`olmoectl ... | head`).
+  ExitCode Finish(ExitCode code);
+
+ private:
+  void WarnOfPlaintext();
+  bool UseColor(bool is_terminal) const {
+    return is_terminal && console_.color && !options_.no_color;
+  }
+
+  const Console console_;
+  GlobalOptions options_;
+  transport::Credentials credentials_;
+  std::unique_ptr<transport::RpcClient> rpc_;
+};
+
+}  // namespace olmoe::client::commands
+
+#endif  // OLMOE_CLIENT_COMMANDS_SESSION_H_

@@ -1,0 +1,55 @@
+// The text form of rules and policies: what `patch`, `eval --policy` and `route
+// --policy` take, and what tables print.
+#ifndef OLMOE_CLIENT_NOTATION_POLICY_SPEC_H_
+#define OLMOE_CLIENT_NOTATION_POLICY_SPEC_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "olmoe/v1/routing.pb.h"
+
+namespace olmoe::client::notation {
+
+// The grammar for --help; every line is indented by two spaces.
+extern const char kPolicySpecHelp[];
+
+// A rule and where it goes.
+struct RuleSpec {
+  v1::Rule rule;
+  std::vector<uint32_t> layers;  // ascending; empty = all
+  bool analyze = false;          // counted, not run
+};
+
+// The rules "top-k", "top-p", ...: all that the proto's Rule has.
+std::vector<std::string> RuleNames();
+
+// What stands behind the name of a rule: `arguments` of rule "bh" may be "0.4,max=16"
+// or "alpha=0.4,max=16". The first may be the bare value of the rule's own parameter.
+// Only the form is checked, not the range: one place, the server or the rule
+// library, says what is valid. INVALID_ARGUMENT names every part that is wrong, and
+// for an unknown key those that exist.
+absl::StatusOr<RuleSpec> ParseRule(std::string_view name, std::string_view arguments);
+
+// Puts the rule into the policy, as its own or as an override of layers.
+// INVALID_ARGUMENT where the policy has one for the same layers.
+absl::Status AddRule(const RuleSpec& spec, v1::RoutingPolicy* policy);
+
+// "[NAME@]native" or "[NAME@]RULE[/RULE]...". Without a name the policy is called
+// after its rules (DefaultPolicyId).
+absl::StatusOr<v1::RoutingPolicy> ParsePolicySpec(std::string_view spec);
+
+// The inverse, without the name: short, and the same text for the same policy.
+// What is at its default is left out.
+std::string FormatRuleSpec(const v1::Rule& rule);
+std::string FormatRuleSpec(const RuleSpec& spec);
+std::string FormatPolicySpec(const v1::RoutingPolicy& policy);
+
+// "top-k-4" for top-k=4. Too long for a name: cut, with a hash of the whole text.
+std::string DefaultPolicyId(const v1::RoutingPolicy& policy);
+
+}  // namespace olmoe::client::notation
+
+#endif  // OLMOE_CLIENT_NOTATION_POLICY_SPEC_H_

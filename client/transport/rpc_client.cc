@@ -1,0 +1,304 @@
+#include "client/transport/rpc_client.h"
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "client/transport/channel.h"
+#include "client/transport/grpc_status.h"
+#include "client/transport/interrupt.h"
+#include "google/protobuf/wrappers.pb.h"
+#include "google/rpc/status.pb.h"
+#include "grpcpp/generic/generic_stub.h"
+#include "olmoe/v1/admin.grpc.pb.h"
+#include "olmoe/v1/inference.grpc.pb.h"
+
+namespace olmoe::client::transport {
+namespace {
+
+using v1::InferenceService;
+using v1::RoutingAdminService;
+
+// A context that has the deadline of the options and is cancelled by Ctrl-C, where they say
+// so. Thread-compatible.
+class Call {
+ public:
+  Call(absl::Duration timeout, bool interruptible) {
+    if (interruptible) interrupt_.emplace([this] { context.TryCancel(); });
+    if (timeout < absl::InfiniteDuration()) {
+      context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoNanoseconds(timeout));
+    }
+  }
+  grpc::ClientContext context;
+
+ private:
+  std::optional<InterruptScope> interrupt_;
+};
+
+absl::StatusOr<v1::ScoreResponse> FromAnswer(v1::ScoreStreamResponse answer) {
+  if (!answer.has_error()) return std::move(*answer.mutable_response());
+  absl::Status status =
+      WithDetails(answer.error().code(), answer.error().message(), answer.error());
+  if (status.ok()) return absl::InternalError("the server answered with an error that is OK");
+  return status;
+}
+
+}  // namespace
+
+// One channel and the stubs on it.
+struct RpcClient::Connection {
+  Connection(std::string address_in, const Options& options)
+      : address(std::move(address_in)),
+        timeout(options.timeout),
+        interruptible(options.interruptible),
+        channel(Connect(address, options.credentials)),
+        inference(channel),
+        admin(channel) {}
+
+  template <typename Stub, typename Request, typename Response>
+  absl::StatusOr<Response> Unary(
+      Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+      const Request& request) {
+    Call call(timeout, interruptible);
+    Response response;
+    absl::Status status = FromGrpc((stub.*method)(&call.context, request, &response), address);
+    if (!status.ok()) return status;
+    return response;
+  }
+
+  // Each message to `on_event`; where that returns false the call is cancelled.
+  template <typename Stub, typename Request, typename Response>
+  absl::Status ServerStream(
+      Stub& stub,
+      std::unique_ptr<grpc::ClientReader<Response>> (Stub::*method)(grpc::ClientContext*,
+                                                                    const Request&),
+      const Request& request, const std::function<bool(const Response&)>& on_event) {
+    Call call(timeout, interruptible);
+    auto reader = (stub.*method)(&call.context, request);
+    Response event;
+    while (reader->Read(&event)) {
+      if (!on_event(event)) call.context.TryCancel();
+    }
+    return FromGrpc(reader->Finish(), address);
+  }
+
+  const std::string address;
+  const absl::Duration timeout;
+  const bool interruptible;
+  const std::shared_ptr<grpc::Channel> channel;
+  InferenceService::Stub inference;
+  RoutingAdminService::Stub admin;
+};
+
+RpcClient::RpcClient(Options options) : options_(std::move(options)) {}
+RpcClient::~RpcClient() = default;
+
+RpcClient::Connection& RpcClient::server() {
+  if (!server_) server_ = std::make_unique<Connection>(options_.server, options_);
+  return *server_;
+}
+
+RpcClient::Connection& RpcClient::admin() {
+  if (!admin_) admin_ = std::make_unique<Connection>(options_.admin, options_);
+  return *admin_;
+}
+
+absl::StatusOr<v1::GenerateResponse> RpcClient::Generate(const v1::GenerateRequest& request) {
+  return server().Unary(server().inference, &InferenceService::Stub::Generate, request);
+}
+
+absl::Status RpcClient::GenerateStream(
+    const v1::GenerateRequest& request,
+    const std::function<bool(const v1::GenerateStreamResponse&)>& on_event) {
+  return server().ServerStream(server().inference, &InferenceService::Stub::GenerateStream,
+                               request, on_event);
+}
+
+absl::StatusOr<v1::ScoreResponse> RpcClient::Score(const v1::ScoreRequest& request) {
+  return server().Unary(server().inference, &InferenceService::Stub::Score, request);
+}
+
+// One thread is enough: the server reads on while it has fewer than 32 of a stream to
+// answer, so writing never waits for reading.
+absl::Status RpcClient::ScoreStream(
+    int in_flight, const std::function<bool(v1::ScoreRequest*)>& next,
+    const std::function<bool(const std::string& request_id,
+                             const absl::StatusOr<v1::ScoreResponse>&)>& on_answer) {
+  Call call(options_.timeout, options_.interruptible);
+  auto stream = server().inference.ScoreStream(&call.context);
+  v1::ScoreStreamRequest message;
+  v1::ScoreStreamResponse answer;
+  int open = 0;
+  for (;; --open) {
+    while (open < in_flight && next(message.mutable_request()) && stream->Write(message)) {
+      ++open;
+      message.Clear();
+    }
+    if (open == 0 || !stream->Read(&answer)) break;
+    const std::string request_id = answer.request_id();
+    if (!on_answer(request_id, FromAnswer(std::move(answer)))) call.context.TryCancel();
+  }
+  stream->WritesDone();
+  absl::Status status = FromGrpc(stream->Finish(), options_.server);
+  if (status.ok() && open > 0) {
+    return absl::InternalError(absl::StrCat("the stream ended with ", open, " unanswered requests"));
+  }
+  return status;
+}
+
+absl::StatusOr<v1::TokenizeResponse> RpcClient::Tokenize(const v1::TokenizeRequest& request) {
+  return server().Unary(server().inference, &InferenceService::Stub::Tokenize, request);
+}
+
+absl::StatusOr<v1::DetokenizeResponse> RpcClient::Detokenize(
+    const v1::DetokenizeRequest& request) {
+  return server().Unary(server().inference, &InferenceService::Stub::Detokenize, request);
+}
+
+absl::StatusOr<v1::GetModelInfoResponse> RpcClient::GetModelInfo(
+    const v1::GetModelInfoRequest& request) {
+  return server().Unary(server().inference, &InferenceService::Stub::GetModelInfo, request);
+}
+
+absl::StatusOr<v1::PatchRoutersResponse> RpcClient::PatchRouters(
+    const v1::PatchRoutersRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::PatchRouters, request);
+}
+
+absl::StatusOr<v1::PatchRoutersResponse> RpcClient::UnpatchRouters(
+    const v1::UnpatchRoutersRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::UnpatchRouters, request);
+}
+
+absl::StatusOr<v1::GetRoutingResponse> RpcClient::GetRouting(
+    const v1::GetRoutingRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::GetRouting, request);
+}
+
+absl::StatusOr<v1::PatchRoutersResponse> RpcClient::RollbackRouting(
+    const v1::RollbackRoutingRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::RollbackRouting, request);
+}
+
+absl::StatusOr<v1::RenewRoutingResponse> RpcClient::RenewRouting(
+    const v1::RenewRoutingRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::RenewRouting, request);
+}
+
+absl::StatusOr<v1::ListRoutingHistoryResponse> RpcClient::ListRoutingHistory(
+    const v1::ListRoutingHistoryRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::ListRoutingHistory, request);
+}
+
+absl::StatusOr<v1::ExplainAssignmentResponse> RpcClient::ExplainAssignment(
+    const v1::ExplainAssignmentRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::ExplainAssignment, request);
+}
+
+absl::Status RpcClient::WatchRouting(
+    const std::function<bool(const v1::WatchRoutingResponse&)>& on_event) {
+  return admin().ServerStream(admin().admin, &RoutingAdminService::Stub::WatchRouting,
+                              v1::WatchRoutingRequest(), on_event);
+}
+
+absl::StatusOr<v1::GetExpertStatsResponse> RpcClient::GetExpertStats(
+    const v1::GetExpertStatsRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::GetExpertStats, request);
+}
+
+absl::Status RpcClient::WatchExpertStats(
+    const v1::WatchExpertStatsRequest& request,
+    const std::function<bool(const v1::WatchExpertStatsResponse&)>& on_event) {
+  return admin().ServerStream(admin().admin, &RoutingAdminService::Stub::WatchExpertStats, request,
+                              on_event);
+}
+
+absl::StatusOr<v1::PutCalibrationResponse> RpcClient::PutCalibration(
+    const std::string& calibration_id, const std::vector<v1::LayerCdf>& layers) {
+  Call call(options_.timeout, options_.interruptible);
+  v1::PutCalibrationResponse response;
+  auto writer = admin().admin.PutCalibration(&call.context, &response);
+  v1::PutCalibrationRequest message;
+  message.set_calibration_id(calibration_id);
+  for (const v1::LayerCdf& layer : layers) {
+    *message.mutable_layer_cdf() = layer;
+    if (!writer->Write(message)) break;  // Finish says why
+    message.Clear();
+  }
+  writer->WritesDone();
+  const absl::Status status = FromGrpc(writer->Finish(), options_.admin);
+  if (!status.ok()) return status;
+  return response;
+}
+
+absl::StatusOr<v1::BuildCalibrationResponse> RpcClient::BuildCalibration(
+    const v1::BuildCalibrationRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::BuildCalibration, request);
+}
+
+absl::StatusOr<std::vector<v1::LayerCdf>> RpcClient::GetCalibration(
+    const v1::GetCalibrationRequest& request) {
+  std::vector<v1::LayerCdf> layers;
+  const std::function<bool(const v1::GetCalibrationResponse&)> keep =
+      [&layers](const v1::GetCalibrationResponse& message) {
+        layers.push_back(message.layer_cdf());
+        return true;
+      };
+  const absl::Status status = admin().ServerStream(
+      admin().admin, &RoutingAdminService::Stub::GetCalibration, request, keep);
+  if (!status.ok()) return status;
+  return layers;
+}
+
+absl::StatusOr<v1::ListCalibrationsResponse> RpcClient::ListCalibrations(
+    const v1::ListCalibrationsRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::ListCalibrations, request);
+}
+
+absl::StatusOr<v1::DeleteCalibrationResponse> RpcClient::DeleteCalibration(
+    const v1::DeleteCalibrationRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::DeleteCalibration, request);
+}
+
+absl::StatusOr<v1::GetServerStatusResponse> RpcClient::GetServerStatus(
+    const v1::GetServerStatusRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::GetServerStatus, request);
+}
+
+absl::StatusOr<v1::DrainResponse> RpcClient::Drain(const v1::DrainRequest& request) {
+  return admin().Unary(admin().admin, &RoutingAdminService::Stub::Drain, request);
+}
+
+// HealthCheckRequest is one string and HealthCheckResponse one enum, both field 1:
+// on the wire that is StringValue and Int32Value, so no generated code is needed.
+absl::StatusOr<std::string> RpcClient::CheckHealth(const std::string& service) {
+  using HealthStub =
+      grpc::TemplatedGenericStub<google::protobuf::StringValue, google::protobuf::Int32Value>;
+  static constexpr std::string_view kNames[] = {"UNKNOWN", "SERVING", "NOT_SERVING",
+                                                "SERVICE_UNKNOWN"};
+  Connection& connection = absl::EndsWith(service, ".RoutingAdminService") ? admin() : server();
+  Call call(options_.timeout, options_.interruptible);
+  google::protobuf::StringValue request;
+  request.set_value(service);
+  google::protobuf::Int32Value response;
+  grpc::Status status;
+  absl::Notification done;
+  HealthStub(connection.channel)
+      .UnaryCall(&call.context, "/grpc.health.v1.Health/Check", {}, &request, &response,
+                 [&](grpc::Status result) {
+                   status = std::move(result);
+                   done.Notify();
+                 });
+  done.WaitForNotification();
+  if (!status.ok()) return FromGrpc(status, connection.address);
+  const int value = response.value();
+  return std::string(value >= 0 && value < 4 ? kNames[value] : kNames[0]);
+}
+
+}  // namespace olmoe::client::transport

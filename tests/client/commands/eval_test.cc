@@ -1,0 +1,272 @@
+// `olmoectl eval` against a fake server.
+#include <algorithm>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/cord.h"
+#include "client/app.h"
+#include "gmock/gmock.h"
+#include "google/rpc/error_details.pb.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "tests/client/fake_server.h"
+#include "tests/support/temp_folder.h"
+
+namespace olmoe::client::commands {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+// A server whose every document is tokens 5 6 7, and whose every token costs 0.5 nats.
+class EvalCommandTest : public ::testing::Test {
+ protected:
+  EvalCommandTest() {
+    server_.model_info.set_num_layers(2);
+    server_.model_info.set_vocab_size(10);
+    server_.model_info.set_eos_token_id(9);
+    server_.model_info.set_max_context(8);
+    server_.model_info.set_weights_digest("w1");
+    for (const uint32_t id : {5, 6, 7}) server_.tokenize_response.add_ids(id);
+    server_.score_response.mutable_routing()->set_policy_digest("d1");
+    server_.on_score_stream = [this](const v1::ScoreRequest& request) { return Score(request); };
+  }
+
+  absl::StatusOr<v1::ScoreResponse> Score(const v1::ScoreRequest& request) {
+    asked_.push_back(request);
+    v1::ScoreResponse response;
+    uint32_t tokens = 0;
+    for (const v1::ScoreItem& item : request.items()) {
+      v1::ScoreResult* result = response.add_results();
+      const int count = item.has_continuation_text() ? 1 : item.continuation_tokens().ids_size();
+      for (int i = 0; i < count; ++i) result->add_tokens()->set_rank(1);
+      // A text is as likely as it is short.
+      const double bytes = static_cast<double>(item.continuation_text().size());
+      result->set_logprob_sum(-0.5 * count - bytes);
+      result->set_token_count(static_cast<uint32_t>(count));
+      const int context = item.rolling() ? 1 : item.context_tokens().ids_size();
+      tokens += static_cast<uint32_t>(count + std::max(context, 1));
+    }
+    response.mutable_usage()->set_prompt_tokens(tokens);
+    response.mutable_usage()->set_expert_activations(
+        6 * (tokens - static_cast<uint32_t>(request.items_size())));
+    response.mutable_routing()->set_policy_digest("d1");
+    return response;
+  }
+
+  ExitCode Run(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), "eval");
+    arguments.insert(arguments.end(), {"--server", server_.address()});
+    std::istringstream in;
+    std::ostringstream out, err;
+    asked_.clear();
+    const ExitCode code = RunApp(arguments, {.in = &in, .out = &out, .err = &err});
+    out_ = out.str();
+    err_ = err.str();
+    return code;
+  }
+  nlohmann::json Results() { return nlohmann::json::parse(out_)["results"]; }
+
+  testing::TempFolder folder_;
+  FakeServer server_;
+  std::vector<v1::ScoreRequest> asked_;  // on streams
+  std::string out_, err_;
+};
+
+TEST_F(EvalCommandTest, WindowsGoOverAStreamOfDocuments) {
+  const std::string data = folder_.Write("a.txt", "x\n<|endoftext|>\ny\n");
+  ASSERT_EQ(Run({"--data", data, "--window", "4", "--format", "json"}), ExitCode::kOk) << err_;
+  // 9 | 5 6 7 9 | 5 6 7 9
+  ASSERT_EQ(asked_.size(), 2u);
+  EXPECT_THAT(asked_[0].items(0).context_tokens().ids(), ElementsAre(9));
+  EXPECT_THAT(asked_[0].items(0).continuation_tokens().ids(), ElementsAre(5, 6, 7, 9));
+  EXPECT_THAT(asked_[1].items(0).context_tokens().ids(), ElementsAre(9));
+  EXPECT_FALSE(asked_[0].has_routing() && asked_[0].routing().has_policy());
+  const auto result = Results().at(0);
+  EXPECT_EQ(result["policy"], "served");
+  EXPECT_EQ(result["tokens"], 8);
+  EXPECT_EQ(result["loss"], 0.5);
+  EXPECT_EQ(result["token_accuracy"], 1.0);
+  EXPECT_EQ(result["experts_per_token"], 3.0);
+  EXPECT_EQ(result["activations_per_token"], 6.0);
+}
+
+TEST_F(EvalCommandTest, AnOverlapIsContext) {
+  const std::string data = folder_.Write("a.txt", "x\n<|endoftext|>\ny\n");
+  ASSERT_EQ(Run({"--data", data, "--window", "4", "--stride", "2", "--in-flight", "1"}),
+            ExitCode::kOk);
+  ASSERT_EQ(asked_.size(), 3u);
+  EXPECT_THAT(asked_[1].items(0).context_tokens().ids(), ElementsAre(6, 7, 9));
+  EXPECT_THAT(asked_[1].items(0).continuation_tokens().ids(), ElementsAre(5, 6));
+}
+
+TEST_F(EvalCommandTest, WithoutAWindowADocumentIsScoredByItself) {
+  const std::string data = folder_.Write("a.txt", "x\n<|endoftext|>\ny\n<|endoftext|>\nz");
+  ASSERT_EQ(Run({"--data", data, "--limit", "2", "--policy", "top-k=2", "--policy",
+                 "thin@top-k=1", "--format", "json"}),
+            ExitCode::kOk)
+      << err_;
+  // Both policies have one digest here: what is known for one is known for the other.
+  ASSERT_EQ(asked_.size(), 2u);
+  EXPECT_TRUE(asked_[0].items(0).rolling());
+  EXPECT_THAT(asked_[0].items(0).continuation_tokens().ids(), ElementsAre(5, 6, 7));
+  EXPECT_EQ(asked_[0].routing().policy().apply().top_k().k(), 2u);
+  ASSERT_EQ(Results().size(), 2u);
+  EXPECT_EQ(Results()[0]["units"], 2);
+  EXPECT_TRUE(Results()[0]["difference"].is_null());
+  EXPECT_EQ(Results()[1]["policy"], "thin");
+  EXPECT_EQ(Results()[1]["difference"], 0.0);
+}
+
+TEST_F(EvalCommandTest, QuestionsAreJudged) {
+  // The shorter one is likelier; per byte the longer: -1.25 against -1.5.
+  const std::string data = folder_.Write(
+      "q.jsonl", R"({"context": "Q", "continuations": [" ab", " a"], "label": 1})");
+  ASSERT_EQ(Run({"--data", data, "--format", "json"}), ExitCode::kOk) << err_;
+  const auto result = Results().at(0);
+  EXPECT_EQ(result["kind"], "multiple_choice");
+  EXPECT_EQ(result["acc"], 1.0);
+  EXPECT_EQ(result["acc_norm"], 0.0);
+  EXPECT_EQ(asked_[0].items(1).context_text(), "Q");
+  EXPECT_EQ(asked_[0].items(1).continuation_text(), " a");
+}
+
+TEST_F(EvalCommandTest, AFullServerIsAskedAgain) {
+  const std::string data = folder_.Write("a.txt", "x");
+  int refusals = 2;
+  server_.on_score_stream =
+      [&](const v1::ScoreRequest& request) -> absl::StatusOr<v1::ScoreResponse> {
+    if (refusals-- <= 0) return Score(request);
+    google::rpc::RetryInfo retry;
+    retry.mutable_retry_delay()->set_nanos(1000000);
+    absl::Status status = absl::ResourceExhaustedError("queue full");
+    status.SetPayload("type.googleapis.com/google.rpc.RetryInfo",
+                      absl::Cord(retry.SerializeAsString()));
+    return status;
+  };
+  ASSERT_EQ(Run({"--data", data, "--window", "2", "--format", "json"}), ExitCode::kOk) << err_;
+  EXPECT_EQ(Results().at(0)["tokens"], 4);
+}
+
+TEST_F(EvalCommandTest, AServerThatNeverHasRoomIsGivenUp) {
+  const std::string data = folder_.Write("a.txt", "x");
+  server_.on_score_stream = [](const v1::ScoreRequest&) {
+    absl::Status status = absl::ResourceExhaustedError("no pages");
+    google::rpc::RetryInfo retry;
+    retry.mutable_retry_delay()->set_nanos(1);
+    status.SetPayload("type.googleapis.com/google.rpc.RetryInfo",
+                      absl::Cord(retry.SerializeAsString()));
+    return absl::StatusOr<v1::ScoreResponse>(status);
+  };
+  EXPECT_EQ(Run({"--data", data}), ExitCode::kRefused);
+  EXPECT_THAT(err_, HasSubstr("a.txt, unit 1 of 1, served: no pages"));
+}
+
+TEST_F(EvalCommandTest, AnInterruptedRunGoesOnAndGivesTheSameNumbers) {
+  const std::string data = folder_.Write("a.txt", "x\n<|endoftext|>\ny\n");
+  const std::string journal = folder_.File("journal.jsonl");
+  ASSERT_EQ(Run({"--data", data, "--window", "3", "--format", "json"}), ExitCode::kOk);
+  auto whole = Results();
+  int answers = 0;
+  server_.on_score_stream =
+      [&](const v1::ScoreRequest& request) -> absl::StatusOr<v1::ScoreResponse> {
+    if (++answers > 2) return absl::InternalError("NaN in layer 3");
+    return Score(request);
+  };
+  EXPECT_EQ(Run({"--data", data, "--window", "3", "--resume", journal, "--in-flight", "1"}),
+            ExitCode::kFailed);
+  EXPECT_THAT(err_, HasSubstr("a.txt, unit 3 of 3, served: NaN in layer 3"));
+  EXPECT_THAT(err_, HasSubstr("goes on from there"));
+  EXPECT_EQ(out_, "");
+
+  server_.on_score_stream = [this](const v1::ScoreRequest& request) { return Score(request); };
+  ASSERT_EQ(Run({"--data", data, "--window", "3", "--resume", journal, "--format", "json"}),
+            ExitCode::kOk);
+  EXPECT_EQ(asked_.size(), 1u);
+  auto resumed = Results();
+  EXPECT_GT(resumed[0]["tokens_per_second"], 0);
+  whole[0].erase("tokens_per_second");
+  resumed[0].erase("tokens_per_second");
+  EXPECT_EQ(resumed, whole);
+
+  // Now everything is there, the time too.
+  ASSERT_EQ(Run({"--data", data, "--window", "3", "--resume", journal}), ExitCode::kOk);
+  EXPECT_EQ(asked_.size(), 0u);
+  const std::string again = out_;
+  ASSERT_EQ(Run({"--data", data, "--window", "3", "--resume", journal}), ExitCode::kOk);
+  EXPECT_EQ(out_, again);
+
+  // Another model or another policy: nothing of it counts.
+  server_.model_info.set_weights_digest("w2");
+  ASSERT_EQ(Run({"--data", data, "--window", "3", "--resume", journal}), ExitCode::kOk);
+  EXPECT_EQ(asked_.size(), 3u);
+  server_.score_response.mutable_routing()->set_policy_digest("d2");
+  server_.on_score_stream = [this](const v1::ScoreRequest& request) {
+    auto response = Score(request);
+    response->mutable_routing()->set_policy_digest("d2");
+    return response;
+  };
+  ASSERT_EQ(Run({"--data", data, "--window", "3", "--resume", journal}), ExitCode::kOk);
+  EXPECT_EQ(asked_.size(), 3u);
+  // Other windows: of 9 | 5 6, 6 | 7 9, 9 | 5 6, 6 | 7 9 those of 6 | 7 9 are known.
+  ASSERT_EQ(Run({"--data", data, "--window", "2", "--resume", journal}), ExitCode::kOk);
+  EXPECT_EQ(asked_.size(), 2u);
+}
+
+TEST_F(EvalCommandTest, AServerWithoutInlinePoliciesGivesAHint) {
+  const std::string data = folder_.Write("a.txt", "x");
+  server_.score_failure = absl::PermissionDeniedError("inline policies are off");
+  EXPECT_EQ(Run({"--data", data, "--policy", "top-k=1"}), ExitCode::kNotAllowed);
+  EXPECT_THAT(err_, HasSubstr("policy: top-k-1"));
+  EXPECT_THAT(err_, HasSubstr("--allow-inline-policy"));
+  EXPECT_EQ(asked_.size(), 0u);
+}
+
+TEST_F(EvalCommandTest, EveryPolicyThatTheServerRefusesIsTold) {
+  const std::string data = folder_.Write("a.txt", "x");
+  server_.score_failure = absl::InvalidArgumentError("k");
+  EXPECT_EQ(Run({"--data", data, "--policy", "top-k=0", "top-k=99"}), ExitCode::kRefused);
+  EXPECT_THAT(err_, HasSubstr("policy: top-k-0"));
+  EXPECT_THAT(err_, HasSubstr("policy: top-k-99"));
+}
+
+TEST_F(EvalCommandTest, ASwapInTheMiddleIsAnErrorAndNotAMixture) {
+  const std::string data = folder_.Write("a.txt", "x");
+  server_.score_response.mutable_routing()->set_policy_digest("d0");
+  EXPECT_EQ(Run({"--data", data}), ExitCode::kRefused);
+  EXPECT_THAT(err_, HasSubstr("the server's routing has changed during the evaluation"));
+}
+
+TEST_F(EvalCommandTest, AnArmIsAskedForByName) {
+  const std::string data = folder_.Write("a.txt", "x");
+  ASSERT_EQ(Run({"--data", data, "--arm", "control"}), ExitCode::kOk);
+  EXPECT_EQ(asked_.at(0).routing().arm_id(), "control");
+  EXPECT_THAT(out_, HasSubstr("arm control"));
+}
+
+TEST_F(EvalCommandTest, BadUsage) {
+  const std::string data = folder_.Write("a.txt", "x");
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{}, "--data"},
+      {{"--data", data + ".absent"}, "a.txt.absent: cannot be read"},
+      {{"--data", data, "--policy", "top-q=1"}, "top-q"},
+      {{"--data", data, "--policy", "top-k=1", "top-k=1"}, "two policies are called"},
+      {{"--data", data, "--window", "9"}, "at most the model's context of 8"},
+      {{"--data", data, "--window", "4", "--stride", "5"}, "--stride must be"},
+      {{"--data", data, "--stride", "5"}, "--stride needs --window"},
+      {{"--data", data, "--window", "-1"}, "--window"},
+      {{"--data", data, "--in-flight", "33"}, "--in-flight"},
+      {{"--data", data, "--format", "xml"}, "--format"},
+      {{"--data", data, "--resume", data}, "is not a journal"},
+  };
+  for (const auto& [arguments, message] : cases) {
+    EXPECT_EQ(Run(arguments), ExitCode::kUsage) << ::testing::PrintToString(arguments);
+    EXPECT_THAT(err_, StartsWith("olmoectl: "));
+    EXPECT_THAT(err_, HasSubstr(message));
+  }
+}
+
+}  // namespace
+}  // namespace olmoe::client::commands
