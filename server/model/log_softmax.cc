@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "server/model/fast_exp.h"
+#include "server/util/fast_exp.h"
 
 namespace olmoe::model {
 namespace {

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "glog/logging.h"
-#include "server/model/fast_exp.h"
 #include "server/model/log_softmax.h"
 #include "server/model/philox.h"
+#include "server/util/fast_exp.h"
 
 namespace olmoe::model {
 namespace {

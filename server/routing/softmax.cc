@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <cstddef>
-#include <cstdint>
 #include <limits>
 
 #include "glog/logging.h"
 #include "server/routing/rule.h"
+#include "server/util/fast_exp.h"
 
 namespace olmoe::routing {
 namespace {
@@ -25,33 +24,6 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // exp(x) is 0 in fp32, denormals included, below this.
 constexpr float kLowestExponent = -110;
-
-// exp(x) for kLowestExponent <= x <= 0: x = n ln 2 + r with |r| <= ln 2 / 2, a
-// polynomial for exp(r) (Cephes expf), and 2^n in two factors, because 2^n alone
-// is no normal number where the result is denormal.
-inline float Exp(float x) {
-  constexpr float kLog2E = 1.44269504088896341f;
-  constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  constexpr float kLn2High = 0.693359375f;
-  constexpr float kLn2Low = -2.12194440e-4f;
-
-  const float rounded = x * kLog2E + kRound;
-  const float n = rounded - kRound;
-  const float r = (x - n * kLn2High) - n * kLn2Low;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
-
-  const int32_t exponent = std::bit_cast<int32_t>(rounded) - std::bit_cast<int32_t>(kRound);
-  const int32_t half = exponent >> 1;
-  const float scale_1 = std::bit_cast<float>((half + 127) << 23);
-  const float scale_2 = std::bit_cast<float>((exponent - half + 127) << 23);
-  return p * scale_1 * scale_2;
-}
 
 float Sum(const Lanes& lanes) {
   return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
@@ -97,7 +69,7 @@ float Softmax(std::span<const float> logits, double temperature, std::span<float
   Lanes sums{}, weighted_sums{};
   for (size_t i = 0; i < padded; i += kLanes) {
     for (size_t lane = 0; lane < kLanes; ++lane) {
-      terms[i + lane] = Exp(exponents[i + lane]);
+      terms[i + lane] = ExpWithDenormals(exponents[i + lane]);
       sums[lane] += terms[i + lane];
       weighted_sums[lane] += terms[i + lane] * exponents[i + lane];
     }

@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "server/text/unicode.h"
+#include "server/util/utf8.h"
 
 namespace olmoe::text {
 namespace {

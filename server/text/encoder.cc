@@ -12,7 +12,7 @@
 #include "server/text/nfc.h"
 #include "server/text/offset_cursor.h"
 #include "server/text/pretokenizer.h"
-#include "server/text/unicode.h"
+#include "server/util/utf8.h"
 
 namespace olmoe::text {
 namespace {

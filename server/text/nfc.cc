@@ -10,7 +10,7 @@
 #include <deque>
 
 #include "glog/logging.h"
-#include "server/text/unicode.h"
+#include "server/util/utf8.h"
 
 // ICU could normalize the whole string, but not say which code point of the source
 // each code point of the result is aligned with in the reference library's sense.

@@ -1,7 +1,7 @@
 #include "server/text/offset_cursor.h"
 
 #include "glog/logging.h"
-#include "server/text/unicode.h"
+#include "server/util/utf8.h"
 
 namespace olmoe::text {
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "server/text/unicode.h"
+#include "server/util/utf8.h"
 
 // GPT-2's split pattern (Radford et al. 2019), by hand instead of by a regular
 // expression engine:

@@ -1,7 +1,7 @@
 #include <utility>
 
 #include "server/text/tokenizer.h"
-#include "server/text/unicode.h"
+#include "server/util/utf8.h"
 
 namespace olmoe::text {
 

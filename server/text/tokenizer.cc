@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/text/encoder.h"
 #include "server/text/tokenizer_json.h"
-#include "server/text/unicode.h"
+#include "server/util/utf8.h"
 
 namespace olmoe::text {
 namespace {
@@ -102,7 +102,7 @@ std::string Tokenizer::Decode(std::span<const TokenId> ids, bool skip_special_to
     if (skip_special_tokens && IsSpecial(id)) continue;
     bytes += TokenBytes(id);
   }
-  if (bytes.size() <= static_cast<size_t>(INT32_MAX) && IsWellFormedUtf8(bytes)) return bytes;
+  if (IsWellFormedUtf8(bytes)) return bytes;
   return LossyUtf8(bytes);
 }
 

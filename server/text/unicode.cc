@@ -1,13 +1,9 @@
 #include "server/text/unicode.h"
 
 #include <unicode/uchar.h>
-#include <unicode/utf8.h>
 
 #include <algorithm>
-#include <cstring>
 #include <iterator>
-
-#include "glog/logging.h"
 
 namespace olmoe::text {
 namespace {
@@ -63,17 +59,6 @@ CharClass ClassOfUnassigned(char32_t c) {
 
 }  // namespace
 
-size_t AsciiPrefix(std::string_view text) {
-  size_t length = 0;
-  uint64_t word;
-  while (length + sizeof(word) <= text.size()) {
-    std::memcpy(&word, text.data() + length, sizeof(word));
-    if ((word & 0x8080808080808080u) != 0) break;
-    length += sizeof(word);
-  }
-  return length;
-}
-
 CharClass ClassOf(char32_t c) {
   const uint32_t category = U_GET_GC_MASK(c);
   if ((category & U_GC_L_MASK) != 0) return CharClass::kLetter;
@@ -83,55 +68,5 @@ CharClass ClassOf(char32_t c) {
 }
 
 bool IsWhiteSpace(char32_t c) { return u_isUWhiteSpace(static_cast<UChar32>(c)); }
-
-size_t FirstIllFormedByte(std::string_view text) {
-  CHECK_LE(text.size(), static_cast<size_t>(INT32_MAX));
-  const int32_t length = static_cast<int32_t>(text.size());
-  int32_t i = 0;
-  while (i < length) {
-    i += static_cast<int32_t>(AsciiPrefix(text.substr(i)));
-    for (int32_t step = 0; step < 8 && i < length; ++step) {
-      const int32_t begin = i;
-      UChar32 c;
-      U8_NEXT(text.data(), i, length, c);
-      if (c < 0) return static_cast<size_t>(begin);
-    }
-  }
-  return std::string_view::npos;
-}
-
-char32_t NextCodePoint(std::string_view utf8, size_t* position) {
-  UChar32 c;
-  U8_NEXT_UNSAFE(utf8.data(), *position, c);
-  return static_cast<char32_t>(c);
-}
-
-size_t CountCodePoints(std::string_view utf8) {
-  return std::count_if(utf8.begin(), utf8.end(),
-                       [](char byte) { return !IsContinuationByte(byte); });
-}
-
-std::string LossyUtf8(std::string_view bytes) {
-  if (bytes.size() <= static_cast<size_t>(INT32_MAX) && IsWellFormedUtf8(bytes)) {
-    return std::string(bytes);
-  }
-  std::string text;
-  text.reserve(bytes.size());
-  const uint8_t* data = reinterpret_cast<const uint8_t*>(bytes.data());
-  for (size_t begin = 0, end = 0; begin < bytes.size(); begin = end) {
-    UChar32 c;
-    U8_NEXT(data, end, bytes.size(), c);
-    text += c < 0 ? std::string_view("\uFFFD") : bytes.substr(begin, end - begin);
-  }
-  return text;
-}
-
-size_t CompleteUtf8Prefix(std::string_view bytes) {
-  const uint8_t* data = reinterpret_cast<const uint8_t*>(bytes.data());
-  // Signed: the macro compares length - 3 with the beginning.
-  ptrdiff_t length = std::ssize(bytes);
-  U8_TRUNCATE_IF_INCOMPLETE(data, 0, length);
-  return static_cast<size_t>(length);
-}
 
 }  // namespace olmoe::text

@@ -6,6 +6,7 @@
 #include "glog/logging.h"
 #include "server/text/byte_alphabet.h"
 #include "server/text/unicode.h"
+#include "server/util/utf8.h"
 
 namespace olmoe::text {
 namespace {

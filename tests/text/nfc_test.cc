@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "server/text/unicode.h"
+#include "server/util/utf8.h"
 
 namespace olmoe::text {
 namespace {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "server/text/tokenizer.h"
-#include "server/text/unicode.h"
+#include "server/util/utf8.h"
 #include "tests/text/tiny_tokenizer.h"
 
 namespace olmoe::text {

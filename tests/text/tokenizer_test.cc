@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "server/text/nfc.h"
-#include "server/text/unicode.h"
+#include "server/util/utf8.h"
 #include "tests/text/tiny_tokenizer.h"
 
 namespace olmoe::text {
