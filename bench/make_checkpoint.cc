@@ -18,7 +18,6 @@
 namespace olmoe {
 namespace {
 
-using model::DType;
 using testing::SyntheticCheckpointOptions;
 
 void AddModelFlags(CLI::App* app, model::OlmoeConfig* config) {

@@ -75,12 +75,12 @@ class Benchmark {
     }
     model::LoadOptions options;
     options.dir = flags_.model;
-    options.dtype = flags_.dtype == "float32" ? model::DType::kFloat32 : model::DType::kBFloat16;
+    options.dtype = flags_.dtype == "float32" ? DType::kFloat32 : DType::kBFloat16;
     options.cpu_isa = flags_.cpu_isa;
     options.threads = flags_.threads;
     options.max_batch_tokens = kLongPrompt;
     options.max_context = std::min(kLongPrompt, config_.max_positions);
-    element_bytes_ = options.dtype == model::DType::kFloat32 ? 4 : 2;
+    element_bytes_ = options.dtype == DType::kFloat32 ? 4 : 2;
     options.page_tokens = kPageTokens;
     options.kv_cache_bytes = int64_t{kMaxStreams} * PagesOfStream() * kPageTokens *
                              model::KvBytesPerToken(config_, element_bytes_);

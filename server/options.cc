@@ -86,10 +86,9 @@ void AddModelFlags(CLI::App* app, Options* options) {
   app->add_option("--model", options->model.dir, "Checkpoint folder in the layout of the hub")
       ->required()
       ->type_name("DIR");
-  AddChoice<model::DType>(app, "--dtype", "Weights and KV cache: float32 or bfloat16",
-                          {{"float32", model::DType::kFloat32},
-                           {"bfloat16", model::DType::kBFloat16}},
-                          "bfloat16", &options->model.dtype);
+  AddChoice<DType>(app, "--dtype", "Weights and KV cache: float32 or bfloat16",
+                   {{"float32", DType::kFloat32}, {"bfloat16", DType::kBFloat16}}, "bfloat16",
+                   &options->model.dtype);
   app->add_option("--device", options->model.device, "Where the model runs")
       ->capture_default_str();
   app->add_option("--cpu-isa", options->model.cpu_isa,

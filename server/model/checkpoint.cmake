@@ -2,8 +2,6 @@
 # LibTorch nor gRPC.
 olmoe_library(olmoe_checkpoint
   SRCS checkpoint.cc checkpoint_files.cc checkpoint_index.cc checkpoint_layout.cc
-       checkpoint_load.cc config.cc convert.cc dtype.cc file_errors.cc file_reader.cc
-       hashing_ring.cc safetensors.cc strict_json.cc
+       checkpoint_load.cc config.cc convert.cc hashing_ring.cc
   DEPS olmoe_util absl::flat_hash_map absl::flat_hash_set absl::status absl::statusor
-       absl::strings absl::synchronization absl::time glog::glog nlohmann_json::nlohmann_json
-       Threads::Threads)
+       absl::strings absl::synchronization absl::time glog::glog Threads::Threads)

@@ -12,8 +12,8 @@
 #include "absl/status/statusor.h"
 #include "server/model/checkpoint_layout.h"
 #include "server/model/config.h"
-#include "server/model/dtype.h"
-#include "server/model/safetensors.h"
+#include "server/util/dtype.h"
+#include "server/util/safetensors.h"
 
 namespace olmoe::model {
 

@@ -7,7 +7,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "server/model/checkpoint_index.h"
-#include "server/model/file_errors.h"
+#include "server/util/file_errors.h"
 
 namespace olmoe::model {
 namespace {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "server/model/safetensors.h"
+#include "server/util/safetensors.h"
 
 namespace olmoe::model {
 

@@ -5,9 +5,9 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "server/model/file_errors.h"
-#include "server/model/safetensors.h"
-#include "server/model/strict_json.h"
+#include "server/util/file_errors.h"
+#include "server/util/json_cursor.h"
+#include "server/util/safetensors.h"
 
 namespace olmoe::model {
 namespace {
@@ -26,92 +26,38 @@ bool IsSafeShardName(std::string_view name) {
   return true;
 }
 
-// {"metadata": anything, "weight_map": {tensor: shard}}. The metadata is ignored.
-// Thread-compatible.
-class IndexHandler final : public StrictJsonHandler {
- public:
-  IndexHandler()
-      : StrictJsonHandler({.max_depth = 4, .max_values = kMaxSafetensorsEntries + 10'000}) {}
-
-  bool has_weight_map() const { return seen_weight_map_; }
-
-  CheckpointIndex TakeIndex() {
-    index_.shards.assign(shards_.begin(), shards_.end());
-    return std::move(index_);
-  }
-
- private:
-  bool OnStartObject() override {
-    if (depth() == 0 || in_metadata_) return true;
-    return (depth() == 1 && in_weight_map_) || Unexpected("an object");
-  }
-
-  bool OnEndObject() override {
-    if (depth() == 1) in_metadata_ = in_weight_map_ = false;
-    return true;
-  }
-
-  bool OnKey(std::string& key) override {
-    if (depth() == 1) return StartSection(key);
-    if (in_metadata_) return true;
-    tensor_ = key;
-    return !index_.shard_of.contains(key) || Fail("duplicate entry");
-  }
-
-  bool StartSection(const std::string& key) {
-    in_metadata_ = key == "metadata";
-    in_weight_map_ = key == "weight_map";
-    if (!in_metadata_ && !in_weight_map_) return Fail(absl::StrCat("unknown key ", Printable(key)));
-    bool& seen = in_metadata_ ? seen_metadata_ : seen_weight_map_;
-    if (seen) return Fail(absl::StrCat("duplicate key ", key));
-    seen = true;
-    return true;
-  }
-
-  bool OnString(std::string& value) override {
-    if (in_metadata_) return true;
-    if (depth() != 2) return Unexpected("a string");
-    if (!IsSafeShardName(value)) {
-      return Fail(absl::StrCat("shard ", Printable(value),
-                               " is not the plain name of a .safetensors file"));
+// {tensor: shard}.
+void ReadWeightMap(const JsonCursor& weight_map, CheckpointIndex* index) {
+  std::set<std::string> shards;
+  weight_map.ForEachField([&](const std::string& tensor, const JsonCursor& shard) {
+    std::string name = shard.String();
+    if (!shard.ok()) return;
+    if (!IsSafeShardName(name)) {
+      shard.Fail(absl::StrCat("shard ", Quoted(name),
+                              " is not the plain name of a .safetensors file"));
     }
-    shards_.insert(value);
-    if (shards_.size() > kMaxShards) return Fail(absl::StrCat("more than ", kMaxShards, " shards"));
-    index_.shard_of.emplace(tensor_, std::move(value));
-    return true;
-  }
-
-  bool OnStartArray() override { return in_metadata_ || Unexpected("an array"); }
-  bool OnNull() override { return in_metadata_ || Unexpected("null"); }
-  bool OnBool(bool) override { return in_metadata_ || Unexpected("a boolean"); }
-  bool OnUnsigned(uint64_t) override { return in_metadata_ || Unexpected("a number"); }
-  bool OnOtherNumber(double) override { return in_metadata_ || Unexpected("a number"); }
-
-  std::string Where() const override {
-    if (!in_weight_map_) return "";
-    return depth() < 2 ? "weight_map" : absl::StrCat("tensor ", Printable(tensor_));
-  }
-
-  CheckpointIndex index_;
-  std::set<std::string> shards_;
-  std::string tensor_;  // the key of weight_map being read
-  bool in_metadata_ = false;
-  bool in_weight_map_ = false;
-  bool seen_metadata_ = false;
-  bool seen_weight_map_ = false;
-};
+    shards.insert(name);
+    if (shards.size() > kMaxShards) {
+      weight_map.Fail(absl::StrCat("more than ", kMaxShards, " shards"));
+    }
+    index->shard_of.emplace(tensor, std::move(name));
+  });
+  if (index->shard_of.empty()) weight_map.Fail("is empty");
+  index->shards.assign(shards.begin(), shards.end());
+}
 
 }  // namespace
 
 absl::StatusOr<CheckpointIndex> CheckpointIndex::FromJson(std::string_view json) {
-  IndexHandler handler;
-  const absl::Status status = ParseStrictJson(json, &handler);
-  if (!status.ok()) return status;
-  CheckpointIndex index = handler.TakeIndex();
-  if (index.shard_of.empty()) {
-    return absl::InvalidArgumentError(handler.has_weight_map() ? "weight_map is empty"
-                                                               : "weight_map is missing");
-  }
+  const absl::StatusOr<JsonDocument> document = JsonDocument::Parse(
+      json, {.max_depth = 4, .max_values = kMaxSafetensorsEntries + 10'000});
+  if (!document.ok()) return document.status();
+  absl::Status first_error;
+  const JsonCursor root(*document, &first_error);
+  root.AllowOnly({"metadata", "weight_map"});  // the metadata may be anything
+  CheckpointIndex index;
+  ReadWeightMap(root["weight_map"], &index);
+  if (!first_error.ok()) return first_error;
   return index;
 }
 

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "server/model/dtype.h"
+#include "server/util/dtype.h"
 
 namespace olmoe::model {
 

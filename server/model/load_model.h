@@ -8,7 +8,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "server/model/dtype.h"
+#include "server/util/dtype.h"
 #include "server/model/model.h"
 #include "server/model/step_trace.h"
 

@@ -1,47 +1,20 @@
 #include "server/text/tokenizer.h"
 
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "server/text/encoder.h"
 #include "server/text/tokenizer_json.h"
+#include "server/util/file_errors.h"
+#include "server/util/file_reader.h"
 #include "server/util/utf8.h"
 
 namespace olmoe::text {
 namespace {
 
 // The largest tokenizer.json in use has 33 MB.
-constexpr uintmax_t kMaxFileBytes = uintmax_t{256} << 20;
-
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  std::error_code error;
-  const std::filesystem::file_status status = std::filesystem::status(path, error);
-  if (status.type() == std::filesystem::file_type::not_found) {
-    return absl::NotFoundError("no such file");
-  }
-  if (!std::filesystem::is_regular_file(status)) {
-    return absl::InvalidArgumentError("not a regular file");
-  }
-  const uintmax_t bytes = std::filesystem::file_size(path, error);
-  if (error) return absl::InvalidArgumentError(error.message());
-  if (bytes > kMaxFileBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("has ", bytes, " bytes, more than ", kMaxFileBytes));
-  }
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream content;
-  content << file.rdbuf();
-  if (!file || (bytes > 0 && !content)) return absl::InvalidArgumentError("cannot be read");
-  return std::move(content).str();
-}
-
-absl::Status AtPath(const std::string& path, const absl::Status& status) {
-  return absl::Status(status.code(), absl::StrCat(path, ": ", status.message()));
-}
+constexpr uint64_t kMaxFileBytes = uint64_t{256} << 20;
 
 }  // namespace
 
@@ -54,15 +27,15 @@ class Tokenizer::Impl {
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view json) {
   const absl::StatusOr<TokenizerSpec> spec = ParseTokenizerJson(json);
-  if (!spec.ok()) return AtPath("tokenizer.json", spec.status());
+  if (!spec.ok()) return WithPath("tokenizer.json", spec.status());
   return std::unique_ptr<Tokenizer>(new Tokenizer(std::make_unique<const Impl>(*spec)));
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromFile(const std::string& path) {
-  const absl::StatusOr<std::string> json = ReadFile(path);
-  if (!json.ok()) return AtPath(path, json.status());
+  const absl::StatusOr<std::string> json = ReadSmallFile(path, kMaxFileBytes);
+  if (!json.ok()) return json.status();
   const absl::StatusOr<TokenizerSpec> spec = ParseTokenizerJson(*json);
-  if (!spec.ok()) return AtPath(path, spec.status());
+  if (!spec.ok()) return WithPath(path, spec.status());
   return std::unique_ptr<Tokenizer>(new Tokenizer(std::make_unique<const Impl>(*spec)));
 }
 

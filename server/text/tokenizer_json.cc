@@ -1,18 +1,38 @@
 #include "server/text/tokenizer_json.h"
 
+#include <optional>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "server/text/json_cursor.h"
-#include "server/text/model_json.h"
 #include "server/text/nfc.h"
+#include "server/util/file_errors.h"
+#include "server/util/json_cursor.h"
 
 namespace olmoe::text {
 namespace {
 
 // Bounds the walk of AddedTokenMatcher; the longest in use have some 30.
 constexpr size_t kMaxAddedTokenBytes = 256;
+
+// No tokenizer.json needs such depth. Four values for each of kMaxVocabSize merges and as many
+// ids are 5 Mi.
+constexpr JsonLimits kLimits = {.max_depth = 64, .max_values = 16 << 20};
+
+// What this server needs to be absent, null or `false`.
+void ExpectFalse(const JsonCursor& option) {
+  if (option.BoolOr(false)) option.Fail("true is not supported");
+}
+
+void ExpectEmptyString(const JsonCursor& option) {
+  if (option.IsNull() || option.String().empty()) return;
+  option.Fail(absl::StrCat(Quoted(option.String()), " is not supported"));
+}
+
+TokenId ReadTokenId(const JsonCursor& id) {
+  return static_cast<TokenId>(id.Integer(0, kMaxVocabSize - 1));
+}
 
 void FailUnsupported(const JsonCursor& component, std::string_view type, std::string_view only) {
   component["type"].Fail(absl::StrCat(Quoted(type), " is not supported, only ",
@@ -43,8 +63,8 @@ int ReadPreTokenizer(const JsonCursor& pre_tokenizer) {
   int count = 0;
   if (type == "ByteLevel") {
     AllowOnlyByteLevelFields(pre_tokenizer);
-    pre_tokenizer["add_prefix_space"].ExpectFalse();
-    if (!pre_tokenizer["use_regex"].Bool(true)) {
+    ExpectFalse(pre_tokenizer["add_prefix_space"]);
+    if (!pre_tokenizer["use_regex"].BoolOr(true)) {
       pre_tokenizer["use_regex"].Fail("false is not supported");
     }
     count = 1;
@@ -67,8 +87,7 @@ void ReadDecoder(const JsonCursor& decoder) {
 std::vector<TokenId> ReadSpecialTokenIds(const JsonCursor& token) {
   token.AllowOnly({"id", "ids", "tokens"});
   std::vector<TokenId> ids;
-  token["ids"].ForEach(
-      [&](const JsonCursor& id) { ids.push_back(id.IntegerBelow(kMaxVocabSize)); });
+  token["ids"].ForEach([&](const JsonCursor& id) { ids.push_back(ReadTokenId(id)); });
   return ids;
 }
 
@@ -103,9 +122,9 @@ SpecialTokensTemplate ReadTemplate(const JsonCursor& processor) {
 
 OffsetTrimming ReadTrimming(const JsonCursor& byte_level) {
   AllowOnlyByteLevelFields(byte_level);
-  byte_level["use_regex"].Bool(true);  // has no effect here
-  const bool add_prefix_space = byte_level["add_prefix_space"].Bool(true);
-  if (!byte_level["trim_offsets"].Bool(true)) return OffsetTrimming::kNone;
+  byte_level["use_regex"].BoolOr(true);  // has no effect here
+  const bool add_prefix_space = byte_level["add_prefix_space"].BoolOr(true);
+  if (!byte_level["trim_offsets"].BoolOr(true)) return OffsetTrimming::kNone;
   return add_prefix_space ? OffsetTrimming::kAllButFirstSpace : OffsetTrimming::kAll;
 }
 
@@ -136,16 +155,94 @@ class PostProcessorReader {
   int templates_ = 0;
 };
 
+void CheckOptions(const JsonCursor& model) {
+  model.AllowOnly({"type", "dropout", "unk_token", "continuing_subword_prefix",
+                   "end_of_word_suffix", "fuse_unk", "byte_fallback", "ignore_merges", "vocab",
+                   "merges"});
+  const std::string type = model["type"].String();
+  if (type != "BPE") {
+    model["type"].Fail(absl::StrCat(Quoted(type), " is not supported, only \"BPE\" is"));
+  }
+  if (!model["dropout"].IsNull()) model["dropout"].Fail("dropout is not supported");
+  ExpectEmptyString(model["unk_token"]);
+  ExpectEmptyString(model["continuing_subword_prefix"]);
+  ExpectEmptyString(model["end_of_word_suffix"]);
+  model["fuse_unk"].BoolOr(false);  // without an unknown token it has no effect
+  ExpectFalse(model["byte_fallback"]);
+  ExpectFalse(model["ignore_merges"]);
+}
+
+absl::flat_hash_map<std::string, TokenId> ReadVocab(const JsonCursor& vocab) {
+  absl::flat_hash_map<std::string, TokenId> ids;
+  std::vector<bool> seen;
+  vocab.ForEachField([&](const std::string& token, const JsonCursor& value) {
+    const TokenId id = ReadTokenId(value);
+    if (static_cast<size_t>(id) >= seen.size()) seen.resize(id + 1);
+    if (value.ok() && seen[id]) value.Fail(absl::StrCat("id ", id, " has another token already"));
+    seen[id] = true;
+    ids.emplace(token, id);
+  });
+  if (vocab.ok() && ids.empty()) vocab.Fail("is empty");
+  return ids;
+}
+
+// The two tokens of "a b" or ["a", "b"].
+std::optional<std::pair<std::string, std::string>> ReadPair(const JsonCursor& merge) {
+  if (merge.IsString()) {
+    const std::string both = merge.String();
+    const size_t space = both.find(' ');
+    if (space == std::string::npos || both.find(' ', space + 1) != std::string::npos) {
+      merge.Fail(absl::StrCat("must be two tokens and one space, is ", Quoted(both)));
+      return std::nullopt;
+    }
+    return std::make_pair(both.substr(0, space), both.substr(space + 1));
+  }
+  std::vector<std::string> parts;
+  merge.ForEach([&](const JsonCursor& part) { parts.push_back(part.String()); });
+  if (parts.size() != 2) merge.Fail(absl::StrCat("must be two tokens, is ", parts.size()));
+  if (!merge.ok()) return std::nullopt;
+  return std::make_pair(std::move(parts[0]), std::move(parts[1]));
+}
+
+std::vector<BpeMerge> ReadMerges(const JsonCursor& merges,
+                                 const absl::flat_hash_map<std::string, TokenId>& vocab) {
+  std::vector<BpeMerge> result;
+  merges.ForEach([&](const JsonCursor& merge) {
+    if (merge.IsString() && absl::StartsWith(merge.String(), "#version")) return;
+    const auto pair = ReadPair(merge);
+    if (!pair.has_value()) return;
+    const auto id_of = [&](const std::string& token) {
+      const auto found = vocab.find(token);
+      if (found != vocab.end()) return found->second;
+      merge.Fail(absl::StrCat("token ", Quoted(token), " is not in model.vocab"));
+      return 0;
+    };
+    result.push_back(
+        {id_of(pair->first), id_of(pair->second), id_of(pair->first + pair->second)});
+  });
+  return result;
+}
+
+// BPE without dropout, unknown token, prefix, suffix or byte fallback.
+BpeModelSpec ReadBpeModel(const JsonCursor& model) {
+  CheckOptions(model);
+  BpeModelSpec spec;
+  if (!model.ok()) return spec;
+  spec.vocab = ReadVocab(model["vocab"]);
+  if (model.ok()) spec.merges = ReadMerges(model["merges"], spec.vocab);
+  return spec;
+}
+
 AddedTokenSpec ReadAddedToken(const JsonCursor& token, bool nfc) {
   token.AllowOnly({"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
-  token["single_word"].ExpectFalse();
-  token["lstrip"].ExpectFalse();
-  token["rstrip"].ExpectFalse();
+  ExpectFalse(token["single_word"]);
+  ExpectFalse(token["lstrip"]);
+  ExpectFalse(token["rstrip"]);
   AddedTokenSpec spec;
-  spec.id = token["id"].IntegerBelow(kMaxVocabSize);
+  spec.id = ReadTokenId(token["id"]);
   spec.content = token["content"].String();
-  spec.special = token["special"].Bool(false);
-  spec.normalized = token["normalized"].Bool(!spec.special);
+  spec.special = token["special"].BoolOr(false);
+  spec.normalized = token["normalized"].BoolOr(!spec.special);
   if (spec.content.empty() || spec.content.size() > kMaxAddedTokenBytes) {
     token["content"].Fail(absl::StrCat("must have 1 to ", kMaxAddedTokenBytes, " bytes, has ",
                                        spec.content.size()));
@@ -212,11 +309,11 @@ void ReadTokenizer(const JsonCursor& root, TokenizerSpec* spec) {
 }  // namespace
 
 absl::StatusOr<TokenizerSpec> ParseTokenizerJson(std::string_view json) {
-  const absl::StatusOr<nlohmann::json> document = ParseJson(json);
+  const absl::StatusOr<JsonDocument> document = JsonDocument::Parse(json, kLimits);
   if (!document.ok()) return document.status();
   TokenizerSpec spec;
   absl::Status first_error;
-  ReadTokenizer(JsonCursor(&*document, "", &first_error), &spec);
+  ReadTokenizer(JsonCursor(*document, &first_error), &spec);
   if (!first_error.ok()) return first_error;
   return spec;
 }

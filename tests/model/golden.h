@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "nlohmann/json.hpp"
-#include "server/model/safetensors.h"
+#include "server/util/safetensors.h"
 #include "server/routing/policy.h"
 #include "server/util/token_id.h"
 

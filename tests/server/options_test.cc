@@ -33,7 +33,7 @@ TEST(OptionsTest, DefaultsAreLoopbackAndTheDocumentedPorts) {
   EXPECT_EQ(options.listen.ToString(), "127.0.0.1:50051");
   EXPECT_EQ(options.admin_listen.ToString(), "127.0.0.1:50052");
   EXPECT_EQ(options.http_listen.ToString(), "127.0.0.1:9464");
-  EXPECT_EQ(options.model.dtype, model::DType::kBFloat16);
+  EXPECT_EQ(options.model.dtype, DType::kBFloat16);
   EXPECT_FALSE(options.allow_inline_policy);
   EXPECT_FALSE(options.behind_proxy);
   EXPECT_EQ(options.log_format, log::LogFormat::kText);
@@ -57,7 +57,7 @@ TEST(OptionsTest, EveryFlagReachesItsOption) {
   EXPECT_TRUE(options.behind_proxy);
   EXPECT_EQ(options.admin_listen.host, "[::1]");
   EXPECT_EQ(options.http_listen.port, 65535);
-  EXPECT_EQ(options.model.dtype, model::DType::kFloat32);
+  EXPECT_EQ(options.model.dtype, DType::kFloat32);
   EXPECT_EQ(options.model.device, "cuda:1");
   EXPECT_EQ(options.model.cpu_isa, "avx2");
   EXPECT_EQ(options.model.threads, 3);

@@ -17,19 +17,18 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "glog/logging.h"
 #include "nlohmann/json.hpp"
 #include "server/model/checkpoint_layout.h"
+#include "server/util/safetensors_writer.h"
 #include "tests/support/synthetic_weights.h"
 
 namespace olmoe::testing {
 namespace {
 
-using model::DType;
 using model::OlmoeConfig;
 using model::TensorSpec;
 
@@ -46,9 +45,7 @@ std::string PathIn(const std::string& folder, const std::string& name) {
 }
 
 uint64_t BytesOf(const TensorSpec& spec, DType dtype) {
-  uint64_t bytes = model::DTypeBytes(dtype);
-  for (const int64_t dimension : spec.shape) bytes *= static_cast<uint64_t>(dimension);
-  return bytes;
+  return TensorBytes(dtype, spec.shape).value();
 }
 
 // A file being written at given positions. Owns the descriptor. Thread-safe.
@@ -182,25 +179,17 @@ class CheckpointWriter {
     return absl::OkStatus();
   }
 
-  // Sorts the tensors by name and gives the first bytes of the file: length and header.
+  // Sorts the tensors by name and gives what the file begins with.
   std::string PlaceInFile(Shard* shard) const {
     std::sort(shard->begin(), shard->end(),
               [](const auto& a, const auto& b) { return a.spec.name < b.spec.name; });
-    std::string header = R"({"__metadata__":{"format":"pt"})";
-    uint64_t end = 0;
-    for (PlacedTensor& tensor : *shard) {
-      tensor.offset = end;
-      end += tensor.bytes;
-      absl::StrAppendFormat(&header, R"(,"%s":{"dtype":"%s","shape":[%s],"data_offsets":[%d,%d]})",
-                            tensor.spec.name, std::string(model::DTypeName(options_.dtype)),
-                            absl::StrJoin(tensor.spec.shape, ","), tensor.offset, end);
+    std::vector<SafetensorsEntry> entries;
+    for (const PlacedTensor& tensor : *shard) {
+      entries.push_back(
+          {.name = tensor.spec.name, .dtype = options_.dtype, .shape = tensor.spec.shape});
     }
-    header += '}';
-    header.resize((header.size() + 7) / 8 * 8, ' ');
-    std::string start;
-    for (int i = 0; i < 8; ++i) start += static_cast<char>(header.size() >> (8 * i));
-    start += header;
-    for (PlacedTensor& tensor : *shard) tensor.offset += start.size();
+    std::string start = SafetensorsStart({{"format", "pt"}}, &entries);
+    for (size_t i = 0; i < entries.size(); ++i) (*shard)[i].offset = entries[i].offset;
     return start;
   }
 
@@ -235,7 +224,7 @@ class CheckpointWriter {
 
   absl::Status WriteTensor(const PlacedTensor& tensor, std::span<std::byte> block, bool report) {
     const SyntheticWeights weights(options_.config, tensor.spec, options_.dtype, options_.seed);
-    const uint64_t element_bytes = model::DTypeBytes(options_.dtype);
+    const uint64_t element_bytes = DTypeBytes(options_.dtype);
     for (uint64_t done = 0; done < tensor.bytes; done += block.size()) {
       const std::span<std::byte> part =
           block.first(std::min<uint64_t>(block.size(), tensor.bytes - done));

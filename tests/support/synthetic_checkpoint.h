@@ -9,7 +9,7 @@
 
 #include "absl/status/status.h"
 #include "server/model/config.h"
-#include "server/model/dtype.h"
+#include "server/util/dtype.h"
 
 namespace olmoe::testing {
 
@@ -22,11 +22,11 @@ model::OlmoeConfig TinyConfig();
 
 // config.json as it is published, with flat rope_theta.
 std::string ConfigJson(const model::OlmoeConfig& config,
-                       model::DType dtype = model::DType::kBFloat16);
+                       DType dtype = DType::kBFloat16);
 
 struct SyntheticCheckpointOptions {
   model::OlmoeConfig config = TinyConfig();
-  model::DType dtype = model::DType::kBFloat16;  // a weight dtype
+  DType dtype = DType::kBFloat16;  // a weight dtype
   // A tensor depends on the seed, its name, its shape and the dtype, and on nothing
   // else: not on shards, threads or the other tensors.
   uint64_t seed = 1;

@@ -3,7 +3,6 @@
 
 namespace olmoe::testing {
 
-using model::DType;
 using model::OlmoeConfig;
 
 OlmoeConfig PublishedConfig() {

@@ -13,7 +13,6 @@
 namespace olmoe::testing {
 namespace {
 
-using model::DType;
 using model::OlmoeConfig;
 using model::TensorRole;
 
@@ -129,7 +128,7 @@ uint16_t F16FromFloat(float value) {
 SyntheticWeights::SyntheticWeights(const OlmoeConfig& config, const model::TensorSpec& spec,
                                    DType dtype, uint64_t seed)
     : key_(Mix(Mix(seed) ^ Fnv1a(spec.name))) {
-  CHECK(model::IsWeightDType(dtype)) << model::DTypeName(dtype);
+  CHECK(IsWeightDType(dtype)) << DTypeName(dtype);
   const Normal normal = Distribution(config, spec.role);
   if (dtype == DType::kBFloat16) {
     table16_ = ScaledTable<uint16_t>(normal, model::Bf16FromFloat);

@@ -8,7 +8,7 @@
 
 #include "server/model/checkpoint_layout.h"
 #include "server/model/config.h"
-#include "server/model/dtype.h"
+#include "server/util/dtype.h"
 
 namespace olmoe::testing {
 
@@ -20,7 +20,7 @@ class SyntheticWeights {
  public:
   // `config` decides the scale, `spec` is one of its tensors.
   SyntheticWeights(const model::OlmoeConfig& config, const model::TensorSpec& spec,
-                   model::DType dtype, uint64_t seed);
+                   DType dtype, uint64_t seed);
 
   // Elements first, first + 1, ... until `target` (bytes, whole elements) is full.
   // `first` is a multiple of 4.

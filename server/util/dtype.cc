@@ -1,8 +1,8 @@
-#include "server/model/dtype.h"
+#include "server/util/dtype.h"
 
 #include <array>
 
-namespace olmoe::model {
+namespace olmoe {
 namespace {
 
 struct DTypeRow {
@@ -44,6 +44,16 @@ std::string_view DTypeName(DType dtype) { return kDTypes[static_cast<size_t>(dty
 
 size_t DTypeBytes(DType dtype) { return kDTypes[static_cast<size_t>(dtype)].bytes; }
 
+std::optional<uint64_t> TensorBytes(DType dtype, const std::vector<int64_t>& shape) {
+  uint64_t bytes = DTypeBytes(dtype);
+  for (const int64_t dimension : shape) {
+    if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(dimension), &bytes)) {
+      return std::nullopt;
+    }
+  }
+  return bytes;
+}
+
 std::optional<DType> DTypeFromName(std::string_view name) {
   for (const DTypeRow& row : kDTypes) {
     if (row.name == name) return row.dtype;
@@ -55,4 +65,4 @@ bool IsWeightDType(DType dtype) {
   return dtype == DType::kBFloat16 || dtype == DType::kFloat16 || dtype == DType::kFloat32;
 }
 
-}  // namespace olmoe::model
+}  // namespace olmoe

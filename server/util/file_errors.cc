@@ -1,4 +1,4 @@
-#include "server/model/file_errors.h"
+#include "server/util/file_errors.h"
 
 #include <algorithm>
 
@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
-namespace olmoe::model {
+namespace olmoe {
 
 std::string Printable(std::string_view text) {
   constexpr size_t kMaxBytes = 80;
@@ -14,6 +14,8 @@ std::string Printable(std::string_view text) {
       absl::CHexEscape(absl::string_view(text.data(), std::min(text.size(), kMaxBytes)));
   return text.size() <= kMaxBytes ? shown : absl::StrCat(shown, "...");
 }
+
+std::string Quoted(std::string_view text) { return absl::StrCat("\"", Printable(text), "\""); }
 
 std::string ShapeText(const std::vector<int64_t>& shape) {
   return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
@@ -41,4 +43,4 @@ absl::Status InvalidTensor(std::string_view path, std::string_view tensor, std::
   return InvalidFile(path, absl::StrCat("tensor ", Printable(tensor), ": ", std::string(what)));
 }
 
-}  // namespace olmoe::model
+}  // namespace olmoe

@@ -1,5 +1,5 @@
-#ifndef OLMOE_SERVER_MODEL_FILE_READER_H_
-#define OLMOE_SERVER_MODEL_FILE_READER_H_
+#ifndef OLMOE_SERVER_UTIL_FILE_READER_H_
+#define OLMOE_SERVER_UTIL_FILE_READER_H_
 
 #include <cstdint>
 #include <memory>
@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-namespace olmoe::model {
+namespace olmoe {
 
 // A regular file open for reading, by pread: no mapping, so a file that shrinks is
 // an error and not a signal. Owns the descriptor. Immutable; thread-safe.
@@ -48,6 +48,6 @@ class FileReader {
 // A whole file of at most `max_bytes`; RESOURCE_EXHAUSTED where it is longer.
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path, uint64_t max_bytes);
 
-}  // namespace olmoe::model
+}  // namespace olmoe
 
-#endif  // OLMOE_SERVER_MODEL_FILE_READER_H_
+#endif  // OLMOE_SERVER_UTIL_FILE_READER_H_

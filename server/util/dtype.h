@@ -1,12 +1,13 @@
-#ifndef OLMOE_SERVER_MODEL_DTYPE_H_
-#define OLMOE_SERVER_MODEL_DTYPE_H_
+#ifndef OLMOE_SERVER_UTIL_DTYPE_H_
+#define OLMOE_SERVER_UTIL_DTYPE_H_
 
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <vector>
 
-namespace olmoe::model {
+namespace olmoe {
 
 // Element types of a safetensors file. Weights are kBFloat16, kFloat16 or kFloat32;
 // the others are read only to be named in an error, or by tests.
@@ -31,12 +32,14 @@ enum class DType : uint8_t {
 // The name that safetensors uses: "BF16".
 std::string_view DTypeName(DType dtype);
 size_t DTypeBytes(DType dtype);
+// Of a tensor of that shape; empty where that is beyond 64 bits. REQUIRES: no negative dimension.
+std::optional<uint64_t> TensorBytes(DType dtype, const std::vector<int64_t>& shape);
 // Empty for a name that safetensors does not have.
 std::optional<DType> DTypeFromName(std::string_view name);
 
 // kBFloat16, kFloat16 or kFloat32.
 bool IsWeightDType(DType dtype);
 
-}  // namespace olmoe::model
+}  // namespace olmoe
 
-#endif  // OLMOE_SERVER_MODEL_DTYPE_H_
+#endif  // OLMOE_SERVER_UTIL_DTYPE_H_

@@ -1,4 +1,4 @@
-#include "server/model/file_reader.h"
+#include "server/util/file_reader.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -9,7 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 
-namespace olmoe::model {
+namespace olmoe {
 namespace {
 
 int64_t ModifiedNanoseconds(const struct stat& info) {
@@ -90,4 +90,4 @@ absl::StatusOr<std::string> ReadSmallFile(const std::string& path, uint64_t max_
   return content;
 }
 
-}  // namespace olmoe::model
+}  // namespace olmoe
