@@ -1,7 +1,11 @@
 #ifndef OLMOE_SERVER_STATS_COPY_ON_WRITE_H_
 #define OLMOE_SERVER_STATS_COPY_ON_WRITE_H_
 
+#include <map>
 #include <memory>
+#include <string>
+
+#include "server/stats/arm_table.h"
 
 namespace olmoe::stats {
 
@@ -37,6 +41,16 @@ class CopyOnWrite {
   mutable bool shared_ = false;
   std::shared_ptr<T> value_;
 };
+
+// All of a table at this moment, by arm.
+template <class T>
+std::map<std::string, std::shared_ptr<const T>> ShareAll(const ArmTable<CopyOnWrite<T>>& arms) {
+  std::map<std::string, std::shared_ptr<const T>> shared;
+  arms.ForEach([&shared](const std::string& arm_id, const CopyOnWrite<T>& value) {
+    shared.emplace(arm_id, value.Share());
+  });
+  return shared;
+}
 
 }  // namespace olmoe::stats
 

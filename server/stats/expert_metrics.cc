@@ -27,25 +27,8 @@ Histogram ExpertsPerToken(const LayerCounts& counts) {
   return histogram;
 }
 
-// The families, filled layer by layer.
-struct Families {
-  FamilyBuilder expert_tokens = FamilyBuilder::Counter(kExpertTokens);
-  FamilyBuilder routed_tokens = FamilyBuilder::Counter(kRoutedTokens);
-  FamilyBuilder experts_per_token = FamilyBuilder::Histograms(kExpertsPerToken);
-  FamilyBuilder clamped = FamilyBuilder::Counter(kClampedTokens);
-  FamilyBuilder mass = FamilyBuilder::Counter(kSelectedMass);
-  FamilyBuilder entropy = FamilyBuilder::Counter(kRouterEntropy);
-  FamilyBuilder common = FamilyBuilder::Counter(kCommonExperts);
-  FamilyBuilder united = FamilyBuilder::Counter(kUnionExperts);
-
-  void AddLayer(const std::string& arm, DecisionKind kind, size_t layer,
-                const LayerCounts& counts);
-  void AddExperts(const std::string& arm, DecisionKind kind, size_t layer,
-                  const LayerCounts& counts);
-};
-
-void Families::AddLayer(const std::string& arm, DecisionKind kind, size_t layer,
-                        const LayerCounts& counts) {
+void AddLayer(const std::string& arm, DecisionKind kind, size_t layer, const LayerCounts& counts,
+              FamilySet* families) {
   const Labels labels = {
       {"arm", arm}, {"layer", TwoDigits(layer)}, {"decision", DecisionName(kind)}};
   const auto bound = [&](const char* name) {
@@ -53,27 +36,28 @@ void Families::AddLayer(const std::string& arm, DecisionKind kind, size_t layer,
     with_bound.emplace_back("bound", name);
     return with_bound;
   };
-  routed_tokens.Add(labels, static_cast<double>(counts.tokens));
-  experts_per_token.Add(labels, ExpertsPerToken(counts));
-  clamped.Add(bound("min"), static_cast<double>(counts.min_k_hits));
-  clamped.Add(bound("max"), static_cast<double>(counts.max_k_hits));
-  mass.Add(labels, counts.selected_mass);
-  entropy.Add(labels, counts.router_entropy);
+  families->Add(kRoutedTokens, labels, static_cast<double>(counts.tokens));
+  families->Add(kExpertsPerToken, labels, ExpertsPerToken(counts));
+  families->Add(kClampedTokens, bound("min"), static_cast<double>(counts.min_k_hits));
+  families->Add(kClampedTokens, bound("max"), static_cast<double>(counts.max_k_hits));
+  families->Add(kSelectedMass, labels, counts.selected_mass);
+  families->Add(kRouterEntropy, labels, counts.router_entropy);
   if (kind == DecisionKind::kAnalyzed) {
     const Labels of_both = {{"arm", arm}, {"layer", TwoDigits(layer)}};
-    common.Add(of_both, static_cast<double>(counts.common_experts));
-    united.Add(of_both, static_cast<double>(counts.union_experts));
+    families->Add(kCommonExperts, of_both, static_cast<double>(counts.common_experts));
+    families->Add(kUnionExperts, of_both, static_cast<double>(counts.union_experts));
   }
 }
 
-void Families::AddExperts(const std::string& arm, DecisionKind kind, size_t layer,
-                          const LayerCounts& counts) {
+void AddExperts(const std::string& arm, DecisionKind kind, size_t layer, const LayerCounts& counts,
+                FamilySet* families) {
   for (size_t expert = 0; expert < counts.expert_tokens.size(); ++expert) {
-    expert_tokens.Add({{"arm", arm},
-                       {"layer", TwoDigits(layer)},
-                       {"expert", TwoDigits(expert)},
-                       {"decision", DecisionName(kind)}},
-                      static_cast<double>(counts.expert_tokens[expert]));
+    families->Add(kExpertTokens,
+                  {{"arm", arm},
+                   {"layer", TwoDigits(layer)},
+                   {"expert", TwoDigits(expert)},
+                   {"decision", DecisionName(kind)}},
+                  static_cast<double>(counts.expert_tokens[expert]));
   }
 }
 
@@ -118,20 +102,17 @@ ExpertSeries CountExpertSeries(int num_layers, int num_experts, ExpertMetrics de
 void AppendExpertMetrics(const std::vector<ExpertCounts>& counts, ExpertMetrics detail,
                          std::vector<prometheus::MetricFamily>* families) {
   if (detail == ExpertMetrics::kOff) return;
-  Families out;
+  FamilySet out = {&kExpertTokens, &kRoutedTokens,  &kExpertsPerToken, &kClampedTokens,
+                   &kSelectedMass, &kRouterEntropy, &kCommonExperts,   &kUnionExperts};
   for (const auto& [key, layers] : TotalsByArm(counts)) {
     for (size_t layer = 0; layer < layers.size(); ++layer) {
-      out.AddLayer(key.first, key.second, layer, layers[layer]);
+      AddLayer(key.first, key.second, layer, layers[layer], &out);
       if (detail == ExpertMetrics::kExpert) {
-        out.AddExperts(key.first, key.second, layer, layers[layer]);
+        AddExperts(key.first, key.second, layer, layers[layer], &out);
       }
     }
   }
-  for (FamilyBuilder* family :
-       {&out.expert_tokens, &out.routed_tokens, &out.experts_per_token, &out.clamped, &out.mass,
-        &out.entropy, &out.common, &out.united}) {
-    family->AppendTo(families);
-  }
+  out.AppendTo(families);
 }
 
 }  // namespace olmoe::stats

@@ -1,46 +1,50 @@
 #include "server/stats/metric_family.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 
+#include "glog/logging.h"
 #include "prometheus/client_metric.h"
-#include "prometheus/metric_type.h"
 
 namespace olmoe::stats {
+namespace {
 
-FamilyBuilder::FamilyBuilder(const MetricName& name, prometheus::MetricType type) {
-  family_.name = name.name;
-  family_.help = name.help;
-  family_.type = type;
-}
-
-FamilyBuilder FamilyBuilder::Counter(const MetricName& name) {
-  return FamilyBuilder(name, prometheus::MetricType::Counter);
-}
-FamilyBuilder FamilyBuilder::Gauge(const MetricName& name) {
-  return FamilyBuilder(name, prometheus::MetricType::Gauge);
-}
-FamilyBuilder FamilyBuilder::Histograms(const MetricName& name) {
-  return FamilyBuilder(name, prometheus::MetricType::Histogram);
-}
-
-prometheus::ClientMetric& FamilyBuilder::NewSample(Labels labels) {
-  prometheus::ClientMetric& sample = family_.metric.emplace_back();
+prometheus::ClientMetric& NewSample(Labels labels, prometheus::MetricFamily* family) {
+  prometheus::ClientMetric& sample = family->metric.emplace_back();
   for (auto& [name, value] : labels) sample.label.push_back({name, std::move(value)});
   return sample;
 }
 
-void FamilyBuilder::Add(Labels labels, double value) {
-  prometheus::ClientMetric& sample = NewSample(std::move(labels));
-  if (family_.type == prometheus::MetricType::Gauge) {
+}  // namespace
+
+FamilySet::FamilySet(std::initializer_list<const MetricName*> order) : order_(order) {
+  for (const MetricName* metric : order_) {
+    prometheus::MetricFamily& family = families_.emplace_back();
+    family.name = metric->name;
+    family.help = metric->help;
+    family.type = metric->type;
+  }
+}
+
+prometheus::MetricFamily& FamilySet::FamilyOf(const MetricName& metric) {
+  const auto found = std::find(order_.begin(), order_.end(), &metric);
+  CHECK(found != order_.end()) << metric.name;
+  return families_[static_cast<size_t>(found - order_.begin())];
+}
+
+void FamilySet::Add(const MetricName& metric, Labels labels, double value) {
+  prometheus::ClientMetric& sample = NewSample(std::move(labels), &FamilyOf(metric));
+  if (metric.type == prometheus::MetricType::Gauge) {
     sample.gauge.value = value;
   } else {
     sample.counter.value = value;
   }
 }
 
-void FamilyBuilder::Add(Labels labels, const Histogram& histogram) {
-  prometheus::ClientMetric::Histogram& out = NewSample(std::move(labels)).histogram;
+void FamilySet::Add(const MetricName& metric, Labels labels, const Histogram& histogram) {
+  prometheus::ClientMetric::Histogram& out =
+      NewSample(std::move(labels), &FamilyOf(metric)).histogram;
   uint64_t cumulative = 0;
   for (size_t i = 0; i < histogram.counts().size(); ++i) {
     cumulative += histogram.counts()[i];
@@ -52,15 +56,10 @@ void FamilyBuilder::Add(Labels labels, const Histogram& histogram) {
   out.sample_sum = histogram.sum();
 }
 
-void FamilyBuilder::AppendTo(std::vector<prometheus::MetricFamily>* families) {
-  if (!family_.metric.empty()) families->push_back(std::move(family_));
-}
-
-void AppendGauge(const MetricName& name, double value,
-                 std::vector<prometheus::MetricFamily>* families) {
-  FamilyBuilder family = FamilyBuilder::Gauge(name);
-  family.Add({}, value);
-  family.AppendTo(families);
+void FamilySet::AppendTo(std::vector<prometheus::MetricFamily>* families) {
+  for (prometheus::MetricFamily& family : families_) {
+    if (!family.metric.empty()) families->push_back(std::move(family));
+  }
 }
 
 }  // namespace olmoe::stats

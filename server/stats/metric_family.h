@@ -2,6 +2,7 @@
 #ifndef OLMOE_SERVER_STATS_METRIC_FAMILY_H_
 #define OLMOE_SERVER_STATS_METRIC_FAMILY_H_
 
+#include <initializer_list>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,31 +15,25 @@ namespace olmoe::stats {
 
 using Labels = std::vector<std::pair<const char*, std::string>>;
 
-// One metric family under construction. Thread-compatible.
-class FamilyBuilder {
+// Metric families under construction, in a fixed order. Thread-compatible.
+class FamilySet {
  public:
-  static FamilyBuilder Counter(const MetricName& name);
-  static FamilyBuilder Gauge(const MetricName& name);
-  static FamilyBuilder Histograms(const MetricName& name);
+  FamilySet(std::initializer_list<const MetricName*> order);
 
-  // Of a counter or a gauge.
-  void Add(Labels labels, double value);
-  // Of a histogram.
-  void Add(Labels labels, const Histogram& histogram);
+  // To the counter or gauge, or the histograms, of that name. REQUIRES: the metric is one of
+  // `order`.
+  void Add(const MetricName& metric, Labels labels, double value);
+  void Add(const MetricName& metric, Labels labels, const Histogram& histogram);
 
-  // Moves the family to the end of `families`; one without a sample is left out.
+  // Moves the families to the end of `families`; one without a sample is left out.
   void AppendTo(std::vector<prometheus::MetricFamily>* families);
 
  private:
-  FamilyBuilder(const MetricName& name, prometheus::MetricType type);
-  prometheus::ClientMetric& NewSample(Labels labels);
+  prometheus::MetricFamily& FamilyOf(const MetricName& metric);
 
-  prometheus::MetricFamily family_;
+  std::vector<const MetricName*> order_;
+  std::vector<prometheus::MetricFamily> families_;  // of order_
 };
-
-// A family of one sample without labels.
-void AppendGauge(const MetricName& name, double value,
-                 std::vector<prometheus::MetricFamily>* families);
 
 }  // namespace olmoe::stats
 

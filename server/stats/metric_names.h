@@ -1,4 +1,4 @@
-// Every metric of the server: its name, what it says, its buckets. Base units, prefix
+// Every metric of the server: its name, what it says, its type, its buckets. Base units, prefix
 // olmoe_, counters end in _total. Labels: arm, layer ("00"), expert ("00"), decision
 // (applied, analyzed), bound (min, max), phase (prefill, decode, score, and mixed for whole
 // steps), method, code, reason, outcome; names and parameters of the current plan, the model
@@ -7,97 +7,112 @@
 #ifndef OLMOE_SERVER_STATS_METRIC_NAMES_H_
 #define OLMOE_SERVER_STATS_METRIC_NAMES_H_
 
+#include "prometheus/metric_type.h"
+
 namespace olmoe::stats {
 
 struct MetricName {
   const char* name;
   const char* help;
+  prometheus::MetricType type;
 };
 
+constexpr MetricName Counter(const char* name, const char* help) {
+  return {name, help, prometheus::MetricType::Counter};
+}
+constexpr MetricName Gauge(const char* name, const char* help) {
+  return {name, help, prometheus::MetricType::Gauge};
+}
+constexpr MetricName Histograms(const char* name, const char* help) {
+  return {name, help, prometheus::MetricType::Histogram};
+}
+
 // Routers.
-inline constexpr MetricName kExpertTokens = {
+inline constexpr MetricName kExpertTokens = Counter(
     "olmoe_moe_expert_tokens_total",
-    "(token, expert) selections of each expert; analyzed: what the analyzed rule would select."};
-inline constexpr MetricName kRoutedTokens = {"olmoe_moe_routed_tokens_total",
-                                             "Tokens that the router of a layer decided about."};
-inline constexpr MetricName kExpertsPerToken = {"olmoe_moe_experts_per_token",
-                                                "Experts selected for a token in a layer."};
-inline constexpr MetricName kClampedTokens = {
+    "(token, expert) selections of each expert; analyzed: what the analyzed rule would select.");
+inline constexpr MetricName kRoutedTokens = Counter(
+    "olmoe_moe_routed_tokens_total", "Tokens that the router of a layer decided about.");
+inline constexpr MetricName kExpertsPerToken = Histograms(
+    "olmoe_moe_experts_per_token", "Experts selected for a token in a layer.");
+inline constexpr MetricName kClampedTokens = Counter(
     "olmoe_moe_k_clamped_tokens_total",
-    "Tokens whose number of experts was raised to min_k or cut to max_k."};
-inline constexpr MetricName kSelectedMass = {
-    "olmoe_moe_selected_mass_total", "Softmax mass of the selected experts, summed over tokens."};
-inline constexpr MetricName kRouterEntropy = {
+    "Tokens whose number of experts was raised to min_k or cut to max_k.");
+inline constexpr MetricName kSelectedMass = Counter(
+    "olmoe_moe_selected_mass_total", "Softmax mass of the selected experts, summed over tokens.");
+inline constexpr MetricName kRouterEntropy = Counter(
     "olmoe_moe_router_entropy_nats_total",
-    "Entropy of the router's softmax, summed over tokens, in nats."};
-inline constexpr MetricName kCommonExperts = {
+    "Entropy of the router's softmax, summed over tokens, in nats.");
+inline constexpr MetricName kCommonExperts = Counter(
     "olmoe_moe_decision_common_experts_total",
-    "Experts that both the applied and the analyzed rule select, summed over tokens."};
-inline constexpr MetricName kUnionExperts = {
+    "Experts that both the applied and the analyzed rule select, summed over tokens.");
+inline constexpr MetricName kUnionExperts = Counter(
     "olmoe_moe_decision_union_experts_total",
-    "Experts that the applied or the analyzed rule selects, summed over tokens."};
+    "Experts that the applied or the analyzed rule selects, summed over tokens.");
 
 // Requests.
-inline constexpr MetricName kRequests = {"olmoe_requests_total",
-                                         "Finished requests; arm is empty where none was found."};
-inline constexpr MetricName kRequestFinish = {"olmoe_request_finish_total",
-                                              "Generations by what ended them."};
-inline constexpr MetricName kAssignments = {"olmoe_assignments_total",
-                                            "Requests given to an arm, by why."};
-inline constexpr MetricName kRequestDuration = {"olmoe_request_duration_seconds",
-                                                "From submission to the end of a request."};
-inline constexpr MetricName kRequestQueue = {"olmoe_request_queue_seconds",
-                                             "From submission to the first computed row."};
-inline constexpr MetricName kTimeToFirstToken = {"olmoe_time_to_first_token_seconds",
-                                                 "From submission to the first token."};
-inline constexpr MetricName kTimePerOutputToken = {
+inline constexpr MetricName kRequests = Counter(
+    "olmoe_requests_total", "Finished requests; arm is empty where none was found.");
+inline constexpr MetricName kRequestFinish = Counter(
+    "olmoe_request_finish_total", "Generations by what ended them.");
+inline constexpr MetricName kAssignments = Counter(
+    "olmoe_assignments_total", "Requests given to an arm, by why.");
+inline constexpr MetricName kRequestDuration = Histograms(
+    "olmoe_request_duration_seconds", "From submission to the end of a request.");
+inline constexpr MetricName kRequestQueue = Histograms(
+    "olmoe_request_queue_seconds", "From submission to the first computed row.");
+inline constexpr MetricName kTimeToFirstToken = Histograms(
+    "olmoe_time_to_first_token_seconds", "From submission to the first token.");
+inline constexpr MetricName kTimePerOutputToken = Histograms(
     "olmoe_time_per_output_token_seconds",
-    "Decoding time of a request divided by its tokens after the first."};
-inline constexpr MetricName kInterTokenLatency = {
-    "olmoe_inter_token_latency_seconds", "From a token of a generation to the next one."};
-inline constexpr MetricName kPromptTokens = {"olmoe_request_prompt_tokens",
-                                             "Prompt tokens of a generation."};
-inline constexpr MetricName kCompletionTokens = {"olmoe_request_completion_tokens",
-                                                 "Tokens generated by a request."};
-inline constexpr MetricName kScoreLogprob = {
-    "olmoe_score_logprob_nats_total",
-    "Negative log-likelihood of the scored tokens, in nats."};
-inline constexpr MetricName kScoredTokens = {
+    "Decoding time of a request divided by its tokens after the first.");
+inline constexpr MetricName kInterTokenLatency = Histograms(
+    "olmoe_inter_token_latency_seconds", "From a token of a generation to the next one.");
+inline constexpr MetricName kPromptTokens = Histograms(
+    "olmoe_request_prompt_tokens", "Prompt tokens of a generation.");
+inline constexpr MetricName kCompletionTokens = Histograms(
+    "olmoe_request_completion_tokens", "Tokens generated by a request.");
+inline constexpr MetricName kScoreLogprob = Counter(
+    "olmoe_score_logprob_nats_total", "Negative log-likelihood of the scored tokens, in nats.");
+inline constexpr MetricName kScoredTokens = Counter(
     "olmoe_scored_tokens_total",
-    "Tokens that olmoe_score_logprob_nats_total sums over; perplexity is exp of the ratio."};
+    "Tokens that olmoe_score_logprob_nats_total sums over; perplexity is exp of the ratio.");
 
 // Engine.
-inline constexpr MetricName kTokens = {"olmoe_tokens_total", "Token rows computed."};
-inline constexpr MetricName kForwardSeconds = {
-    "olmoe_forward_pass_seconds", "Duration of a step; phase is mixed where phases share it."};
-inline constexpr MetricName kForwardTokens = {"olmoe_forward_pass_tokens", "Token rows of a step."};
-inline constexpr MetricName kRunning = {"olmoe_requests_running", "Requests that hold a slot."};
-inline constexpr MetricName kQueued = {"olmoe_requests_queued", "Requests that wait for a slot."};
-inline constexpr MetricName kKvUsed = {"olmoe_kv_cache_used_bytes",
-                                       "KV cache reserved by requests."};
-inline constexpr MetricName kKvCapacity = {"olmoe_kv_cache_capacity_bytes",
-                                           "Size of the KV cache."};
+inline constexpr MetricName kTokens = Counter("olmoe_tokens_total", "Token rows computed.");
+inline constexpr MetricName kForwardSeconds = Histograms(
+    "olmoe_forward_pass_seconds", "Duration of a step; phase is mixed where phases share it.");
+inline constexpr MetricName kForwardTokens = Histograms(
+    "olmoe_forward_pass_tokens", "Token rows of a step.");
+inline constexpr MetricName kRunning = Gauge(
+    "olmoe_requests_running", "Requests that hold a slot.");
+inline constexpr MetricName kQueued = Gauge(
+    "olmoe_requests_queued", "Requests that wait for a slot.");
+inline constexpr MetricName kKvUsed = Gauge(
+    "olmoe_kv_cache_used_bytes", "KV cache reserved by requests.");
+inline constexpr MetricName kKvCapacity = Gauge(
+    "olmoe_kv_cache_capacity_bytes", "Size of the KV cache.");
 
 // Routing plan.
-inline constexpr MetricName kGeneration = {"olmoe_routing_generation",
-                                           "Generation of the current routing plan."};
-inline constexpr MetricName kLastSwap = {"olmoe_routing_last_swap_timestamp_seconds",
-                                         "When the current routing plan was published."};
-inline constexpr MetricName kStaleRequests = {"olmoe_routing_stale_requests",
-                                              "Running requests pinned to an older plan."};
-inline constexpr MetricName kSwaps = {
-    "olmoe_routing_swaps_total", "Patches by outcome: applied, unchanged, conflict, rejected."};
-inline constexpr MetricName kSwapSeconds = {"olmoe_routing_swap_seconds",
-                                            "How long a swap blocked admission."};
-inline constexpr MetricName kArmWeight = {"olmoe_routing_arm_weight",
-                                          "Weights of the current plan's arms."};
-inline constexpr MetricName kArmInfo = {"olmoe_routing_arm_info",
-                                        "1; the current plan's arms, their policies and parameters."};
+inline constexpr MetricName kGeneration = Gauge(
+    "olmoe_routing_generation", "Generation of the current routing plan.");
+inline constexpr MetricName kLastSwap = Gauge(
+    "olmoe_routing_last_swap_timestamp_seconds", "When the current routing plan was published.");
+inline constexpr MetricName kStaleRequests = Gauge(
+    "olmoe_routing_stale_requests", "Running requests pinned to an older plan.");
+inline constexpr MetricName kSwaps = Counter(
+    "olmoe_routing_swaps_total", "Patches by outcome: applied, unchanged, conflict, rejected.");
+inline constexpr MetricName kSwapSeconds = Histograms(
+    "olmoe_routing_swap_seconds", "How long a swap blocked admission.");
+inline constexpr MetricName kArmWeight = Gauge(
+    "olmoe_routing_arm_weight", "Weights of the current plan's arms.");
+inline constexpr MetricName kArmInfo = Gauge(
+    "olmoe_routing_arm_info", "1; the current plan's arms, their policies and parameters.");
 
 // Constants.
-inline constexpr MetricName kBuildInfo = {
-    "olmoe_build_info", "1; version of the server, and the kernels that it computes with."};
-inline constexpr MetricName kModelInfo = {"olmoe_model_info", "1; the model that is served."};
+inline constexpr MetricName kBuildInfo = Gauge(
+    "olmoe_build_info", "1; version of the server, and the kernels that it computes with.");
+inline constexpr MetricName kModelInfo = Gauge("olmoe_model_info", "1; the model that is served.");
 
 // Upper bounds of buckets.
 inline constexpr double kExpertsPerTokenBounds[] = {1,  2,  4,  6,  7,  8,  9,

@@ -1,9 +1,70 @@
 #include "server/stats/request_stats.h"
 
+#include "server/stats/metric_family.h"
+
 namespace olmoe::stats {
 namespace {
 
+constexpr const char* kMethods[] = {"Generate", "GenerateStream", "Score", "ScoreStream"};
+constexpr const char* kAssignmentNames[] = {"default", "split", "random_unit", "explicit_arm",
+                                            "inline_policy"};
+constexpr const char* kOutcomeNames[] = {"applied", "unchanged", "conflict", "rejected"};
+
 bool IsGeneration(std::string_view method) { return method.starts_with("Generate"); }
+
+void AddCodes(const std::string& arm, const ArmRequests& counts, FamilySet* families) {
+  for (const auto& [key, count] : counts.requests) {
+    families->Add(kRequests, {{"arm", arm}, {"method", key.first}, {"code", key.second}},
+                  static_cast<double>(count));
+  }
+}
+
+void AddDurations(const std::string& arm, const std::string& method,
+                  const ArmRequests::Durations& durations, FamilySet* families) {
+  families->Add(kRequestDuration, {{"arm", arm}, {"method", method}}, durations.total);
+  families->Add(kRequestQueue, {{"arm", arm}, {"method", method}}, durations.queue);
+}
+
+void AddMethods(const std::string& arm, const ArmRequests& counts, FamilySet* families) {
+  AddCodes(arm, counts, families);
+  for (const auto& [method, durations] : counts.durations) {
+    AddDurations(arm, method, durations, families);
+  }
+  const ArmRequests::Durations nothing;
+  for (const char* method : kMethods) {
+    if (!counts.requests.contains({method, "OK"})) {
+      families->Add(kRequests, {{"arm", arm}, {"method", method}, {"code", "OK"}}, 0);
+    }
+    if (!counts.durations.contains(method)) AddDurations(arm, method, nothing, families);
+  }
+}
+
+void AddArm(const std::string& arm, const ArmRequests& counts, FamilySet* families) {
+  AddMethods(arm, counts, families);
+  for (size_t i = 0; i < counts.finished.size(); ++i) {
+    families->Add(kRequestFinish, {{"arm", arm}, {"reason", engine::kFinishReasonNames[i]}},
+                  static_cast<double>(counts.finished[i]));
+  }
+  for (size_t i = 0; i < counts.assignments.size(); ++i) {
+    families->Add(kAssignments, {{"arm", arm}, {"reason", kAssignmentNames[i]}},
+                  static_cast<double>(counts.assignments[i]));
+  }
+  families->Add(kTimeToFirstToken, {{"arm", arm}}, counts.time_to_first_token);
+  families->Add(kTimePerOutputToken, {{"arm", arm}}, counts.time_per_output_token);
+  families->Add(kPromptTokens, {{"arm", arm}}, counts.prompt_tokens);
+  families->Add(kCompletionTokens, {{"arm", arm}}, counts.completion_tokens);
+  families->Add(kScoreLogprob, {{"arm", arm}}, counts.score_nats);
+  families->Add(kScoredTokens, {{"arm", arm}}, static_cast<double>(counts.scored_tokens));
+}
+
+void AddSwaps(const RequestCounts& counts, FamilySet* families) {
+  for (const char* outcome : kOutcomeNames) {
+    const auto found = counts.swaps.find(outcome);
+    families->Add(kSwaps, {{"outcome", outcome}},
+                  found == counts.swaps.end() ? 0 : static_cast<double>(found->second));
+  }
+  families->Add(kSwapSeconds, {}, counts.swap_seconds);
+}
 
 }  // namespace
 
@@ -42,12 +103,27 @@ void RequestStats::AddSwap(std::string_view outcome, absl::Duration swap_duratio
 RequestCounts RequestStats::Snapshot() const {
   RequestCounts out;
   absl::MutexLock lock(&mu_);
-  arms_.ForEach([&out](const std::string& arm_id, const CopyOnWrite<ArmRequests>& arm) {
-    out.arms.emplace(arm_id, arm.Share());
-  });
+  out.arms = ShareAll(arms_);
   out.swaps = swaps_;
   out.swap_seconds = swap_seconds_;
   return out;
+}
+
+void AppendRequestMetrics(const RequestCounts& counts, const ShownArms& shown,
+                          std::vector<prometheus::MetricFamily>* families) {
+  FamilySet out = {&kRequests,     &kRequestFinish,    &kAssignments,        &kRequestDuration,
+                   &kRequestQueue, &kTimeToFirstToken, &kTimePerOutputToken, &kPromptTokens,
+                   &kCompletionTokens, &kScoreLogprob, &kScoredTokens,       &kSwaps,
+                   &kSwapSeconds};
+  const auto refused = counts.arms.find("");
+  if (refused != counts.arms.end()) AddCodes("", *refused->second, &out);
+  const ArmRequests nothing;
+  for (const auto& [arm, how] : shown) {
+    const auto found = counts.arms.find(arm);
+    AddArm(arm, found == counts.arms.end() ? nothing : *found->second, &out);
+  }
+  AddSwaps(counts, &out);
+  out.AppendTo(families);
 }
 
 }  // namespace olmoe::stats

@@ -9,16 +9,19 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/engine/request_outcome.h"
+#include "prometheus/metric_family.h"
 #include "server/routing/plan.h"
 #include "server/stats/arm_table.h"
 #include "server/stats/copy_on_write.h"
 #include "server/stats/histogram.h"
 #include "server/stats/metric_names.h"
+#include "server/stats/shown_arms.h"
 
 namespace olmoe::stats {
 
@@ -68,6 +71,12 @@ class RequestStats {
   std::map<std::string, uint64_t, std::less<>> swaps_ ABSL_GUARDED_BY(mu_);  // by outcome
   Histogram swap_seconds_ ABSL_GUARDED_BY(mu_){kSwapSecondsBounds};
 };
+
+// The families about finished requests and swaps. Requests that were refused before an arm
+// was found are counted under the empty arm, which is no arm: it is always there and has no
+// more than codes.
+void AppendRequestMetrics(const RequestCounts& counts, const ShownArms& shown,
+                          std::vector<prometheus::MetricFamily>* families);
 
 }  // namespace olmoe::stats
 

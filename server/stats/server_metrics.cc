@@ -9,8 +9,6 @@
 #include "glog/logging.h"
 #include "server/stats/arm_info.h"
 #include "server/stats/metric_family.h"
-#include "server/stats/request_metrics.h"
-#include "server/stats/step_metrics.h"
 
 namespace olmoe::stats {
 
@@ -82,46 +80,42 @@ std::vector<ExpertCounts> ServerMetrics::ShownExperts(const Counts& counts) cons
 
 void ServerMetrics::AppendEngine(const engine::EngineLoad& load, const ShownArms& shown,
                                  std::vector<prometheus::MetricFamily>* families) const {
-  FamilyBuilder running = FamilyBuilder::Gauge(kRunning);
-  for (const auto& [arm_id, arm] : shown) running.Add({{"arm", arm_id}}, arm.running);
-  running.AppendTo(families);
-  AppendGauge(kQueued, load.queued_requests, families);
-  AppendGauge(kKvUsed, static_cast<double>(load.kv_used_bytes), families);
-  AppendGauge(kKvCapacity, static_cast<double>(load.kv_capacity_bytes), families);
+  FamilySet out = {&kRunning, &kQueued, &kKvUsed, &kKvCapacity};
+  for (const auto& [arm_id, arm] : shown) out.Add(kRunning, {{"arm", arm_id}}, arm.running);
+  out.Add(kQueued, {}, load.queued_requests);
+  out.Add(kKvUsed, {}, static_cast<double>(load.kv_used_bytes));
+  out.Add(kKvCapacity, {}, static_cast<double>(load.kv_capacity_bytes));
+  out.AppendTo(families);
 }
 
 void ServerMetrics::AppendPlan(const routing::RoutingPlan& plan,
                                std::vector<prometheus::MetricFamily>* families) const {
   int64_t stale = 0;
   for (const routing::DrainingPlan& old : plans_->Draining()) stale += old.in_flight;
-  AppendGauge(kGeneration, static_cast<double>(plan.generation()), families);
-  AppendGauge(kLastSwap, absl::ToDoubleSeconds(plan.activate_time() - absl::UnixEpoch()),
-              families);
-  AppendGauge(kStaleRequests, static_cast<double>(stale), families);
-  FamilyBuilder weights = FamilyBuilder::Gauge(kArmWeight);
-  FamilyBuilder infos = FamilyBuilder::Gauge(kArmInfo);
+  FamilySet out = {&kGeneration, &kLastSwap, &kStaleRequests, &kArmWeight, &kArmInfo};
+  out.Add(kGeneration, {}, static_cast<double>(plan.generation()));
+  out.Add(kLastSwap, {}, absl::ToDoubleSeconds(plan.activate_time() - absl::UnixEpoch()));
+  out.Add(kStaleRequests, {}, static_cast<double>(stale));
   for (const routing::Arm& arm : plan.arms()) {
-    weights.Add({{"arm", arm.arm_id}}, arm.weight);
-    infos.Add(ArmInfo(arm), 1);
+    out.Add(kArmWeight, {{"arm", arm.arm_id}}, arm.weight);
+    out.Add(kArmInfo, ArmInfo(arm), 1);
   }
-  weights.AppendTo(families);
-  infos.AppendTo(families);
+  out.AppendTo(families);
 }
 
 void ServerMetrics::AppendInfo(std::vector<prometheus::MetricFamily>* families) const {
-  FamilyBuilder build = FamilyBuilder::Gauge(kBuildInfo);
+  FamilySet out = {&kBuildInfo, &kModelInfo};
   const model::ModelInfo& model = options_.model;
-  build.Add({{"version", options_.server_version}, {"kernels", model.kernels}}, 1);
-  build.AppendTo(families);
-  FamilyBuilder info = FamilyBuilder::Gauge(kModelInfo);
-  info.Add({{"model", model.model_id},
-            {"weights_digest", model.weights_digest},
-            {"dtype", model.dtype},
-            {"device", model.device},
-            {"layers", absl::StrCat(model.num_layers)},
-            {"experts", absl::StrCat(model.num_experts)}},
-           1);
-  info.AppendTo(families);
+  out.Add(kBuildInfo, {{"version", options_.server_version}, {"kernels", model.kernels}}, 1);
+  out.Add(kModelInfo,
+          {{"model", model.model_id},
+           {"weights_digest", model.weights_digest},
+           {"dtype", model.dtype},
+           {"device", model.device},
+           {"layers", absl::StrCat(model.num_layers)},
+           {"experts", absl::StrCat(model.num_experts)}},
+          1);
+  out.AppendTo(families);
 }
 
 std::vector<prometheus::MetricFamily> ServerMetrics::Collect() const {

@@ -1,6 +1,7 @@
 #include "server/stats/stats_cursors.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <set>
 #include <tuple>
@@ -9,7 +10,6 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "server/stats/expert_delta.h"
 #include "server/util/status_details.h"
 
 namespace olmoe::stats {
@@ -55,6 +55,32 @@ absl::Status Expired(std::string_view why, std::string_view field) {
       absl::FailedPreconditionError(absl::StrCat(std::string(field), ": ", std::string(why),
                                                  "; begin anew without a cursor")),
       "CURSOR_EXPIRED", field);
+}
+
+using SeriesKey = std::tuple<uint64_t, DecisionKind, engine::Phase>;
+
+void Subtract(const std::vector<LayerCounts>& from, std::vector<LayerCounts>* layers) {
+  for (size_t layer = 0; layer < from.size(); ++layer) (*layers)[layer] -= from[layer];
+}
+
+// What was counted between two snapshots of one ExpertStats; entries without a token are
+// left out. Exact also where a policy's counts have meanwhile been summed into its arm's
+// earlier ones. Of an arm that was given up in between, only what it counted after it came
+// back. Pure.
+std::vector<ExpertCounts> CountsSince(const std::vector<ExpertCounts>& now,
+                                      const std::vector<ExpertCounts>& before) {
+  std::vector<ExpertCounts> out = now;
+  std::map<SeriesKey, ExpertCounts*> by_series;
+  for (ExpertCounts& counts : out) by_series[{counts.series, counts.kind, counts.phase}] = &counts;
+  for (const ExpertCounts& old : before) {
+    auto found = by_series.find({old.series, old.kind, old.phase});
+    if (found == by_series.end()) {
+      found = by_series.find({old.earlier_series, old.kind, old.phase});
+    }
+    if (found != by_series.end()) Subtract(old.layers, &found->second->layers);
+  }
+  std::erase_if(out, [](const ExpertCounts& counts) { return counts.layers[0].tokens == 0; });
+  return out;
 }
 
 }  // namespace

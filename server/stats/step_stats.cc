@@ -1,6 +1,13 @@
 #include "server/stats/step_stats.h"
 
+#include "server/stats/metric_family.h"
+
 namespace olmoe::stats {
+namespace {
+
+constexpr const char* kPhaseNames[] = {"prefill", "decode", "score", "mixed"};
+
+}  // namespace
 
 void StepStats::AddStep(const std::vector<engine::StepRows>& rows, absl::Duration step_time) {
   constexpr size_t kMixed = kNumPhases;
@@ -25,11 +32,29 @@ void StepStats::AddStep(const std::vector<engine::StepRows>& rows, absl::Duratio
 StepCounts StepStats::Snapshot() const {
   StepCounts out;
   absl::MutexLock lock(&mu_);
-  arms_.ForEach([&out](const std::string& arm_id, const CopyOnWrite<ArmSteps>& arm) {
-    out.arms.emplace(arm_id, arm.Share());
-  });
+  out.arms = ShareAll(arms_);
   out.steps = steps_;
   return out;
+}
+
+void AppendStepMetrics(const StepCounts& counts, const ShownArms& shown,
+                       std::vector<prometheus::MetricFamily>* families) {
+  FamilySet out = {&kTokens, &kInterTokenLatency, &kForwardSeconds, &kForwardTokens};
+  const ArmSteps nothing;
+  for (const auto& [arm_id, how] : shown) {
+    const auto found = counts.arms.find(arm_id);
+    const ArmSteps& arm = found == counts.arms.end() ? nothing : *found->second;
+    for (size_t phase = 0; phase < kNumPhases; ++phase) {
+      out.Add(kTokens, {{"arm", arm_id}, {"phase", kPhaseNames[phase]}},
+              static_cast<double>(arm.tokens[phase]));
+    }
+    out.Add(kInterTokenLatency, {{"arm", arm_id}}, arm.token_intervals);
+  }
+  for (size_t phase = 0; phase < counts.steps.size(); ++phase) {
+    out.Add(kForwardSeconds, {{"phase", kPhaseNames[phase]}}, counts.steps[phase].seconds);
+    out.Add(kForwardTokens, {{"phase", kPhaseNames[phase]}}, counts.steps[phase].tokens);
+  }
+  out.AppendTo(families);
 }
 
 }  // namespace olmoe::stats

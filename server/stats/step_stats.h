@@ -11,11 +11,13 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "prometheus/metric_family.h"
 #include "server/engine/step_observer.h"
 #include "server/stats/arm_table.h"
 #include "server/stats/copy_on_write.h"
 #include "server/stats/histogram.h"
 #include "server/stats/metric_names.h"
+#include "server/stats/shown_arms.h"
 
 namespace olmoe::stats {
 
@@ -52,6 +54,10 @@ class StepStats {
   ArmTable<CopyOnWrite<ArmSteps>> arms_ ABSL_GUARDED_BY(mu_){kMaxArmsKept};
   std::array<StepCounts::Steps, kNumPhases + 1> steps_ ABSL_GUARDED_BY(mu_);
 };
+
+// The families about the engine's steps.
+void AppendStepMetrics(const StepCounts& counts, const ShownArms& shown,
+                       std::vector<prometheus::MetricFamily>* families);
 
 }  // namespace olmoe::stats
 
