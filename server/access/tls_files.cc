@@ -67,12 +67,7 @@ std::shared_ptr<const TlsMaterial> TlsFiles::Current() {
     return material_;
   }
   const std::shared_ptr<const TlsMaterial> before = material_;
-  const absl::Status status = Load();
-  const std::string problem(status.message());
-  if (problem != told_problem_) {
-    told_problem_ = problem;
-    LOG_IF(ERROR, !status.ok()) << problem << "; TLS goes on as before";
-  }
+  LogNewProblem(Load(), "TLS goes on as before", &told_problem_);
   LOG_IF(INFO, material_ != before) << "new connections get the changed " << cert_.path();
   return material_;
 }

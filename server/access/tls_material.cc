@@ -1,38 +1,19 @@
 #include "server/access/tls_material.h"
 
-#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
-#include <openssl/ssl.h>
-#include <openssl/x509.h>
 
 #include <ctime>
-#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/access/openssl_handles.h"
 
 namespace olmoe::access {
 namespace {
 
-template <auto Free>
-struct Freed {
-  template <class T>
-  void operator()(T* object) const {
-    Free(object);
-  }
-};
-using Bio = std::unique_ptr<BIO, Freed<&BIO_free>>;
-using Certificate = std::unique_ptr<X509, Freed<&X509_free>>;
-using Key = std::unique_ptr<EVP_PKEY, Freed<&EVP_PKEY_free>>;
-using Context = std::unique_ptr<SSL_CTX, Freed<&SSL_CTX_free>>;
-
 // Without it OpenSSL would ask the terminal for the password of an encrypted key.
 int NoPassword(char*, int, int, void*) { return -1; }
-
-Bio Reader(const std::string& pem) {
-  return Bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-}
 
 Certificate NextCertificate(BIO* pem) {
   return Certificate(PEM_read_bio_X509(pem, nullptr, &NoPassword, nullptr));

@@ -36,12 +36,7 @@ std::shared_ptr<const TokenList> TokenFile::Current() {
   absl::MutexLock lock(&mu_);
   if (!file_.MayHaveChanged()) return tokens_;
   const std::shared_ptr<const TokenList> before = tokens_;
-  const absl::Status status = Load();
-  const std::string problem(status.message());
-  if (problem != told_problem_) {
-    told_problem_ = problem;
-    LOG_IF(ERROR, !status.ok()) << problem << "; the tokens before stay good";
-  }
+  LogNewProblem(Load(), "the tokens before stay good", &told_problem_);
   LOG_IF(INFO, tokens_ != before) << "the tokens of " << file_.path() << " have changed";
   return tokens_;
 }

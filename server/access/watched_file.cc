@@ -9,6 +9,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "glog/logging.h"
 
 namespace olmoe::access {
 namespace {
@@ -76,6 +77,13 @@ absl::StatusOr<std::string> WatchedFile::Read() {
 
 absl::Status WatchedFile::Problem(const std::string& reason) const {
   return absl::UnavailableError(absl::StrCat("cannot read ", path_, ": ", reason));
+}
+
+void LogNewProblem(const absl::Status& status, const char* consequence, std::string* told) {
+  std::string problem(status.message());
+  if (problem == *told) return;
+  LOG_IF(ERROR, !status.ok()) << problem << "; " << consequence;
+  *told = std::move(problem);
 }
 
 }  // namespace olmoe::access

@@ -8,6 +8,7 @@
 #include <tuple>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace olmoe::access {
@@ -46,6 +47,10 @@ class WatchedFile {
   bool settled_ = false;
   bool world_readable_ = false;
 };
+
+// Logs why a changed file was not taken, and the `consequence`, unless that was logged last:
+// `told` is what was. An OK status makes the same problem news again.
+void LogNewProblem(const absl::Status& status, const char* consequence, std::string* told);
 
 }  // namespace olmoe::access
 

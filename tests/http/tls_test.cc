@@ -1,8 +1,6 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <openssl/bio.h>
 #include <openssl/pem.h>
-#include <openssl/ssl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -15,6 +13,7 @@
 #include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/access/openssl_handles.h"
 #include "server/access/tls_files.h"
 #include "server/http/http_server.h"
 #include "tests/http/raw_client.h"
@@ -24,6 +23,11 @@
 namespace olmoe::http {
 namespace {
 
+using access::Certificate;
+using access::Context;
+using access::Freed;
+using access::Key;
+using access::Reader;
 using testing::GetRequest;
 using testing::RawClient;
 using testing::TestAuthority;
@@ -31,21 +35,6 @@ using testing::TestIdentity;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-
-template <auto Free>
-struct Freed {
-  template <class T>
-  void operator()(T* object) const {
-    Free(object);
-  }
-};
-using Bio = std::unique_ptr<BIO, Freed<&BIO_free>>;
-using Certificate = std::unique_ptr<X509, Freed<&X509_free>>;
-using Key = std::unique_ptr<EVP_PKEY, Freed<&EVP_PKEY_free>>;
-
-Bio Reader(const std::string& pem) {
-  return Bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-}
 
 // A blocking client that trusts `authority`, with a certificate of its own where it has one.
 class TlsClient {
@@ -109,7 +98,7 @@ class TlsClient {
   }
 
   const int fd_;
-  const std::unique_ptr<SSL_CTX, Freed<&SSL_CTX_free>> context_;
+  const Context context_;
   std::unique_ptr<SSL, Freed<&SSL_free>> ssl_;
   bool connected_ = false;
 };
