@@ -7,8 +7,6 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 
 #include "absl/strings/match.h"
@@ -18,10 +16,6 @@
 namespace olmoe::http {
 namespace {
 
-namespace asio = boost::asio;
-using asio::redirect_error;
-using asio::use_awaitable;
-using boost::system::error_code;
 using State = RequestParser::State;
 
 // The kernel's part of an answer that is not read. It takes twice as much.

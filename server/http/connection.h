@@ -15,8 +15,10 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/ssl/stream.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
 #include "server/access/gate.h"
 #include "server/http/connection_table.h"
@@ -26,7 +28,11 @@
 
 namespace olmoe::http {
 
-using Socket = boost::asio::generic::stream_protocol::socket;
+namespace asio = boost::asio;
+using asio::redirect_error;
+using asio::use_awaitable;
+using boost::system::error_code;
+using Socket = asio::generic::stream_protocol::socket;
 
 // What the connections of a server share. Network thread only, but for `io`.
 struct ServerState {
@@ -35,7 +41,7 @@ struct ServerState {
               std::shared_ptr<access::TlsFiles> tls_files);
 
   // Held by replies too, which may come when the server has gone.
-  const std::shared_ptr<boost::asio::io_context> io;
+  const std::shared_ptr<asio::io_context> io;
   std::unordered_map<std::string, std::map<std::string, Route>> routes;  // by path and method
   const std::shared_ptr<const access::Gate> gate;  // null: every request is let in
   TlsContext tls;
@@ -49,14 +55,14 @@ class Connection final : public ConnectionTable::Member,
                          public std::enable_shared_from_this<Connection> {
  public:
   // `state` outlives it. `tls`: null for plaintext.
-  Connection(ServerState* state, Socket socket, std::shared_ptr<boost::asio::ssl::context> tls);
+  Connection(ServerState* state, Socket socket, std::shared_ptr<asio::ssl::context> tls);
 
   // Until either side has enough. Throws nothing.
-  static boost::asio::awaitable<void> Serve(std::shared_ptr<Connection> self);
+  static asio::awaitable<void> Serve(std::shared_ptr<Connection> self);
 
  private:
   template <class T>
-  using Async = boost::asio::awaitable<T>;
+  using Async = asio::awaitable<T>;
 
   void Close() override;
 
@@ -92,8 +98,8 @@ class Connection final : public ConnectionTable::Member,
   void Compact();
 
   // Of the socket, or of TLS on it.
-  Async<size_t> ReadSome(boost::asio::mutable_buffer into, boost::system::error_code* error);
-  Async<bool> WriteAll(std::array<boost::asio::const_buffer, 2> buffers);
+  Async<size_t> ReadSome(asio::mutable_buffer into, error_code* error);
+  Async<bool> WriteAll(std::array<asio::const_buffer, 2> buffers);
   Async<bool> Handshake();
   Async<void> Linger();
 
@@ -101,18 +107,18 @@ class Connection final : public ConnectionTable::Member,
 
   ServerState* const state_;
   Socket socket_;
-  const std::shared_ptr<boost::asio::ssl::context> tls_context_;  // of tls_
-  std::optional<boost::asio::ssl::stream<Socket&>> tls_;
+  const std::shared_ptr<asio::ssl::context> tls_context_;  // of tls_
+  std::optional<asio::ssl::stream<Socket&>> tls_;
   bool closed_ = false;
 
   // What was received and not taken yet: [begin_, end_).
   const std::unique_ptr<char[]> buffer_;
   size_t begin_ = 0, end_ = 0;
 
-  std::optional<Response> answer_;     // of the handler
-  boost::asio::steady_timer wake_up_;  // never runs out; is cancelled to end Sleep
-  std::shared_ptr<Stream> stream_;     // that is being written
-  bool reading_ahead_ = false;         // into the end of the buffer
+  std::optional<Response> answer_;  // of the handler
+  asio::steady_timer wake_up_;      // never runs out; is cancelled to end Sleep
+  std::shared_ptr<Stream> stream_;  // that is being written
+  bool reading_ahead_ = false;      // into the end of the buffer
 };
 
 }  // namespace olmoe::http

@@ -16,8 +16,6 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/redirect_error.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 #include "absl/base/call_once.h"
 #include "absl/strings/str_cat.h"
@@ -27,10 +25,6 @@
 namespace olmoe::http {
 namespace {
 
-namespace asio = boost::asio;
-using asio::redirect_error;
-using asio::use_awaitable;
-using boost::system::error_code;
 using std::chrono::milliseconds;
 
 // After accept failed: with a descriptor freed for it, and without.
