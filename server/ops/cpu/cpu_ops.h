@@ -167,6 +167,12 @@ class CpuOps {
   void Pack(const Block& block, const HugeBuffer& rows);
   // For every expert that has slots.
   void PlanExperts(const ExpertSelection& selection, int64_t panels, int64_t panel_bytes);
+  // Runs `product` for every expert that has slots, whose weight is `panels` panels, one
+  // expert's behind the other's. place(first slot, first panel, task) says where results go.
+  template <typename Place>
+  void MultiplyByExperts(const Operand& x, const PackedMatrix& weight, int64_t panels,
+                         const ExpertSelection& selection, PanelKernels::Product product,
+                         const Place& place);
   // silu(x G^T) * (x U^T) of every slot, [slots, padded intermediate].
   Operand GateAndUp(const Operand& x, const Experts& experts, const ExpertSelection& selection);
   Tensor DownProject(const Operand& x, const Experts& experts, const ExpertSelection& selection);

@@ -150,6 +150,26 @@ void CpuOps::PlanExperts(const ExpertSelection& selection, int64_t panels, int64
   }
 }
 
+template <typename Place>
+void CpuOps::MultiplyByExperts(const Operand& x, const PackedMatrix& weight, int64_t panels,
+                               const ExpertSelection& selection, PanelKernels::Product product,
+                               const Place& place) {
+  PlanExperts(selection, panels, weight.panel_bytes());
+  pool_.Run(static_cast<int>(tasks_.size()), [&](int i) {
+    const Task& task = tasks_[static_cast<size_t>(i)];
+    const int64_t first_slot = selection.slot_begin()[static_cast<size_t>(task.expert)];
+    PanelTask panel_task = {
+        .x = RowOf(x.data, first_slot, x.stride, weight.precision()),
+        .x_stride = x.stride,
+        .rows = selection.slot_begin()[static_cast<size_t>(task.expert) + 1] - first_slot,
+        .panels = weight.panel(task.expert * panels + task.first_panel),
+        .num_panels = task.num_panels,
+        .depth = weight.depth()};
+    place(first_slot, task.first_panel, &panel_task);
+    product(panel_task);
+  });
+}
+
 CpuOps::Operand CpuOps::GateAndUp(const Operand& x, const Experts& experts,
                                   const ExpertSelection& selection) {
   const PackedMatrix& weight = *experts.gate_up;
@@ -160,49 +180,33 @@ CpuOps::Operand CpuOps::GateAndUp(const Operand& x, const Experts& experts,
   result.memory =
       memory_.Take(static_cast<size_t>(selection.num_slots() * result.stride * element_bytes));
   result.data = result.memory.as<void>();
-  PlanExperts(selection, experts.gate_up_panels(), weight.panel_bytes());
-  const auto product =
-      precision == Precision::kFloat32 ? panel_kernels_.swiglu_f32 : panel_kernels_.swiglu_bf16;
-  pool_.Run(static_cast<int>(tasks_.size()), [&](int i) {
-    const Task& task = tasks_[static_cast<size_t>(i)];
-    const int64_t first = selection.slot_begin()[static_cast<size_t>(task.expert)];
-    const int64_t column = task.first_panel * kGateColumns;
-    product({.x = RowOf(x.data, first, x.stride, precision),
-             .x_stride = x.stride,
-             .rows = selection.slot_begin()[static_cast<size_t>(task.expert) + 1] - first,
-             .panels = weight.panel(task.expert * experts.gate_up_panels() + task.first_panel),
-             .num_panels = task.num_panels,
-             .depth = weight.depth(),
-             .out = result.memory.as<std::byte>() +
-                    (first * result.stride + column) * element_bytes,
-             .out_stride = result.stride});
-  });
+  MultiplyByExperts(
+      x, weight, experts.gate_up_panels(), selection,
+      precision == Precision::kFloat32 ? panel_kernels_.swiglu_f32 : panel_kernels_.swiglu_bf16,
+      [&](int64_t first_slot, int64_t first_panel, PanelTask* task) {
+        const int64_t column = first_panel * kGateColumns;
+        task->out = result.memory.as<std::byte>() +
+                    (first_slot * result.stride + column) * element_bytes;
+        task->out_stride = result.stride;
+      });
   return result;
 }
 
 CpuOps::Tensor CpuOps::DownProject(const Operand& x, const Experts& experts,
                                    const ExpertSelection& selection) {
   const PackedMatrix& weight = *experts.down;
-  const Precision precision = weight.precision();
   const int64_t hidden = experts.gate_up->in();
   const Tensor result = NewTensor(selection.num_slots(), hidden);
-  PlanExperts(selection, experts.down_panels(), weight.panel_bytes());
-  const auto product =
-      precision == Precision::kFloat32 ? panel_kernels_.linear_f32 : panel_kernels_.linear_bf16;
-  pool_.Run(static_cast<int>(tasks_.size()), [&](int i) {
-    const Task& task = tasks_[static_cast<size_t>(i)];
-    const int64_t first = selection.slot_begin()[static_cast<size_t>(task.expert)];
-    const int64_t column = task.first_panel * kPanelColumns;
-    product({.x = RowOf(x.data, first, x.stride, precision),
-             .x_stride = x.stride,
-             .rows = selection.slot_begin()[static_cast<size_t>(task.expert) + 1] - first,
-             .panels = weight.panel(task.expert * experts.down_panels() + task.first_panel),
-             .num_panels = task.num_panels,
-             .depth = weight.depth(),
-             .out = result.row(first) + column,
-             .out_stride = result.stride(),
-             .columns = std::min(task.num_panels * kPanelColumns, hidden - column)});
-  });
+  MultiplyByExperts(
+      x, weight, experts.down_panels(), selection,
+      weight.precision() == Precision::kFloat32 ? panel_kernels_.linear_f32
+                                                : panel_kernels_.linear_bf16,
+      [&](int64_t first_slot, int64_t first_panel, PanelTask* task) {
+        const int64_t column = first_panel * kPanelColumns;
+        task->out = result.row(first_slot) + column;
+        task->out_stride = result.stride();
+        task->columns = std::min(task->num_panels * kPanelColumns, hidden - column);
+      });
   return result;
 }
 
