@@ -9,35 +9,12 @@
 #include <cstdint>
 
 #include "server/ops/cpu/panel_task.h"
+#include "server/ops/cpu/vec_avx512.h"
+
+#include "server/ops/cpu/swiglu_impl.h"
 
 namespace olmoe::ops {
 namespace {
-
-// e^x within 2 ulp: 2^n e^r with |r| <= ln(2)/2, and a polynomial for e^r (Cephes expf).
-// Infinity and 0 beyond the range of float32; NaN stays NaN.
-inline __m512 Exp(__m512 x) {
-  const __m512 limited = _mm512_min_ps(_mm512_set1_ps(128.0f),
-                                       _mm512_max_ps(_mm512_set1_ps(-128.0f), x));
-  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(limited, _mm512_set1_ps(1.44269504f)),
-                                        _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), limited);
-  r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
-  __m512 p = _mm512_set1_ps(1.9875691500e-4f);
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.3981999507e-3f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(8.3334519073e-3f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(4.1665795894e-2f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.6666665459e-1f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.0000001201e-1f));
-  const __m512 fraction =
-      _mm512_add_ps(_mm512_fmadd_ps(_mm512_mul_ps(p, r), r, r), _mm512_set1_ps(1.0f));
-  return _mm512_scalef_ps(fraction, n);
-}
-
-inline __m512 SwiGluOf(__m512 gate, __m512 up) {
-  const __m512 one = _mm512_set1_ps(1.0f);
-  const __m512 decay = Exp(_mm512_sub_ps(_mm512_setzero_ps(), gate));
-  return _mm512_mul_ps(_mm512_div_ps(gate, _mm512_add_ps(one, decay)), up);
-}
 
 struct StoreSums {
   static void Apply(const PanelTask& task, int64_t panel, int64_t row, __m512 low, __m512 high) {

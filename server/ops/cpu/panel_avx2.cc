@@ -5,6 +5,9 @@
 #include <cstdint>
 
 #include "server/ops/cpu/panel_functions.h"
+#include "server/ops/cpu/vec_avx2.h"
+
+#include "server/ops/cpu/swiglu_impl.h"
 
 namespace olmoe::ops {
 namespace {
@@ -74,56 +77,6 @@ struct F32Step {
   }
 };
 
-// As Exp of avx512_epilogue.h; the power of two is made of its bits in two halves, so
-// that results below the normal numbers are reached gradually.
-inline __m256 PowerOfTwo(__m256i n) {
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
-}
-
-inline __m256 Exp(__m256 x) {
-  const __m256 limited =
-      _mm256_min_ps(_mm256_set1_ps(128.0f), _mm256_max_ps(_mm256_set1_ps(-128.0f), x));
-  const __m256 n = _mm256_round_ps(_mm256_mul_ps(limited, _mm256_set1_ps(1.44269504f)),
-                                   _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  __m256 r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), limited);
-  r = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.12194440e-4f), r);
-  __m256 p = _mm256_set1_ps(1.9875691500e-4f);
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.3981999507e-3f));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(8.3334519073e-3f));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(4.1665795894e-2f));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.6666665459e-1f));
-  p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(5.0000001201e-1f));
-  const __m256 fraction =
-      _mm256_add_ps(_mm256_fmadd_ps(_mm256_mul_ps(p, r), r, r), _mm256_set1_ps(1.0f));
-  const __m256i whole = _mm256_cvtps_epi32(n);
-  const __m256i half = _mm256_srai_epi32(whole, 1);
-  return _mm256_mul_ps(_mm256_mul_ps(fraction, PowerOfTwo(half)),
-                       PowerOfTwo(_mm256_sub_epi32(whole, half)));
-}
-
-inline __m256 SwiGluOf(__m256 gate, __m256 up) {
-  const __m256 decay = Exp(_mm256_sub_ps(_mm256_setzero_ps(), gate));
-  return _mm256_mul_ps(_mm256_div_ps(gate, _mm256_add_ps(_mm256_set1_ps(1.0f), decay)), up);
-}
-
-// To the nearest bfloat16, in the low half of every 32 bits.
-inline __m256i Narrow(__m256 values) {
-  const __m256i bits = _mm256_castps_si256(values);
-  const __m256i high = _mm256_srli_epi32(bits, 16);
-  const __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
-  const __m256i rounded = _mm256_srli_epi32(
-      _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
-  const __m256i quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
-  const __m256 is_nan = _mm256_cmp_ps(values, values, _CMP_UNORD_Q);
-  return _mm256_blendv_epi8(rounded, quiet, _mm256_castps_si256(is_nan));
-}
-
-inline void StoreNarrow(__m256 values, uint16_t* to) {
-  const __m256i packed = _mm256_permute4x64_epi64(
-      _mm256_packus_epi32(Narrow(values), _mm256_setzero_si256()), 0xd8);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(packed));
-}
-
 struct StoreSums {
   static void Apply(const PanelTask& task, int64_t panel, int64_t row,
                     const __m256 (&sums)[kVectors]) {
@@ -143,8 +96,8 @@ struct StoreSwiGluBf16 {
                     const __m256 (&sums)[kVectors]) {
     uint16_t* out =
         static_cast<uint16_t*>(task.out) + row * task.out_stride + panel * kGateColumns;
-    StoreNarrow(SwiGluOf(sums[0], sums[2]), out);
-    StoreNarrow(SwiGluOf(sums[1], sums[3]), out + 8);
+    Vec::Narrow(out, SwiGluOf(sums[0], sums[2]));
+    Vec::Narrow(out + 8, SwiGluOf(sums[1], sums[3]));
   }
 };
 

@@ -27,6 +27,7 @@ struct Vec {
   static F Add(F a, F b) { return _mm256_add_ps(a, b); }
   static F Sub(F a, F b) { return _mm256_sub_ps(a, b); }
   static F Mul(F a, F b) { return _mm256_mul_ps(a, b); }
+  static F Div(F a, F b) { return _mm256_div_ps(a, b); }
   static F Fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
   static F Max(F x, F y) { return _mm256_max_ps(x, y); }
   static F Min(F x, F y) { return _mm256_min_ps(x, y); }
@@ -72,8 +73,13 @@ struct Vec {
   }
 
   static F Scale(F x, F n) {
-    const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
-    return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(biased, 23)));
+    return _mm256_mul_ps(x, PowerOfTwo(_mm256_cvtps_epi32(n)));
+  }
+  static F ScaleGradually(F x, F n) {
+    const __m256i whole = _mm256_cvtps_epi32(n);
+    const __m256i half = _mm256_srai_epi32(whole, 1);
+    return _mm256_mul_ps(_mm256_mul_ps(x, PowerOfTwo(half)),
+                         PowerOfTwo(_mm256_sub_epi32(whole, half)));
   }
   static F RoundToInteger(F x) {
     return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -83,6 +89,10 @@ struct Vec {
   }
 
  private:
+  // Of -126 <= n <= 127.
+  static F PowerOfTwo(__m256i n) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+  }
   static __m256i First(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }

@@ -30,6 +30,7 @@ struct Vec {
   static F Add(F a, F b) { return _mm512_add_ps(a, b); }
   static F Sub(F a, F b) { return _mm512_sub_ps(a, b); }
   static F Mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static F Div(F a, F b) { return _mm512_div_ps(a, b); }  // AVX2 and AVX512 alone
   static F Fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }  // a * b + c
   // The maximum or minimum of x and y; y where one of them is NaN.
   static F Max(F x, F y) { return _mm512_max_ps(x, y); }
@@ -62,6 +63,9 @@ struct Vec {
 
   // x * 2^n of integral -126 <= n <= 127.
   static F Scale(F x, F n) { return _mm512_scalef_ps(x, n); }
+  // The same for -128 <= n <= 128 (or NaN): below the normal numbers rounded once, above them
+  // infinity. AVX2 and AVX512 alone.
+  static F ScaleGradually(F x, F n) { return _mm512_scalef_ps(x, n); }
   static F RoundToInteger(F x) {
     return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   }
