@@ -8,7 +8,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/model/checkpoint.h"
-#include "server/model/load_parts.h"
 #include "server/model/memory_budget.h"
 #include "server/model/olmoe_model.h"
 #include "server/ops/aten/aten_ops.h"
@@ -136,11 +135,9 @@ absl::StatusOr<KvCacheShape> CheckAndShape(const LoadOptions& options, const Olm
   return kv_cache;
 }
 
-}  // namespace
-
 template <ops::Operations Ops>
-absl::StatusOr<typename OlmoeModel<Ops>::Parts> LoadParts(const LoadOptions& options,
-                                                          const LoadProgress& progress) {
+absl::StatusOr<std::unique_ptr<Model>> LoadModelOn(const LoadOptions& options,
+                                                   const LoadProgress& progress) {
   const absl::StatusOr<std::unique_ptr<Checkpoint>> checkpoint = Checkpoint::Open(options.dir);
   if (!checkpoint.ok()) return checkpoint.status();
   const OlmoeConfig& config = (*checkpoint)->config();
@@ -165,22 +162,7 @@ absl::StatusOr<typename OlmoeModel<Ops>::Parts> LoadParts(const LoadOptions& opt
   parts.max_batch_tokens = options.max_batch_tokens;
   parts.ops = *std::move(ops);
   parts.trace = options.trace_for_testing;
-  return parts;
-}
-
-template absl::StatusOr<OlmoeModel<ops::AtenOps>::Parts> LoadParts<ops::AtenOps>(
-    const LoadOptions& options, const LoadProgress& progress);
-template absl::StatusOr<OlmoeModel<ops::CpuOps>::Parts> LoadParts<ops::CpuOps>(
-    const LoadOptions& options, const LoadProgress& progress);
-
-namespace {
-
-template <ops::Operations Ops>
-absl::StatusOr<std::unique_ptr<Model>> LoadModelOn(const LoadOptions& options,
-                                                   const LoadProgress& progress) {
-  auto parts = LoadParts<Ops>(options, progress);
-  if (!parts.ok()) return parts.status();
-  return std::make_unique<OlmoeModel<Ops>>(*std::move(parts));
+  return std::make_unique<OlmoeModel<Ops>>(std::move(parts));
 }
 
 }  // namespace

@@ -6,13 +6,23 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
-#include "server/util/dtype.h"
 #include "server/model/model.h"
-#include "server/model/step_trace.h"
+#include "server/util/dtype.h"
 
 namespace olmoe::model {
+
+// What a step computes on its way, copied to the host: for tests, and for looking for
+// the layer in which two implementations part. float32.
+struct StepTrace {
+  // The residual stream: the embedding, then after each layer.
+  std::vector<std::vector<float>> hidden_states;  // [layers + 1] of [rows * H]
+  // Of the rows that are sampled or scored, in batch order.
+  std::vector<float> final_norm;  // [logit rows * H]
+  std::vector<float> logits;      // [logit rows * V]
+};
 
 struct LoadOptions {
   std::string dir;               // a checkpoint folder in the layout of the hub

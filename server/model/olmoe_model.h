@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "server/model/config.h"
+#include "server/model/load_model.h"
 #include "server/model/model.h"
 #include "server/model/step_rows.h"
-#include "server/model/step_trace.h"
 #include "server/model/weights.h"
 #include "server/ops/ops.h"
 

@@ -8,7 +8,7 @@
 
 #include "server/model/load_model.h"
 #include "server/model/model.h"
-#include "server/model/step_trace.h"
+#include "server/model/load_model.h"
 #include "server/routing/policy.h"
 
 namespace olmoe::model {
