@@ -304,9 +304,9 @@ int Main(int argc, char** argv) {
                  "tokens per second of others as JSON, {\"engine\": {\"decode_1\": 10.8}}");
   app.add_flag("--json", flags.json);
   CLI11_PARSE(app, argc, argv);
-  nlohmann::json peers = nlohmann::json::object();
+  Peers peers;
   if (!flags.peers.empty()) {
-    absl::StatusOr<nlohmann::json> read = ReadPeers(flags.peers);
+    absl::StatusOr<Peers> read = ReadPeers(flags.peers);
     if (!read.ok()) return Fail(read.status());
     peers = *std::move(read);
   }

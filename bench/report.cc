@@ -1,10 +1,10 @@
 #include "bench/report.h"
 
-#include <algorithm>
-#include <fstream>
-
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "server/util/file_errors.h"
+#include "server/util/file_reader.h"
+#include "server/util/json_cursor.h"
 
 namespace olmoe::bench {
 namespace {
@@ -15,33 +15,35 @@ std::string Number(const nlohmann::ordered_json& row, const char* key, const cha
 }
 
 std::string AgainstPeer(const nlohmann::ordered_json& row, const std::string& point,
-                        const nlohmann::json& peer) {
+                        const std::map<std::string, double>& peer) {
   const auto found = peer.find(point);
   if (found == peer.end()) return "-";
-  const double other = found->get<double>();
+  const double other = found->second;
   return absl::StrFormat("%.2f (%.2fx)", other, row.at("tokens_per_s").get<double>() / other);
-}
-
-bool IsPeers(const nlohmann::json& peers) {
-  return peers.is_object() && std::ranges::all_of(peers, [](const nlohmann::json& peer) {
-           return peer.is_object() && std::ranges::all_of(peer, [](const nlohmann::json& figure) {
-                    return figure.is_number() && figure.get<double>() > 0;
-                  });
-         });
 }
 
 }  // namespace
 
-absl::StatusOr<nlohmann::json> ReadPeers(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) return absl::NotFoundError(absl::StrCat("cannot read ", path));
-  nlohmann::json peers = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
-  if (IsPeers(peers)) return peers;
-  return absl::InvalidArgumentError(
-      absl::StrCat(path, ": expected {\"engine\": {\"point\": tokens per second}}"));
+absl::StatusOr<Peers> ReadPeers(const std::string& path) {
+  const absl::StatusOr<std::string> text = ReadSmallFile(path, 1 << 20);
+  if (!text.ok()) return text.status();
+  const absl::StatusOr<JsonDocument> document =
+      JsonDocument::Parse(*text, {.max_depth = 2, .max_values = 10'000});
+  if (!document.ok()) return WithPath(path, document.status());
+  absl::Status first_error;
+  Peers peers;
+  const JsonCursor root(*document, &first_error);
+  root.ForEachField([&](const std::string& name, const JsonCursor& points) {
+    points.ForEachField([&](const std::string& point, const JsonCursor& figure) {
+      if (figure.Number() <= 0) figure.Fail("must be tokens per second");
+      peers[name][point] = figure.Number();
+    });
+  });
+  if (!first_error.ok()) return WithPath(path, first_error);
+  return peers;
 }
 
-std::string Table(const nlohmann::ordered_json& report, const nlohmann::json& peers) {
+std::string Table(const nlohmann::ordered_json& report, const Peers& peers) {
   std::string out = absl::StrFormat(
       "%s, %s by %s, %d threads: loaded in %.1f s, peak RSS %.2f GiB for %.2f GiB of weights\n"
       "probe: reads %.1f GB/s, computes %.2f TFLOPS (medians)\n\n",
@@ -53,7 +55,7 @@ std::string Table(const nlohmann::ordered_json& report, const nlohmann::json& pe
   absl::StrAppendFormat(&out, "| %-24s | %9s | %9s | %7s | %9s | %8s |", "point", "tok/s",
                         "ms/step", "bw_util", "of peak", "of limit");
   std::string rule = "| --- | ---: | ---: | ---: | ---: | ---: |";
-  for (const auto& [name, peer] : peers.items()) {
+  for (const auto& [name, peer] : peers) {
     absl::StrAppendFormat(&out, " %18s |", name);
     rule += " ---: |";
   }
@@ -63,7 +65,7 @@ std::string Table(const nlohmann::ordered_json& report, const nlohmann::json& pe
                           Number(row, "tokens_per_s"), Number(row, "step_ms"),
                           Number(row, "bw_util"), Number(row, "of_peak_flops"),
                           Number(row, "of_limit"));
-    for (const auto& [name, peer] : peers.items()) {
+    for (const auto& [name, peer] : peers) {
       absl::StrAppendFormat(&out, " %18s |", AgainstPeer(row, point, peer));
     }
     out += "\n";
