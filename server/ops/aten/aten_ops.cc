@@ -4,22 +4,52 @@
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/util/Exception.h>
+#include <sys/mman.h>
 
 #include <cmath>
+#include <exception>
+#include <functional>
+#include <new>
+#include <numeric>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "server/ops/aten/attention_block.h"
 #include "server/ops/aten/cpu_matmul.h"
-#include "server/ops/aten/guard.h"
 #include "server/ops/aten/host_libraries.h"
-#include "server/ops/aten/weight_memory.h"
 
 namespace olmoe::ops {
 namespace {
+
+absl::Status FromMessage(std::string_view what) {
+  const std::string line(what.substr(0, what.find('\n')));
+  // Neither allocator of ATen has an exception type of its own in every version.
+  const bool memory = absl::StrContains(line, "out of memory") ||
+                      absl::StrContains(line, "not enough memory") ||
+                      absl::StrContains(line, "can't allocate memory");
+  const std::string message = absl::StrCat("LibTorch: ", line);
+  return memory ? absl::ResourceExhaustedError(message) : absl::InternalError(message);
+}
+
+// Runs `body` in ATen's inference mode. The one place where an exception of LibTorch
+// ends: memory -> RESOURCE_EXHAUSTED, everything else -> INTERNAL, one line.
+absl::Status RunAten(const std::function<absl::Status()>& body) {
+  const c10::InferenceMode inference;
+  try {
+    return body();
+  } catch (const c10::Error& error) {
+    return FromMessage(error.what_without_backtrace());
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("out of memory");
+  } catch (const std::exception& error) {  // of the libraries below LibTorch
+    return FromMessage(error.what());
+  }
+}
 
 at::ScalarType ScalarTypeOf(Precision precision) {
   return precision == Precision::kFloat32 ? at::kFloat : at::kBFloat16;
@@ -47,6 +77,22 @@ absl::Status CheckDevice(const std::string& name) {
     return refused(absl::StrCat("this machine has cuda:0 to cuda:", devices - 1));
   }
   return absl::OkStatus();
+}
+
+// A tensor that lives as long as the model, not initialized. On the CPU it is
+// memory of its own in 2 MiB pages: weights are streamed once a step, and with
+// 4 KiB pages the address translation costs up to an eighth of the bandwidth.
+at::Tensor NewWeight(at::IntArrayRef sizes, const at::TensorOptions& options) {
+  const int64_t elements = std::accumulate(sizes.begin(), sizes.end(), int64_t{1},
+                                           std::multiplies<int64_t>());
+  constexpr size_t kHugePageBytes = 2 << 20;
+  const size_t bytes = static_cast<size_t>(elements) * options.dtype().itemsize();
+  if (!options.device().is_cpu() || bytes < kHugePageBytes) return at::empty(sizes, options);
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  // ATen's allocator then says what is wrong.
+  if (memory == MAP_FAILED) return at::empty(sizes, options);
+  madvise(memory, bytes, MADV_HUGEPAGE);
+  return at::from_blob(memory, sizes, [bytes](void* data) { munmap(data, bytes); }, options);
 }
 
 }  // namespace
