@@ -56,13 +56,13 @@ CalibrationSet* Calibrations() {
 Rule BhRule() {
   BenjaminiHochberg bh;
   bh.alpha = 0.12;
-  bh.calibration_id = "rows";
+  bh.p_values.calibration_id = "rows";
   return {bh, WeightMode::kModelDefault};
 }
 
 Rule HcRule() {
   HigherCriticism hc;
-  hc.calibration_id = "rows";
+  hc.p_values.calibration_id = "rows";
   return {hc, WeightMode::kModelDefault};
 }
 

@@ -60,7 +60,7 @@ class Served {
   static routing::Assignment Assign(int arm, int policy) {
     routing::PolicySpec spec;
     spec.policy_id = absl::StrCat("policy-", policy);
-    spec.analyze = routing::Rule{routing::TopP{0.5, {}, {}}, routing::WeightMode::kModelDefault};
+    spec.analyze = routing::Rule{routing::TopP{0.5}, routing::WeightMode::kModelDefault};
     return {absl::StrCat("arm-", arm),
             routing::RoutingPolicy::Create(std::move(spec), kShape, nullptr, "").value()};
   }

@@ -3,22 +3,13 @@
 #include <algorithm>
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "server/api/policy_proto.h"
+#include "server/routing/rule_fields.h"
 
 namespace olmoe::client::route {
 namespace {
-
-std::string CalibrationOf(const routing::Rule& rule) {
-  return std::visit(
-      [](const auto& kind) -> std::string {
-        if constexpr (requires { kind.calibration_id; }) return kind.calibration_id;
-        return "";
-      },
-      rule.kind);
-}
 
 // The rule of `layer`: that of its override where it has one, else the policy's own.
 std::optional<routing::Rule> RuleOf(const routing::PolicySpec& spec, int layer,
@@ -49,7 +40,10 @@ absl::StatusOr<PolicyRules> PolicyRules::Create(const v1::RoutingPolicy& policy,
 }
 
 routing::LayerRule PolicyRules::Resolve(const routing::Rule& rule, int layer) const {
-  return routing::MakeLayerRule(rule, shape_, FindTable(*tables_, CalibrationOf(rule), layer));
+  const std::string* calibration = routing::NeededCalibration(rule);
+  const routing::CdfTable* table =
+      calibration == nullptr ? nullptr : FindTable(*tables_, *calibration, layer);
+  return routing::MakeLayerRule(rule, shape_, table);
 }
 
 const RowRules& PolicyRules::Of(int layer) {

@@ -4,10 +4,10 @@
 #include <array>
 #include <cstdint>
 #include <utility>
-#include <variant>
 
 #include "server/routing/count.h"
 #include "server/routing/logit_row.h"
+#include "server/routing/rule_fields.h"
 
 namespace olmoe::client::route {
 namespace {
@@ -18,21 +18,15 @@ using nlohmann::ordered_json;
 // without p-values.
 ordered_json FirstPValues(const routing::LayerRule& rule, routing::LogitRow* row) {
   constexpr int kFirst = 8;
-  return std::visit(
-      [&](const auto& kind) -> ordered_json {
-        if constexpr (requires { kind.p_value; }) {
-          std::array<double, routing::kMaxExperts> p;
-          routing::PValues(kind.p_value, rule.cdf, kind.temperature, row, p);
-          ordered_json first = ordered_json::array();
-          for (const uint8_t expert : row->Order(std::min(kFirst, row->num_experts()))) {
-            first.push_back(p[expert]);
-          }
-          return first;
-        } else {
-          return nullptr;
-        }
-      },
-      rule.rule.kind);
+  const auto* p_values = routing::FindPart<routing::PValueSource>(rule.rule);
+  if (p_values == nullptr) return nullptr;
+  std::array<double, routing::kMaxExperts> p;
+  routing::PValues(*p_values, rule.cdf, row, p);
+  ordered_json first = ordered_json::array();
+  for (const uint8_t expert : row->Order(std::min(kFirst, row->num_experts()))) {
+    first.push_back(p[expert]);
+  }
+  return first;
 }
 
 ordered_json DecisionJson(const routing::Decision& decision, std::span<const uint8_t> order,

@@ -26,8 +26,8 @@ routing::WeightMode ReadWeightMode(JsonFields* fields) {
 
 template <typename Kind>
 Kind WithBounds(Kind kind, JsonFields* fields) {
-  kind.min_k = fields->Count("min_k");
-  kind.max_k = fields->Count("max_k");
+  kind.bounds.min_k = fields->Count("min_k");
+  kind.bounds.max_k = fields->Count("max_k");
   return kind;
 }
 
@@ -37,10 +37,10 @@ Kind WithPValue(Kind kind, const std::string& calibration, JsonFields* fields) {
   if (p_value != "LAYER_CDF" && p_value != "ONE_MINUS_PROB") {
     fields->Fail("pvalue", absl::StrCat("is not known: ", p_value));
   }
-  kind.p_value = p_value == "LAYER_CDF" ? routing::PValueKind::kLayerCdf
-                                        : routing::PValueKind::kOneMinusProb;
-  kind.calibration_id = calibration;
-  kind.temperature = fields->Number("temperature");
+  kind.p_values.kind = p_value == "LAYER_CDF" ? routing::PValueKind::kLayerCdf
+                                              : routing::PValueKind::kOneMinusProb;
+  kind.p_values.calibration_id = calibration;
+  kind.p_values.temperature = fields->Number("temperature");
   return WithBounds(std::move(kind), fields);
 }
 
@@ -58,9 +58,9 @@ routing::Rule ReadRule(const std::string& calibration, JsonFields* fields) {
   if (kind == "TOP_K") {
     rule.kind = routing::TopK{fields->Count("k")};
   } else if (kind == "TOP_P") {
-    rule.kind = WithBounds(routing::TopP{fields->Number("p"), {}, {}}, fields);
+    rule.kind = WithBounds(routing::TopP{fields->Number("p")}, fields);
   } else if (kind == "MIN_P") {
-    rule.kind = WithBounds(routing::MinP{fields->Number("ratio"), {}, {}}, fields);
+    rule.kind = WithBounds(routing::MinP{fields->Number("ratio")}, fields);
   } else if (kind == "BENJAMINI_HOCHBERG") {
     routing::BenjaminiHochberg bh;
     bh.alpha = fields->Number("alpha");

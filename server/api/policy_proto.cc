@@ -43,11 +43,11 @@ routing::BenjaminiHochberg ToRule(const v1::BenjaminiHochberg& bh, const std::st
                                   RequestErrors* errors) {
   routing::BenjaminiHochberg out;
   out.alpha = bh.alpha();
-  out.min_k = Count(bh.min_k());
-  out.max_k = Count(bh.max_k());
-  out.p_value = ToPValueKind(bh.p_value(), prefix + ".p_value", errors);
-  out.calibration_id = bh.calibration_id();
-  if (bh.has_temperature()) out.temperature = bh.temperature();
+  out.bounds.min_k = Count(bh.min_k());
+  out.bounds.max_k = Count(bh.max_k());
+  out.p_values.kind = ToPValueKind(bh.p_value(), prefix + ".p_value", errors);
+  out.p_values.calibration_id = bh.calibration_id();
+  if (bh.has_temperature()) out.p_values.temperature = bh.temperature();
   return out;
 }
 
@@ -55,11 +55,11 @@ routing::HigherCriticism ToRule(const v1::HigherCriticism& hc, const std::string
                                 RequestErrors* errors) {
   routing::HigherCriticism out;
   if (hc.beta() != 0) out.beta = hc.beta();  // NaN is kept, and refused
-  out.min_k = Count(hc.min_k());
-  out.max_k = Count(hc.max_k());
-  out.p_value = ToPValueKind(hc.p_value(), prefix + ".p_value", errors);
-  out.calibration_id = hc.calibration_id();
-  if (hc.has_temperature()) out.temperature = hc.temperature();
+  out.bounds.min_k = Count(hc.min_k());
+  out.bounds.max_k = Count(hc.max_k());
+  out.p_values.kind = ToPValueKind(hc.p_value(), prefix + ".p_value", errors);
+  out.p_values.calibration_id = hc.calibration_id();
+  if (hc.has_temperature()) out.p_values.temperature = hc.temperature();
   return out;
 }
 
@@ -69,12 +69,12 @@ routing::Rule ToRule(const v1::Rule& rule, const std::string& prefix, RequestErr
     case v1::Rule::kTopK: out.kind = routing::TopK{rule.top_k().k()}; break;
     case v1::Rule::kTopP: {
       const v1::TopP& top_p = rule.top_p();
-      out.kind = routing::TopP{top_p.p(), Count(top_p.min_k()), Count(top_p.max_k())};
+      out.kind = routing::TopP{top_p.p(), {Count(top_p.min_k()), Count(top_p.max_k())}};
       break;
     }
     case v1::Rule::kMinP: {
       const v1::MinP& min_p = rule.min_p();
-      out.kind = routing::MinP{min_p.ratio(), Count(min_p.min_k()), Count(min_p.max_k())};
+      out.kind = routing::MinP{min_p.ratio(), {Count(min_p.min_k()), Count(min_p.max_k())}};
       break;
     }
     case v1::Rule::kBh: out.kind = ToRule(rule.bh(), prefix + ".bh", errors); break;
@@ -103,16 +103,16 @@ v1::WeightMode ToProto(routing::WeightMode mode) {
 // min_k and max_k, which all rules but TopK have.
 template <class From, class To>
 void CopyBounds(const From& from, To* to) {
-  to->set_min_k(from.min_k.value_or(0));
-  to->set_max_k(from.max_k.value_or(0));
+  to->set_min_k(from.bounds.min_k.value_or(0));
+  to->set_max_k(from.bounds.max_k.value_or(0));
 }
 
 template <class From, class To>
 void CopyPValue(const From& from, To* to) {
   CopyBounds(from, to);
-  to->set_p_value(ToProto(from.p_value));
-  to->set_calibration_id(from.calibration_id);
-  to->set_temperature(from.temperature);
+  to->set_p_value(ToProto(from.p_values.kind));
+  to->set_calibration_id(from.p_values.calibration_id);
+  to->set_temperature(from.p_values.temperature);
 }
 
 // Fills the rule's oneof.

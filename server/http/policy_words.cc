@@ -1,6 +1,5 @@
 #include "server/http/policy_words.h"
 
-#include <optional>
 #include <variant>
 
 #include "absl/strings/str_cat.h"
@@ -8,22 +7,19 @@
 namespace olmoe::http {
 namespace {
 
-using Bound = std::optional<uint32_t>;
-
-std::string BoundWords(Bound min_k, Bound max_k) {
+std::string BoundWords(const routing::Bounds& bounds) {
+  const auto& [min_k, max_k] = bounds;
   if (min_k && max_k) return absl::StrCat(", ", *min_k, " to ", *max_k, " experts");
   if (min_k) return absl::StrCat(", at least ", *min_k);
   if (max_k) return absl::StrCat(", at most ", *max_k);
   return "";
 }
 
-// Of BenjaminiHochberg or HigherCriticism.
-template <class PValueRule>
-std::string PValueWords(const PValueRule& rule) {
-  std::string words = rule.p_value == routing::PValueKind::kOneMinusProb
+std::string PValueWords(const routing::PValueSource& source) {
+  std::string words = source.kind == routing::PValueKind::kOneMinusProb
                           ? ", p = 1 - probability"
-                          : absl::StrCat(", calibration ", rule.calibration_id);
-  if (rule.temperature != 1) absl::StrAppend(&words, ", temperature ", rule.temperature);
+                          : absl::StrCat(", calibration ", source.calibration_id);
+  if (source.temperature != 1) absl::StrAppend(&words, ", temperature ", source.temperature);
   return words;
 }
 
@@ -31,18 +27,18 @@ struct KindWords {
   std::string operator()(const std::monostate&) const { return "no rule"; }
   std::string operator()(const routing::TopK& rule) const { return absl::StrCat("top ", rule.k); }
   std::string operator()(const routing::TopP& rule) const {
-    return absl::StrCat("top-p ", rule.p, BoundWords(rule.min_k, rule.max_k));
+    return absl::StrCat("top-p ", rule.p, BoundWords(rule.bounds));
   }
   std::string operator()(const routing::MinP& rule) const {
-    return absl::StrCat("min-p ", rule.ratio, BoundWords(rule.min_k, rule.max_k));
+    return absl::StrCat("min-p ", rule.ratio, BoundWords(rule.bounds));
   }
   std::string operator()(const routing::BenjaminiHochberg& rule) const {
     return absl::StrCat("Benjamini-Hochberg, alpha ", rule.alpha,
-                        BoundWords(rule.min_k, rule.max_k), PValueWords(rule));
+                        BoundWords(rule.bounds), PValueWords(rule.p_values));
   }
   std::string operator()(const routing::HigherCriticism& rule) const {
     return absl::StrCat("higher criticism", rule.beta ? absl::StrCat(", beta ", *rule.beta) : "",
-                        BoundWords(rule.min_k, rule.max_k), PValueWords(rule));
+                        BoundWords(rule.bounds), PValueWords(rule.p_values));
   }
 };
 

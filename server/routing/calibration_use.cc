@@ -1,20 +1,15 @@
 #include "server/routing/calibration_use.h"
 
 #include <optional>
-#include <variant>
+
+#include "server/routing/rule_fields.h"
 
 namespace olmoe::routing {
 namespace {
 
 void AddOf(const std::optional<Rule>& rule, std::set<std::string, std::less<>>* ids) {
-  if (!rule) return;
-  std::visit(
-      [ids](const auto& kind) {
-        if constexpr (requires { kind.calibration_id; }) {
-          if (kind.p_value == PValueKind::kLayerCdf) ids->insert(kind.calibration_id);
-        }
-      },
-      rule->kind);
+  const std::string* id = rule ? NeededCalibration(*rule) : nullptr;
+  if (id != nullptr) ids->insert(*id);
 }
 
 }  // namespace

@@ -1,20 +1,22 @@
 #include "server/routing/canonical.h"
 
+#include <optional>
 #include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "glog/logging.h"
+#include "server/routing/rule_fields.h"
 
 namespace olmoe::routing {
 namespace {
 
+std::string ValueOf(uint32_t value) { return absl::StrCat(value); }
 // Enough digits that different doubles give different text.
-std::string Number(double value) { return absl::StrFormat("%.17g", value); }
-
-template <typename Kind>
-std::string BoundsText(const Kind& kind) {
-  return absl::StrCat(" min_k=", kind.min_k.value(), " max_k=", kind.max_k.value());
+std::string ValueOf(double value) { return absl::StrFormat("%.17g", value); }
+template <typename Value>
+std::string ValueOf(const std::optional<Value>& value) {
+  return value ? ValueOf(*value) : "auto";
 }
 
 // What decides the count, but for the temperature.
@@ -22,70 +24,58 @@ class CountText {
  public:
   explicit CountText(std::string_view calibration_digest) : calibration_(calibration_digest) {}
 
-  std::string operator()(const std::monostate&) const { LOG(FATAL) << "a rule of no kind"; }
-  std::string operator()(const TopK& rule) const { return absl::StrCat("top_k k=", rule.k); }
-  std::string operator()(const TopP& rule) const {
-    return absl::StrCat("top_p p=", Number(rule.p), BoundsText(rule));
-  }
-  std::string operator()(const MinP& rule) const {
-    return absl::StrCat("min_p ratio=", Number(rule.ratio), BoundsText(rule));
-  }
-  std::string operator()(const BenjaminiHochberg& rule) const {
-    return absl::StrCat("bh alpha=", Number(rule.alpha), BoundsText(rule), PValueText(rule));
-  }
-  std::string operator()(const HigherCriticism& rule) const {
-    return absl::StrCat("hc beta=", rule.beta ? Number(*rule.beta) : "auto", BoundsText(rule),
-                        PValueText(rule));
+  template <typename Kind>
+  std::string Of(const Kind& kind) const {
+    return absl::StrCat(Description<Kind>::kName, FieldsOf(kind));
   }
 
  private:
-  template <typename Kind>
-  std::string PValueText(const Kind& kind) const {
-    if (kind.p_value == PValueKind::kOneMinusProb) return " p_value=one_minus_prob";
+  template <typename Owner>
+  std::string FieldsOf(const Owner& owner) const {
+    std::string text;
+    ForEachEntry(
+        owner,
+        [&](const auto& field, const auto& value) {
+          absl::StrAppend(&text, " ", field.name, "=", ValueOf(value));
+        },
+        [&](const auto& part) { text += PartText(part); });
+    return text;
+  }
+
+  std::string PartText(const Bounds& bounds) const { return FieldsOf(bounds); }
+  std::string PartText(const PValueSource& p_values) const {
+    if (p_values.kind == PValueKind::kOneMinusProb) return " p_value=one_minus_prob";
     return absl::StrCat(" p_value=layer_cdf calibration=", calibration_);
   }
 
   const std::string calibration_;
 };
 
-// " temperature=..." where the kind has one and it has an effect.
-std::string TemperatureText(const Rule& rule, bool weights_matter) {
-  return std::visit(
-      [weights_matter](const auto& kind) -> std::string {
-        if constexpr (requires { kind.temperature; }) {
-          if (weights_matter || kind.p_value == PValueKind::kOneMinusProb) {
-            return absl::StrCat(" temperature=", Number(kind.temperature));
-          }
-        }
-        return "";
-      },
-      rule.kind);
+std::string CountTextOf(const Rule& rule, std::string_view calibration_digest) {
+  CHECK(!std::holds_alternative<std::monostate>(rule.kind)) << "a rule of no kind";
+  const CountText text(calibration_digest);
+  return std::visit([&text](const auto& kind) { return text.Of(kind); }, rule.kind);
 }
 
-std::string_view WeightModeText(WeightMode mode) {
-  switch (mode) {
-    case WeightMode::kNative:
-      return "native";
-    case WeightMode::kSumToOne:
-      return "sum_to_one";
-    case WeightMode::kMatchTopKMass:
-      return "match_top_k_mass";
-    case WeightMode::kModelDefault:
-      break;
-  }
-  LOG(FATAL) << "a rule was not made by MakeLayerRule";
+// " temperature=..." where the kind has one and it has an effect.
+std::string TemperatureText(const Rule& rule, bool weights_matter) {
+  const PValueSource* p_values = FindPart<PValueSource>(rule);
+  if (p_values == nullptr) return "";
+  if (!weights_matter && p_values->kind != PValueKind::kOneMinusProb) return "";
+  return absl::StrCat(" temperature=", ValueOf(p_values->temperature));
 }
 
 }  // namespace
 
 std::string CanonicalApply(const Rule& rule, std::string_view calibration_digest) {
-  return absl::StrCat(std::visit(CountText(calibration_digest), rule.kind),
-                      TemperatureText(rule, /*weights_matter=*/true), " weights=",
-                      std::string(WeightModeText(rule.weight_mode)));
+  CHECK(rule.weight_mode != WeightMode::kModelDefault) << "a rule was not made by MakeLayerRule";
+  return absl::StrCat(CountTextOf(rule, calibration_digest),
+                      TemperatureText(rule, /*weights_matter=*/true),
+                      " weights=", ValueText(rule.weight_mode));
 }
 
 std::string CanonicalAnalyze(const Rule& rule, std::string_view calibration_digest) {
-  return absl::StrCat(std::visit(CountText(calibration_digest), rule.kind),
+  return absl::StrCat(CountTextOf(rule, calibration_digest),
                       TemperatureText(rule, /*weights_matter=*/false));
 }
 

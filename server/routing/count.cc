@@ -61,7 +61,7 @@ class Counter {
 
   int operator()(const BenjaminiHochberg& rule) const {
     PRow p, ranked;
-    PValues(rule.p_value, cdf_, rule.temperature, &row_, p);
+    PValues(rule.p_values, cdf_, &row_, p);
     const int ranks = RanksThatCanPass(p, rule.alpha, row_);
     return BenjaminiHochbergCount(Ranked(p, ranks, &row_, &ranked), row_.num_experts(),
                                   rule.alpha);
@@ -72,9 +72,9 @@ class Counter {
     const int last = rule.beta ? std::max(1, static_cast<int>(num_experts * *rule.beta))
                                : num_experts;
     PRow p, ranked;
-    PValues(rule.p_value, cdf_, rule.temperature, &row_, p);
+    PValues(rule.p_values, cdf_, &row_, p);
     return HigherCriticismCount(Ranked(p, last, &row_, &ranked), num_experts,
-                                static_cast<int>(rule.min_k.value_or(1)), last, !rule.beta);
+                                static_cast<int>(rule.bounds.min_k.value_or(1)), last, !rule.beta);
   }
 
  private:
@@ -109,13 +109,12 @@ int HigherCriticismCount(std::span<const double> ranked_p, int num_experts, int 
   return best_rank;
 }
 
-void PValues(PValueKind kind, const CdfTable* cdf, double temperature, LogitRow* row,
-             std::span<double> p) {
+void PValues(const PValueSource& source, const CdfTable* cdf, LogitRow* row, std::span<double> p) {
   const size_t num_experts = row->logits().size();
-  if (kind == PValueKind::kLayerCdf) {
+  if (source.kind == PValueKind::kLayerCdf) {
     cdf->PValues(row->logits(), p.first(num_experts));
   } else {
-    const std::span<const float> probabilities = row->ProbabilitiesAt(temperature);
+    const std::span<const float> probabilities = row->ProbabilitiesAt(source.temperature);
     for (size_t i = 0; i < num_experts; ++i) p[i] = ClampPValue(1 - double{probabilities[i]});
   }
 }

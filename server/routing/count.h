@@ -83,8 +83,7 @@ int HigherCriticismCount(std::span<const double> ranked_p, int num_experts, int 
 
 // p-values of all experts by expert id into `p`: [num_experts]. kLayerCdf needs
 // `cdf`.
-void PValues(PValueKind kind, const CdfTable* cdf, double temperature, LogitRow* row,
-             std::span<double> p);
+void PValues(const PValueSource& source, const CdfTable* cdf, LogitRow* row, std::span<double> p);
 
 // What the rule itself says: 0..num_experts. A rule on a layer CDF has its table.
 int RawCount(const LayerRule& rule, LogitRow* row);

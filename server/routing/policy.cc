@@ -1,7 +1,6 @@
 #include "server/routing/policy.h"
 
 #include <utility>
-#include <variant>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -9,6 +8,7 @@
 #include "server/routing/calibration.h"
 #include "server/routing/canonical.h"
 #include "server/routing/field_checks.h"
+#include "server/routing/rule_fields.h"
 #include "server/util/sha256.h"
 
 namespace olmoe::routing {
@@ -95,26 +95,13 @@ std::vector<LayerSource> ExpandLayers(const PolicySpec& spec, const Rule& native
   return layers;
 }
 
-// Path below the rule, and id, of the calibration that a rule needs; empty id: none.
-struct CalibrationName {
-  std::string_view path, id;
-};
-CalibrationName CalibrationOf(const Rule& rule) {
-  if (const auto* bh = std::get_if<BenjaminiHochberg>(&rule.kind)) {
-    if (bh->p_value == PValueKind::kLayerCdf) return {"bh.calibration_id", bh->calibration_id};
-  }
-  if (const auto* hc = std::get_if<HigherCriticism>(&rule.kind)) {
-    if (hc->p_value == PValueKind::kLayerCdf) return {"hc.calibration_id", hc->calibration_id};
-  }
-  return {};
-}
-
-absl::Status MissingCalibration(std::string_view path, const CalibrationName& name,
-                                std::string_view what) {
+absl::Status MissingCalibration(const RuleSource& source, const std::string& id,
+                                const std::string& what) {
+  const std::string field =
+      FieldPath(FieldPath(source.path, KindName(*source.rule)), "calibration_id");
   return WithPrecondition(
-      absl::FailedPreconditionError(absl::StrCat(FieldPath(path, name.path), ": calibration \"",
-                                                 std::string(name.id), "\" ", std::string(what))),
-      "CALIBRATION_MISSING", absl::StrCat("calibrations/", std::string(name.id)));
+      absl::FailedPreconditionError(absl::StrCat(field, ": calibration \"", id, "\" ", what)),
+      "CALIBRATION_MISSING", absl::StrCat("calibrations/", id));
 }
 
 struct CompiledRule {
@@ -142,14 +129,14 @@ struct CompiledLayer {
 
 absl::StatusOr<CompiledRule> Compile(const RuleSource& source, int layer, const RouterShape& shape,
                                      const CalibrationSet* calibrations) {
-  const CalibrationName name = CalibrationOf(*source.rule);
-  if (name.id.empty()) return CompiledRule{MakeLayerRule(*source.rule, shape, nullptr), nullptr};
+  const std::string* id = NeededCalibration(*source.rule);
+  if (id == nullptr) return CompiledRule{MakeLayerRule(*source.rule, shape, nullptr), nullptr};
   std::shared_ptr<const Calibration> calibration =
-      calibrations == nullptr ? nullptr : calibrations->Find(name.id);
-  if (calibration == nullptr) return MissingCalibration(source.path, name, "does not exist");
+      calibrations == nullptr ? nullptr : calibrations->Find(*id);
+  if (calibration == nullptr) return MissingCalibration(source, *id, "does not exist");
   const CdfTable* table = calibration->table(layer);
   if (table == nullptr) {
-    return MissingCalibration(source.path, name, absl::StrCat("has no table for layer ", layer));
+    return MissingCalibration(source, *id, absl::StrCat("has no table for layer ", layer));
   }
   return CompiledRule{MakeLayerRule(*source.rule, shape, table), std::move(calibration)};
 }

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/routing/field_checks.h"
+#include "server/routing/rule_fields.h"
 
 namespace olmoe::routing {
 namespace {
@@ -15,7 +16,7 @@ class RuleWarner {
       : shape_(shape), path_(std::move(path)), warnings_(*warnings) {}
 
   void Warn(const Rule& rule, bool runs) const {
-    std::visit([this](const auto& kind) { WarnKind(kind); }, rule.kind);
+    WarnPValues(rule);
     if (runs && rule.weight_mode == WeightMode::kSumToOne && !shape_.norm_topk_prob) {
       Add("weight_mode",
           "SUM_TO_ONE on a model that was trained without it (norm_topk_prob is false) "
@@ -24,32 +25,30 @@ class RuleWarner {
   }
 
  private:
-  template <typename Kind>
-  void WarnKind(const Kind&) const {}
-
-  void WarnKind(const BenjaminiHochberg& rule) const {
-    if (rule.p_value != PValueKind::kOneMinusProb) return;
-    const double experts = shape_.num_experts;
-    if (rule.alpha < (experts - 1) / experts) {
-      Add("bh.p_value",
-          absl::StrCat("ONE_MINUS_PROB gives exactly min_k (", rule.min_k.value_or(1),
-                       ") experts for every alpha < (E-1)/E = ", (experts - 1) / experts,
-                       ": rank k passes only if prob_(k) >= 1 - k alpha/E, but prob_(k) <= 1/k; "
-                       "use LAYER_CDF"));
+  void WarnPValues(const Rule& rule) const {
+    const PValueSource* p_values = FindPart<PValueSource>(rule);
+    if (p_values == nullptr || p_values->kind != PValueKind::kOneMinusProb) return;
+    const std::string kind = KindName(rule);
+    if (const auto* bh = std::get_if<BenjaminiHochberg>(&rule.kind)) {
+      WarnOneMinusProb(*bh);
+    } else {
+      Add(kind + ".p_value",
+          "ONE_MINUS_PROB is no p-value: it is near 1 for all experts but a dominating one, so "
+          "the count says little about the row; use LAYER_CDF");
     }
-    WarnUnusedCalibration(rule.calibration_id, "bh.calibration_id");
+    if (!p_values->calibration_id.empty()) {
+      Add(kind + ".calibration_id", "is not used by ONE_MINUS_PROB");
+    }
   }
 
-  void WarnKind(const HigherCriticism& rule) const {
-    if (rule.p_value != PValueKind::kOneMinusProb) return;
-    Add("hc.p_value",
-        "ONE_MINUS_PROB is no p-value: it is near 1 for all experts but a dominating one, so "
-        "the count says little about the row; use LAYER_CDF");
-    WarnUnusedCalibration(rule.calibration_id, "hc.calibration_id");
-  }
-
-  void WarnUnusedCalibration(std::string_view calibration_id, std::string_view field) const {
-    if (!calibration_id.empty()) Add(field, "is not used by ONE_MINUS_PROB");
+  void WarnOneMinusProb(const BenjaminiHochberg& rule) const {
+    const double experts = shape_.num_experts;
+    if (!(rule.alpha < (experts - 1) / experts)) return;
+    Add("bh.p_value",
+        absl::StrCat("ONE_MINUS_PROB gives exactly min_k (", rule.bounds.min_k.value_or(1),
+                     ") experts for every alpha < (E-1)/E = ", (experts - 1) / experts,
+                     ": rank k passes only if prob_(k) >= 1 - k alpha/E, but prob_(k) <= 1/k; "
+                     "use LAYER_CDF"));
   }
 
   void Add(std::string_view field, std::string_view text) const {

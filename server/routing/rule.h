@@ -30,9 +30,24 @@ enum class PValueKind {
   kOneMinusProb,  // 1 - softmax(logit / temperature)
 };
 
+// Part of every rule that decides a count. Counts are uint32 as they come from the
+// wire, so that an absurd value is named and not wrapped.
+struct Bounds {
+  std::optional<uint32_t> min_k;  // 1..num_experts, unset = 1
+  std::optional<uint32_t> max_k;  // min_k..num_experts, unset = num_experts
+  bool operator==(const Bounds&) const = default;
+};
+
+// Part of every rule on p-values: where they come from.
+struct PValueSource {
+  PValueKind kind = PValueKind::kLayerCdf;
+  std::string calibration_id;  // needed for kLayerCdf
+  double temperature = 1;      // > 0, finite; of the softmax, for weights and kOneMinusProb
+  bool operator==(const PValueSource&) const = default;
+};
+
 // Every rule keeps a prefix of the experts in the order (logit descending,
-// expert id ascending); it decides only how many. Counts are uint32 as they come
-// from the wire, so that an absurd value is named and not wrapped.
+// expert id ascending); it decides only how many.
 struct TopK {
   uint32_t k = 0;  // 1..num_experts
   bool operator==(const TopK&) const = default;
@@ -41,40 +56,40 @@ struct TopK {
 // The smallest prefix whose probabilities sum to >= p.
 struct TopP {
   double p = 0;  // (0, 1]
-  std::optional<uint32_t> min_k, max_k;
+  Bounds bounds = {};
   bool operator==(const TopP&) const = default;
 };
 
 // The experts with probability >= ratio * the largest probability.
 struct MinP {
   double ratio = 0;  // (0, 1]
-  std::optional<uint32_t> min_k, max_k;
+  Bounds bounds = {};
   bool operator==(const MinP&) const = default;
 };
 
 // Step-up rule: max{k : p_(k) * E <= alpha * k}. Benjamini & Hochberg 1995.
 struct BenjaminiHochberg {
   double alpha = 0;  // (0, 1]
-  std::optional<uint32_t> min_k, max_k;
-  PValueKind p_value = PValueKind::kLayerCdf;
-  std::string calibration_id;  // needed for kLayerCdf
-  double temperature = 1;      // > 0, finite
+  Bounds bounds = {};
+  PValueSource p_values = {};
   bool operator==(const BenjaminiHochberg&) const = default;
 };
 
 // First maximum of HC(i) over the candidate ranks. Donoho & Jin 2004.
 struct HigherCriticism {
   std::optional<double> beta;  // (0, 1]: the first beta * E ranks; unset: ranks with p_(i) < i / E
-  std::optional<uint32_t> min_k, max_k;
-  PValueKind p_value = PValueKind::kLayerCdf;
-  std::string calibration_id;
-  double temperature = 1;
+  Bounds bounds = {};
+  PValueSource p_values = {};
   bool operator==(const HigherCriticism&) const = default;
 };
 
+// monostate: a rule that names no kind; Validate refuses it. What the rest of the
+// program knows of a kind is in rule_fields.h.
+using RuleKind =
+    std::variant<std::monostate, TopK, TopP, MinP, BenjaminiHochberg, HigherCriticism>;
+
 struct Rule {
-  // monostate: a rule that names no kind; Validate refuses it.
-  std::variant<std::monostate, TopK, TopP, MinP, BenjaminiHochberg, HigherCriticism> kind;
+  RuleKind kind;
   WeightMode weight_mode = WeightMode::kModelDefault;
   bool operator==(const Rule&) const = default;
 };

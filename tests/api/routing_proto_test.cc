@@ -48,18 +48,19 @@ TEST(RoutingProtoTest, UnsetFieldsBecomeTheDefaults) {
                  &errors);
   const auto& hc = std::get<routing::HigherCriticism>(spec.arms[0].policy.apply->kind);
   EXPECT_FALSE(hc.beta.has_value());
-  EXPECT_FALSE(hc.min_k.has_value());
-  EXPECT_EQ(hc.p_value, routing::PValueKind::kLayerCdf);
-  EXPECT_EQ(hc.temperature, 1);
+  EXPECT_FALSE(hc.bounds.min_k.has_value());
+  EXPECT_EQ(hc.p_values.kind, routing::PValueKind::kLayerCdf);
+  EXPECT_EQ(hc.p_values.temperature, 1);
   EXPECT_EQ(spec.arms[0].policy.apply->weight_mode, routing::WeightMode::kModelDefault);
-  EXPECT_FALSE(std::get<routing::TopP>(spec.arms[0].policy.analyze->kind).max_k.has_value());
+  EXPECT_FALSE(std::get<routing::TopP>(spec.arms[0].policy.analyze->kind).bounds.max_k.has_value());
 }
 
 TEST(RoutingProtoTest, ATemperatureOfZeroIsNotTakenForUnset) {
   RequestErrors errors;
   const auto spec =
       ToPlanSpec(Parse("arms { policy { apply { bh { temperature: 0 } } } }"), "plan", &errors);
-  EXPECT_EQ(std::get<routing::BenjaminiHochberg>(spec.arms[0].policy.apply->kind).temperature, 0);
+  const auto& bh = std::get<routing::BenjaminiHochberg>(spec.arms[0].policy.apply->kind);
+  EXPECT_EQ(bh.p_values.temperature, 0);
 }
 
 TEST(RoutingProtoTest, ARuleWithoutAKindIsKeptForRoutingToRefuse) {

@@ -66,7 +66,7 @@ TEST_F(LiveTest, CountsAreThoseOfTheEngine) {
 TEST_F(LiveTest, APlanIsToldInWordsWithItsSharesAndItsEnd) {
   routing::ArmSpec control = Arm("control", 3), treated = Arm("treated", 1);
   control.policy.analyze = routing::Rule{routing::TopK{4}, {}};
-  treated.policy.apply = routing::Rule{routing::TopP{0.5, {}, 6}, {}};
+  treated.policy.apply = routing::Rule{routing::TopP{0.5, {{}, 6}}, {}};
   treated.policy.layer_overrides = {{{0, 1}, routing::Rule{routing::TopK{1}, {}}, {}}};
   treated.policy.description = "a \"quoted\" description";
   routing::PatchOptions options;

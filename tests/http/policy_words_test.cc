@@ -11,13 +11,13 @@ using routing::WeightMode;
 
 TEST(PolicyWordsTest, EveryKindOfRuleHasWords) {
   EXPECT_EQ(RuleWords({routing::TopK{4}, {}}), "top 4");
-  EXPECT_EQ(RuleWords({routing::TopP{0.75, 1, 16}, {}}), "top-p 0.75, 1 to 16 experts");
-  EXPECT_EQ(RuleWords({routing::MinP{0.1, 2, {}}, {}}), "min-p 0.1, at least 2");
-  EXPECT_EQ(RuleWords({routing::BenjaminiHochberg{0.4, {}, 16, PValueKind::kLayerCdf, "wiki", 1},
+  EXPECT_EQ(RuleWords({routing::TopP{0.75, {1, 16}}, {}}), "top-p 0.75, 1 to 16 experts");
+  EXPECT_EQ(RuleWords({routing::MinP{0.1, {2, {}}}, {}}), "min-p 0.1, at least 2");
+  EXPECT_EQ(RuleWords({routing::BenjaminiHochberg{0.4, {{}, 16}, {PValueKind::kLayerCdf, "wiki"}},
                        {}}),
             "Benjamini-Hochberg, alpha 0.4, at most 16, calibration wiki");
   EXPECT_EQ(RuleWords({routing::HigherCriticism{}, {}}), "higher criticism, calibration ");
-  EXPECT_EQ(RuleWords({routing::HigherCriticism{0.5, {}, {}, PValueKind::kOneMinusProb, "", 0.5},
+  EXPECT_EQ(RuleWords({routing::HigherCriticism{0.5, {}, {PValueKind::kOneMinusProb, "", 0.5}},
                        WeightMode::kSumToOne}),
             "higher criticism, beta 0.5, p = 1 - probability, temperature 0.5, weights sum to 1");
   EXPECT_EQ(RuleWords({}), "no rule");

@@ -127,15 +127,15 @@ std::shared_ptr<const routing::RoutingPolicy> Golden::Policy(
   } else if (rule.at("rule") == "top-k") {
     spec.apply = TopKRule(rule.at("k"), routing::WeightMode::kSumToOne);
   } else if (rule.at("rule") == "top-p") {
-    spec.apply = routing::Rule{routing::TopP{rule.at("p"), rule.at("min_k"), rule.at("max_k")},
+    spec.apply = routing::Rule{routing::TopP{rule.at("p"), {rule.at("min_k"), rule.at("max_k")}},
                                routing::WeightMode::kNative};
   } else {
     CHECK_EQ(rule.at("rule"), "bh");
     routing::BenjaminiHochberg bh;
     bh.alpha = rule.at("alpha");
-    bh.min_k = rule.at("min_k");
-    bh.max_k = rule.at("max_k");
-    bh.calibration_id = "golden";
+    bh.bounds.min_k = rule.at("min_k");
+    bh.bounds.max_k = rule.at("max_k");
+    bh.p_values.calibration_id = "golden";
     spec.apply = routing::Rule{bh, routing::WeightMode::kNative};
   }
   spec.policy_id = "golden";

@@ -270,14 +270,14 @@ TEST(CalibrationSetTest, AHookThatFailsRefusesTheChange) {
 Rule BhRule(const std::string& calibration_id, PValueKind p_value = PValueKind::kLayerCdf) {
   BenjaminiHochberg bh;
   bh.alpha = 0.5;
-  bh.p_value = p_value;
-  bh.calibration_id = calibration_id;
+  bh.p_values.kind = p_value;
+  bh.p_values.calibration_id = calibration_id;
   return {bh, {}};
 }
 
 TEST(CalibrationUseTest, IsWhatTheRulesOfAPlanNeed) {
   HigherCriticism hc;
-  hc.calibration_id = "b";
+  hc.p_values.calibration_id = "b";
   PlanSpec plan;
   plan.arms.resize(3);
   plan.arms[0].policy.apply = BhRule("a");

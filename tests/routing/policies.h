@@ -30,7 +30,7 @@ inline Rule TopPRule(double p) {
 inline BenjaminiHochberg Bh(double alpha, std::string calibration_id = "cal") {
   BenjaminiHochberg bh;
   bh.alpha = alpha;
-  bh.calibration_id = std::move(calibration_id);
+  bh.p_values.calibration_id = std::move(calibration_id);
   return bh;
 }
 

@@ -40,16 +40,16 @@ std::vector<std::string> Violations(const PolicySpec& spec) {
 
 template <typename Kind>
 Rule WithBounds(Kind kind, std::optional<uint32_t> min_k, std::optional<uint32_t> max_k) {
-  kind.min_k = min_k;
-  kind.max_k = max_k;
+  kind.bounds.min_k = min_k;
+  kind.bounds.max_k = max_k;
   return {kind, WeightMode::kModelDefault};
 }
 
 Rule HcRule(std::optional<double> beta, double temperature = 1) {
   HigherCriticism hc;
   hc.beta = beta;
-  hc.temperature = temperature;
-  hc.calibration_id = "cal";
+  hc.p_values.temperature = temperature;
+  hc.p_values.calibration_id = "cal";
   return ToRule(hc);
 }
 
@@ -61,9 +61,9 @@ struct RuleCase {
 TEST(PolicyValidationTest, EveryBadFieldOfARuleIsNamed) {
   const double infinity = std::numeric_limits<double>::infinity();
   BenjaminiHochberg all_bad = Bh(kNaN, "");
-  all_bad.min_k = 0;
-  all_bad.max_k = 65;
-  all_bad.temperature = 0;
+  all_bad.bounds.min_k = 0;
+  all_bad.bounds.max_k = 65;
+  all_bad.p_values.temperature = 0;
   const std::vector<RuleCase> cases = {
       {TopKRule(0), {"top_k.k"}},
       {TopKRule(65), {"top_k.k"}},
@@ -72,7 +72,7 @@ TEST(PolicyValidationTest, EveryBadFieldOfARuleIsNamed) {
       {TopPRule(-1e-300), {"top_p.p"}},
       {TopPRule(1.0000000000000002), {"top_p.p"}},
       {TopPRule(kNaN), {"top_p.p"}},
-      {{MinP{infinity, {}, {}}, WeightMode::kNative}, {"min_p.ratio"}},
+      {{MinP{infinity}, WeightMode::kNative}, {"min_p.ratio"}},
       {ToRule(Bh(0)), {"bh.alpha"}},
       {ToRule(Bh(1.5)), {"bh.alpha"}},
       {ToRule(Bh(kNaN)), {"bh.alpha"}},
@@ -98,11 +98,26 @@ TEST(PolicyValidationTest, EveryBadFieldOfARuleIsNamed) {
   EXPECT_THAT(Violations(PolicyOf(Rule{})), ElementsAre("policy.apply"));
 }
 
+TEST(PolicyValidationTest, AViolationSaysWhatWouldBeValid) {
+  const auto text_of = [](const Rule& rule) {
+    std::vector<FieldViolation> violations;
+    ValidateRule(rule, 64, "apply", &violations);
+    return violations.empty() ? "" : violations.front().description;
+  };
+  EXPECT_EQ(text_of({}), "must name a rule: top_k, top_p, min_p, bh or hc");
+  EXPECT_EQ(text_of(TopKRule(65)), "must be 1..64, is 65");
+  EXPECT_EQ(text_of(TopPRule(1.5)), "must be > 0 and <= 1, is 1.5");
+  EXPECT_EQ(text_of(WithBounds(TopP{0.5}, 5, 4)), "must be >= min_k, which is 5, is 4");
+  EXPECT_EQ(text_of(HcRule(std::nullopt, -1)), "must be > 0 and finite, is -1");
+  EXPECT_EQ(text_of(ToRule(Bh(0.1, ""))), "must be set for LAYER_CDF");
+  EXPECT_EQ(text_of(ToRule(Bh(0.1, "A"))), "must match [a-z0-9][a-z0-9._-]{0,63}");
+}
+
 TEST(PolicyValidationTest, BoundsAtTheirLimitsAreValid) {
   EXPECT_THAT(Violations(PolicyOf(TopKRule(64))), IsEmpty());
   EXPECT_THAT(Violations(PolicyOf(TopPRule(1))), IsEmpty());
-  EXPECT_THAT(Violations(PolicyOf(WithBounds(TopP{0.5, {}, {}}, 64, 64))), IsEmpty());
-  EXPECT_THAT(Violations(PolicyOf(WithBounds(TopP{0.5, {}, {}}, 1, 1))), IsEmpty());
+  EXPECT_THAT(Violations(PolicyOf(WithBounds(TopP{0.5}, 64, 64))), IsEmpty());
+  EXPECT_THAT(Violations(PolicyOf(WithBounds(TopP{0.5}, 1, 1))), IsEmpty());
 }
 
 TEST(PolicyValidationTest, AllViolationsOfAPolicyComeAtOnce) {
@@ -210,6 +225,38 @@ TEST(PolicyDigestTest, ModelsOwnRoutingHasOneDigest) {
   EXPECT_NE(DigestOf(PolicyOf(TopKRule(8, WeightMode::kSumToOne))), native);
 }
 
+// Digests are kept in histories and compared with those of other servers.
+TEST(PolicyDigestTest, IsTheSameInEveryVersion) {
+  CalibrationSet calibrations;
+  ASSERT_TRUE(calibrations.Add(CalibrationOf("cal", 16)).ok());
+  const PValueSource cal = {PValueKind::kLayerCdf, "cal", 2};
+  const PolicySpec native = PolicyOf(std::nullopt);
+  PolicySpec layered = PolicyOf(TopKRule(2), ToRule(BenjaminiHochberg{0.1, {}, cal}));
+  layered.layer_overrides = {Override({0, 5}, TopPRule(1.0 / 3), TopKRule(9))};
+  const BenjaminiHochberg one_minus_prob = {0.98, {3, {}}, {PValueKind::kOneMinusProb, "", 2}};
+  const HigherCriticism among_first = {0.25, {}, {PValueKind::kOneMinusProb, "", 0.5}};
+  const std::pair<PolicySpec, const char*> cases[] = {
+      {native, "35d846a089e5e368c215b3844e28a9b2224d08b34392301c95d4be55265ff480"},
+      {PolicyOf(TopKRule(4)), "0341218bab06f0bf497824eccb28ea988f50e727d1f57f239db956422e0de2a3"},
+      {PolicyOf(Rule{TopP{0.7, {{}, 16}}, {}}),
+       "0e5c8c2c9894fae667cc371f2c86afb329380ce5cd28e7196abe55e659742bf2"},
+      {PolicyOf(Rule{MinP{0.1, {2, {}}}, WeightMode::kSumToOne}),
+       "130c319188f785f1d118b85ceecca06156fed95681597f313f87e80b396de775"},
+      {PolicyOf(ToRule(BenjaminiHochberg{0.12, {{}, 32}, {PValueKind::kLayerCdf, "cal"}})),
+       "b400955b8f6c77b158d299e173065f20705ed5a1df970c90d42e6f6935615917"},
+      {PolicyOf(Rule{one_minus_prob, WeightMode::kMatchTopKMass}),
+       "3c9ef007ae76d1c2a56238ddcfc195243f3b2c849b7df72a9ae412d2ffac1028"},
+      {PolicyOf(ToRule(HigherCriticism{{}, {}, {PValueKind::kLayerCdf, "cal"}})),
+       "dd6db2c6edaef861630644c0ab97c5a2547b4a81a797bc7242f0926d28bf94c4"},
+      {PolicyOf(Rule{among_first, WeightMode::kNative}),
+       "172ad799fdd2c0eacfc52390a165487a77eed76ddcbc59d7f57ff80cd095bcba"},
+      {layered, "4e5d88fe0d1373fb5eb54be855a35e899703f90e95ad08b60e643d5e28bc3ce1"},
+  };
+  for (const auto& [spec, digest] : cases) {
+    EXPECT_EQ(DigestOf(spec, &calibrations), digest);
+  }
+}
+
 TEST(PolicyDigestTest, WeightModeIsThatOfTheModel) {
   RouterShape normed = kSmall;
   normed.norm_topk_prob = true;
@@ -227,9 +274,9 @@ TEST(PolicyDigestTest, NamesAndDescriptionsAreNotPartOfIt) {
 
 TEST(PolicyDigestTest, DefaultsAreFilledIn) {
   EXPECT_EQ(DigestOf(PolicyOf(TopPRule(0.5))),
-            DigestOf(PolicyOf(WithBounds(TopP{0.5, {}, {}}, 1, 64))));
+            DigestOf(PolicyOf(WithBounds(TopP{0.5}, 1, 64))));
   EXPECT_NE(DigestOf(PolicyOf(TopPRule(0.5))),
-            DigestOf(PolicyOf(WithBounds(TopP{0.5, {}, {}}, 1, 63))));
+            DigestOf(PolicyOf(WithBounds(TopP{0.5}, 1, 63))));
   EXPECT_NE(DigestOf(PolicyOf(TopPRule(0.5))),
             DigestOf(PolicyOf(TopPRule(std::nextafter(0.5, 1)))));
 }
@@ -261,7 +308,7 @@ TEST(PolicyDigestTest, ParametersWithoutEffectAreNotPartOfIt) {
   CalibrationSet calibrations;
   ASSERT_TRUE(calibrations.Add(CalibrationOf("cal", 16)).ok());
   BenjaminiHochberg warm = Bh(0.1);
-  warm.temperature = 2;
+  warm.p_values.temperature = 2;
   const auto digest = [&](std::optional<Rule> apply, std::optional<Rule> analyze) {
     return DigestOf(PolicyOf(std::move(apply), std::move(analyze)), &calibrations);
   };
@@ -270,12 +317,12 @@ TEST(PolicyDigestTest, ParametersWithoutEffectAreNotPartOfIt) {
   EXPECT_EQ(digest({}, ToRule(warm)), digest({}, ToRule(Bh(0.1))));
   // An analyzed rule has no weights.
   EXPECT_EQ(digest({}, TopKRule(4, WeightMode::kSumToOne)), digest({}, TopKRule(4)));
-  warm.p_value = PValueKind::kOneMinusProb;
+  warm.p_values.kind = PValueKind::kOneMinusProb;
   BenjaminiHochberg cool = warm;
-  cool.temperature = 1;
+  cool.p_values.temperature = 1;
   EXPECT_NE(digest({}, ToRule(warm)), digest({}, ToRule(cool)));
-  cool.temperature = 2;
-  cool.calibration_id = "unused";
+  cool.p_values.temperature = 2;
+  cool.p_values.calibration_id = "unused";
   EXPECT_EQ(digest(ToRule(warm), {}), digest(ToRule(cool), {}));
 }
 
@@ -337,8 +384,8 @@ TEST(PolicyTest, ChangedLayersAreThoseThatRouteDifferently) {
 
 TEST(PolicyWarningsTest, OneMinusProbIsCalledWhatItIs) {
   BenjaminiHochberg bh = Bh(0.05, "");
-  bh.p_value = PValueKind::kOneMinusProb;
-  bh.min_k = 2;
+  bh.p_values.kind = PValueKind::kOneMinusProb;
+  bh.bounds.min_k = 2;
   PolicySpec spec = PolicyOf(ToRule(bh));
   ASSERT_EQ(PolicyWarnings(spec, kSmall, "policy").size(), 1u);
   EXPECT_THAT(PolicyWarnings(spec, kSmall, "policy")[0],
@@ -348,8 +395,8 @@ TEST(PolicyWarningsTest, OneMinusProbIsCalledWhatItIs) {
   EXPECT_THAT(PolicyWarnings(PolicyOf(ToRule(bh)), kSmall, "policy"), IsEmpty());
 
   HigherCriticism hc;
-  hc.p_value = PValueKind::kOneMinusProb;
-  hc.calibration_id = "cal";
+  hc.p_values.kind = PValueKind::kOneMinusProb;
+  hc.p_values.calibration_id = "cal";
   spec = PolicyOf(std::nullopt);
   spec.layer_overrides = {Override({0}, std::nullopt, ToRule(hc))};
   EXPECT_THAT(PolicyWarnings(spec, kSmall, "policy"),

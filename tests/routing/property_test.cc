@@ -145,18 +145,18 @@ class Generator {
   template <typename Kind>
   Kind WithBounds(Kind kind, const RouterShape& shape) {
     const uint32_t experts = static_cast<uint32_t>(shape.num_experts);
-    if (Chance(0.5)) kind.min_k = 1 + static_cast<uint32_t>(Below(experts));
+    if (Chance(0.5)) kind.bounds.min_k = 1 + static_cast<uint32_t>(Below(experts));
     if (Chance(0.5)) {
-      const uint32_t low = kind.min_k.value_or(1);
-      kind.max_k = low + static_cast<uint32_t>(Below(experts - low + 1));
+      const uint32_t low = kind.bounds.min_k.value_or(1);
+      kind.bounds.max_k = low + static_cast<uint32_t>(Below(experts - low + 1));
     }
     return kind;
   }
 
   template <typename Kind>
   Kind WithPValue(Kind kind) {
-    kind.p_value = Chance(0.75) ? PValueKind::kLayerCdf : PValueKind::kOneMinusProb;
-    if (Chance(0.4)) kind.temperature = std::exp(Uniform(-1, 1));
+    kind.p_values.kind = Chance(0.75) ? PValueKind::kLayerCdf : PValueKind::kOneMinusProb;
+    if (Chance(0.4)) kind.p_values.temperature = std::exp(Uniform(-1, 1));
     return kind;
   }
 

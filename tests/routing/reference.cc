@@ -48,7 +48,7 @@ double Hc(double p, int i, int n) {
 std::vector<int> HcCandidates(const std::vector<double>& p, const HigherCriticism& rule) {
   const int n = static_cast<int>(p.size());
   std::vector<int> ranks;
-  for (int i = static_cast<int>(*rule.min_k); i <= n; ++i) {
+  for (int i = static_cast<int>(*rule.bounds.min_k); i <= n; ++i) {
     const bool candidate = rule.beta ? i <= std::max(1, static_cast<int>(n * *rule.beta))
                                      : p[i - 1] < i / double(n);
     if (candidate) ranks.push_back(i);
@@ -101,9 +101,9 @@ struct PValues {
 template <typename Kind>
 PValues RankedPValues(const std::vector<float>& logits, const Kind& kind, const Cdf& cdf) {
   PValues result;
-  const std::vector<double> q = Softmax(logits, kind.temperature);
+  const std::vector<double> q = Softmax(logits, kind.p_values.temperature);
   for (const int expert : Order(logits)) {
-    if (kind.p_value == PValueKind::kLayerCdf) {
+    if (kind.p_values.kind == PValueKind::kLayerCdf) {
       result.p.push_back(Clamp(CdfPValue(cdf, logits[expert])));
     } else {
       result.p.push_back(Clamp(1 - q[expert]));
@@ -140,31 +140,31 @@ Raw RawCount(const std::vector<float>& logits, const Rule& rule, const Cdf& cdf)
     const std::vector<double> q = RankedProbabilities(logits);
     return RawOf({TopPCount(q, top_p->p, 1), TopPCount(q, top_p->p, 1 - kSlack),
                   TopPCount(q, top_p->p, 1 + kSlack)},
-                 *top_p->min_k, *top_p->max_k);
+                 *top_p->bounds.min_k, *top_p->bounds.max_k);
   }
   if (const auto* min_p = std::get_if<MinP>(&rule.kind)) {
     const std::vector<double> q = RankedProbabilities(logits);
     return RawOf({MinPCount(q, min_p->ratio, 1), MinPCount(q, min_p->ratio, 1 - kSlack),
                   MinPCount(q, min_p->ratio, 1 + kSlack)},
-                 *min_p->min_k, *min_p->max_k);
+                 *min_p->bounds.min_k, *min_p->bounds.max_k);
   }
   if (const auto* bh = std::get_if<BenjaminiHochberg>(&rule.kind)) {
     const PValues p = RankedPValues(logits, *bh, cdf);
     const int exact = BhCount(p.p, bh->alpha);
-    if (p.low.empty()) return RawOf({exact, exact, exact}, *bh->min_k, *bh->max_k);
-    return RawOf({exact, BhCount(p.high, bh->alpha), BhCount(p.low, bh->alpha)}, *bh->min_k,
-                 *bh->max_k);
+    if (p.low.empty()) return RawOf({exact, exact, exact}, *bh->bounds.min_k, *bh->bounds.max_k);
+    return RawOf({exact, BhCount(p.high, bh->alpha), BhCount(p.low, bh->alpha)}, *bh->bounds.min_k,
+                 *bh->bounds.max_k);
   }
   const auto& hc = std::get<HigherCriticism>(rule.kind);
   const PValues p = RankedPValues(logits, hc, cdf);
   const int best = HcCount(p.p, hc);
   return {best, !p.low.empty() && HcDependsOnRounding(p.p, p.low, p.high, hc, best),
-          static_cast<int>(*hc.min_k), static_cast<int>(*hc.max_k)};
+          static_cast<int>(*hc.bounds.min_k), static_cast<int>(*hc.bounds.max_k)};
 }
 
 double TemperatureOf(const Rule& rule) {
-  if (const auto* bh = std::get_if<BenjaminiHochberg>(&rule.kind)) return bh->temperature;
-  if (const auto* hc = std::get_if<HigherCriticism>(&rule.kind)) return hc->temperature;
+  if (const auto* bh = std::get_if<BenjaminiHochberg>(&rule.kind)) return bh->p_values.temperature;
+  if (const auto* hc = std::get_if<HigherCriticism>(&rule.kind)) return hc->p_values.temperature;
   return 1;
 }
 

@@ -200,9 +200,9 @@ TEST(CountTest, HigherCriticismTakesTheFirstMaximum) {
 // ONE_MINUS_PROB: rank k passes only if prob_(k) >= 1 - k alpha/E, but prob_(k) <= 1/k.
 TEST(CountTest, OneMinusProbGivesMinKBelowAlphaOfAllButOneShare) {
   BenjaminiHochberg bh;
-  bh.p_value = PValueKind::kOneMinusProb;
+  bh.p_values.kind = PValueKind::kOneMinusProb;
   bh.alpha = 0.98;
-  bh.min_k = 3;
+  bh.bounds.min_k = 3;
   const LayerRule rule = MakeLayerRule({bh, WeightMode::kNative}, kOlmoe, nullptr);
   for (uint64_t seed = 0; seed < 200; ++seed) {
     std::vector<float> logits = RandomRow(64, seed);

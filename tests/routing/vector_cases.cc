@@ -20,8 +20,8 @@ WeightMode WeightModeOf(const json& policy) {
 
 template <typename Kind>
 Kind WithBounds(Kind kind, const json& policy) {
-  kind.min_k = policy.at("min_k").get<uint32_t>();
-  kind.max_k = policy.at("max_k").get<uint32_t>();
+  kind.bounds.min_k = policy.at("min_k").get<uint32_t>();
+  kind.bounds.max_k = policy.at("max_k").get<uint32_t>();
   return kind;
 }
 
@@ -29,10 +29,10 @@ template <typename Kind>
 Kind WithPValue(Kind kind, const json& policy, const std::string& calibration) {
   const std::string p_value = policy.at("pvalue");
   CHECK(p_value == "LAYER_CDF" || p_value == "ONE_MINUS_PROB");
-  kind.p_value =
+  kind.p_values.kind =
       p_value == "LAYER_CDF" ? PValueKind::kLayerCdf : PValueKind::kOneMinusProb;
-  kind.calibration_id = calibration;
-  kind.temperature = NumberOf(policy.at("temperature"));
+  kind.p_values.calibration_id = calibration;
+  kind.p_values.temperature = NumberOf(policy.at("temperature"));
   return WithBounds(kind, policy);
 }
 

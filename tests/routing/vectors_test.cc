@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 #include "server/routing/count.h"
 #include "server/routing/logit_row.h"
+#include "server/routing/rule_fields.h"
 #include "tests/routing/vector_cases.h"
 #include "tests/support/test_data.h"
 
@@ -41,19 +42,15 @@ void ExpectDecision(const Decision& decision, std::span<const uint8_t> order,
 void ExpectRawDecision(const LayerRule& rule, LogitRow* row, const json& expected) {
   EXPECT_EQ(RawCount(rule, row), expected.at("k_raw").get<int>());
   if (!expected.contains("p_first")) return;
-  const auto [kind, temperature] = std::visit(
-      [](const auto& kind) -> std::pair<PValueKind, double> {
-        if constexpr (requires { kind.p_value; }) return {kind.p_value, kind.temperature};
-        return {PValueKind::kLayerCdf, 1};
-      },
-      rule.rule.kind);
+  const PValueSource* p_values = FindPart<PValueSource>(rule.rule);
+  ASSERT_NE(p_values, nullptr);
   std::array<double, kMaxExperts> p;
-  PValues(kind, rule.cdf, temperature, row, p);
+  PValues(*p_values, rule.cdf, row, p);
   const std::vector<double> first = expected.at("p_first");
   const auto order = row->Order(static_cast<int>(first.size()));
   for (size_t i = 0; i < first.size(); ++i) {
     const double tolerance =
-        kind == PValueKind::kLayerCdf ? 1e-8 * first[i] + 1e-15 : 1e-5;
+        p_values->kind == PValueKind::kLayerCdf ? 1e-8 * first[i] + 1e-15 : 1e-5;
     EXPECT_NEAR(p[order[i]], first[i], tolerance) << "p_(" << i + 1 << ")";
   }
 }

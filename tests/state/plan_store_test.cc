@@ -71,12 +71,12 @@ absl::Status Append(routing::PlanStore& store, PlanRecord record) {
 PlanRecord FullRecord() {
   PlanRecord record = RecordOf(7);
   routing::BenjaminiHochberg bh = routing::Bh(0.125, "cal");
-  bh.min_k = 2;
-  bh.max_k = 30;
-  bh.temperature = 1.5;
+  bh.bounds.min_k = 2;
+  bh.bounds.max_k = 30;
+  bh.p_values.temperature = 1.5;
   routing::HigherCriticism hc;
   hc.beta = 0.25;
-  hc.p_value = routing::PValueKind::kOneMinusProb;
+  hc.p_values.kind = routing::PValueKind::kOneMinusProb;
   routing::PolicySpec policy = routing::PolicyOf(
       routing::ToRule(bh), routing::Rule{hc, routing::WeightMode::kMatchTopKMass}, "full");
   policy.description = "d\xC3\xA9scription";

@@ -37,12 +37,12 @@ TEST(ArmInfoTest, NamesArmPolicyAndDigest) {
 TEST(ArmInfoTest, ParametersAreThoseOfTheRuleAndEmptyWhereItHasNone) {
   routing::BenjaminiHochberg bh;
   bh.alpha = 0.12;
-  bh.min_k = 1;
-  bh.max_k = 16;
-  bh.p_value = routing::PValueKind::kOneMinusProb;
+  bh.bounds.min_k = 1;
+  bh.bounds.max_k = 16;
+  bh.p_values.kind = routing::PValueKind::kOneMinusProb;
   routing::HigherCriticism hc;
-  hc.p_value = routing::PValueKind::kOneMinusProb;
-  hc.max_k = 9;
+  hc.p_values.kind = routing::PValueKind::kOneMinusProb;
+  hc.bounds.max_k = 9;
   routing::PolicySpec native;
   native.policy_id = std::string("p");
   routing::PolicySpec overrides = native;
@@ -56,8 +56,8 @@ TEST(ArmInfoTest, ParametersAreThoseOfTheRuleAndEmptyWhereItHasNone) {
       {native, "native", "", "", "", ""},
       {overrides, "overrides", "", "", "", ""},
       {Applying({routing::TopK{4}, {}}), "top_k", "4", "", "", ""},
-      {Applying({routing::TopP{0.5, 2, {}}, {}}), "top_p", "", "", "2", ""},
-      {Applying({routing::MinP{0.5, {}, 7}, {}}), "min_p", "", "", "", "7"},
+      {Applying({routing::TopP{0.5, {2, {}}}, {}}), "top_p", "", "", "2", ""},
+      {Applying({routing::MinP{0.5, {{}, 7}}, {}}), "min_p", "", "", "", "7"},
       {Applying({bh, {}}), "bh", "", "0.12", "1", "16"},
       {Applying({hc, {}}), "hc", "", "", "", "9"},
   };

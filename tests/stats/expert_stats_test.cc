@@ -35,7 +35,7 @@ routing::PolicySpec TopK(uint32_t k) {
 routing::PolicySpec TopPAnalyzed() {
   routing::PolicySpec spec = TopK(2);
   spec.policy_id = "analyzing";
-  spec.analyze = routing::Rule{routing::TopP{0.6, 1, 5}, {}};
+  spec.analyze = routing::Rule{routing::TopP{0.6, {1, 5}}, {}};
   return spec;
 }
 

@@ -43,14 +43,15 @@ routing::PlanSpec Plan(int i) {
   plan.salt = absl::StrCat("salt-", i);
   plan.arms.push_back({"fixed", Policy(absl::StrCat("k", k), {routing::TopK{k}, {}}), 3, false});
   plan.arms.push_back(
-      {"mass", Policy(absl::StrCat("p", i % 13), {routing::TopP{0.3 + 0.05 * (i % 13), 1, 5}, {}}),
+      {"mass",
+       Policy(absl::StrCat("p", i % 13), {routing::TopP{0.3 + 0.05 * (i % 13), {1, 5}}, {}}),
        3, false});
   routing::PolicySpec layered;
   layered.policy_id = "layered";
-  layered.analyze = routing::Rule{routing::MinP{0.2, 2, 6}, {}};
+  layered.analyze = routing::Rule{routing::MinP{0.2, {2, 6}}, {}};
   layered.layer_overrides.push_back({{1}, routing::Rule{routing::TopK{k}, {}}, std::nullopt});
   plan.arms.push_back({"layered", layered, 3, false});
-  plan.arms.push_back({kCutOff, Policy("cut", {routing::TopP{0.8, {}, {}}, {}}), 1, false});
+  plan.arms.push_back({kCutOff, Policy("cut", {routing::TopP{0.8}, {}}), 1, false});
   return plan;
 }
 
