@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "nlohmann/json.hpp"
-#include "server/http/policy_words.h"
+#include "server/routing/rule_words.h"
 #include "server/stats/arm_info.h"
 
 namespace olmoe::http {
@@ -25,7 +25,7 @@ std::string Dump(const Json& json) {
 }
 
 Json WordsOrNull(const std::optional<routing::Rule>& rule) {
-  return rule ? Json(RuleWords(*rule)) : Json();
+  return rule ? Json(routing::DescribeRule(*rule)) : Json();
 }
 
 Json ModelJson(const model::ModelInfo& model) {
@@ -47,14 +47,15 @@ Json PolicyJson(const routing::RoutingPolicy& policy) {
   const routing::PolicySpec& spec = policy.spec();
   Json overrides = Json::array();
   for (const routing::LayerOverride& some : spec.layer_overrides) {
-    overrides.push_back({{"layers", LayerWords(some.layers)},
+    overrides.push_back({{"layers", routing::DescribeLayers(some.layers)},
                          {"apply", WordsOrNull(some.apply)},
                          {"analyze", WordsOrNull(some.analyze)}});
   }
   return {{"id", spec.policy_id},
           {"digest", policy.digest()},
           {"kind", std::string(stats::PolicyKind(spec))},
-          {"apply", spec.apply ? RuleWords(*spec.apply) : NativeWords(policy.shape().default_k)},
+          {"apply", spec.apply ? routing::DescribeRule(*spec.apply)
+                               : routing::DescribeNative(policy.shape().default_k)},
           {"analyze", WordsOrNull(spec.analyze)},
           {"layer_overrides", std::move(overrides)},
           {"description", spec.description}};
