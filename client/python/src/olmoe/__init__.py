@@ -10,6 +10,7 @@ Client and AsyncClient generate and score, Admin patches the routers. Failures a
 is not covered can be called with the stubs in olmoe.v1.
 """
 
+from olmoe import policies
 from olmoe._calls import Watch
 from olmoe._requests import Prompt, Sampling, Scoring, TraceOptions
 from olmoe.admin import Admin, Target
@@ -22,21 +23,20 @@ from olmoe.experts import ArmStats, Decision, ExpertStats, LayerStats, Phase
 from olmoe.patched import Patched
 from olmoe.plans import (Calibration, LayerCdf, PatchResult, PlanRecord, Probe, ProbeResult,
                          RequestStatus, Routing, RoutingEvent, ServerStatus, UnitAssignment)
-from olmoe.policies import (BH, HC, Arm, Experiment, LayerOverride, MinP, Native, Policy,
-                            PolicyLike, PValue, Rule, TopK, TopP, Weights)
+from olmoe.policies import *
 from olmoe.results import (Assignment, Delta, FinishReason, Generation, Logprob, ModelInfo, Score,
                            ScoreBatch, ScoredToken, Stamp, Started, Timing, Token, Tokens, Usage)
 from olmoe.trace import Trace
 
 __all__ = [
-    "Admin", "Arm", "ArmStats", "Assignment", "AsyncClient", "AsyncGenerationStream", "BH", "Busy",
+    "Admin", "ArmStats", "Assignment", "AsyncClient", "AsyncGenerationStream", "Busy",
     "Calibration", "Cancelled", "Client", "Conflict", "DeadlineExceeded", "Decision", "Delta",
-    "Experiment", "ExpertStats", "FinishReason", "Generation", "GenerationStream", "HC", "Internal",
-    "InvalidRequest", "LayerCdf", "LayerOverride", "LayerStats", "Logprob", "MinP", "ModelInfo",
-    "Native", "NotFound", "OlmoeError", "PValue", "PatchReplaced", "PatchResult", "Patched",
-    "PermissionDenied", "Phase", "PlanRecord", "Policy", "PolicyLike", "Precondition", "Probe",
-    "ProbeResult", "Prompt", "RequestStatus", "Routing", "RoutingEvent", "Rule", "Sampling",
-    "Score", "ScoreBatch", "ScoredToken", "Scoring", "ServerStatus", "Stamp", "Started", "Target",
-    "Timing", "Token", "Tokens", "TopK", "TopP", "Trace", "TraceOptions", "Unauthenticated",
-    "Unavailable", "UnitAssignment", "Usage", "Violation", "Watch", "Weights",
+    "ExpertStats", "FinishReason", "Generation", "GenerationStream", "Internal", "InvalidRequest",
+    "LayerCdf", "LayerStats", "Logprob", "ModelInfo", "NotFound", "OlmoeError", "PatchReplaced",
+    "PatchResult", "Patched", "PermissionDenied", "Phase", "PlanRecord", "Precondition", "Probe",
+    "ProbeResult", "Prompt", "RequestStatus", "Routing", "RoutingEvent", "Sampling", "Score",
+    "ScoreBatch", "ScoredToken", "Scoring", "ServerStatus", "Stamp", "Started", "Target", "Timing",
+    "Token", "Tokens", "Trace", "TraceOptions", "Unauthenticated", "Unavailable", "UnitAssignment",
+    "Usage", "Violation", "Watch",
 ]
+__all__ += policies.__all__

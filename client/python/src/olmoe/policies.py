@@ -25,6 +25,12 @@ from typing import Any
 from olmoe import spec
 from olmoe.v1 import admin_pb2, routing_pb2
 
+# What the package offers as its own: olmoe.TopK.
+__all__ = [
+    "Arm", "BH", "Experiment", "HC", "LayerOverride", "MinP", "Native", "PValue", "Policy",
+    "PolicyLike", "Rule", "TopK", "TopP", "Weights",
+]
+
 
 class Weights(enum.IntEnum):
     """What is done with the softmax weights of the selected experts."""
@@ -49,10 +55,10 @@ class Rule:
     weights: Weights = dataclasses.field(default=Weights.MODEL_DEFAULT, kw_only=True)
 
     def __post_init__(self) -> None:
-        for name in ("min_k", "max_k", "beta"):
-            if getattr(self, name, None) == 0:
+        for field in dataclasses.fields(self):
+            if field.default is None and getattr(self, field.name) == 0:
                 # On the wire 0 is the default, so the server could not refuse it.
-                raise ValueError(f"{name}=0 is not above 0; leave it out for the default")
+                raise ValueError(f"{field.name}=0 is not above 0; leave it out for the default")
 
     def policy(self) -> Policy:
         """The policy that applies this rule in every layer."""

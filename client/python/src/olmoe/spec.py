@@ -49,6 +49,10 @@ def _parameters(kind: _Field) -> list[_Field]:
     return list(kind.message_type.fields)
 
 
+def _example(field: _Field) -> str:
+    return "4" if field.cpp_type == FieldDescriptor.CPPTYPE_UINT32 else "0.4"
+
+
 def _required(kind: _Field) -> bool:
     return bool(kind.name != "hc")  # without its beta, it searches on its own
 
@@ -75,7 +79,7 @@ class _RuleParser:
         main = _key(_main(self._kind))
         if _required(self._kind) and main not in self._seen:
             self._errors.append(f"{main} is missing, as in {_key(self._kind)}="
-                                f"{'4' if self._kind.name == 'top_k' else '0.4'}")
+                                f"{_example(_main(self._kind))}")
         if self._errors:
             raise ValueError(f"{_key(self._kind)}: {'; '.join(self._errors)}")
 
