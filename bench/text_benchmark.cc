@@ -1,5 +1,6 @@
-// Throughput of the tokenizer of OLMoE-1B-7B on one thread, in bytes of text. Needs
-// ../shared/data beside the checkout (OLMOE_SOURCE_DIR says where that is).
+// Throughput of the tokenizer of OLMoE-1B-7B on one thread, in bytes of text. OLMOE_SOURCE_DIR
+// names the checkout, in whose tests/data the tokenizer and the texts are; what is measured on
+// stories needs the whole corpus (corpus/stories.txt) there or in ../shared/data.
 #include <benchmark/benchmark.h>
 #include <malloc.h>
 
@@ -20,7 +21,7 @@ namespace {
 
 const Tokenizer* LoadTokenizer() {
   static const Tokenizer* const tokenizer = []() -> const Tokenizer* {
-    const std::string path = testing::SharedPath("tokenizer-olmoe/tokenizer.json");
+    const std::string path = testing::DataPath("tokenizer-olmoe/tokenizer.json");
     if (path.empty()) return nullptr;
     auto loaded = Tokenizer::FromFile(path);
     CHECK(loaded.ok()) << loaded.status();
@@ -29,9 +30,9 @@ const Tokenizer* LoadTokenizer() {
   return tokenizer;
 }
 
-// At most `bytes` of a file of ../shared/data; empty where it is absent.
+// At most `bytes` of a file of tests/data; empty where it is absent.
 std::string Text(const std::string& relative, size_t bytes) {
-  const std::string path = testing::SharedPath(relative);
+  const std::string path = testing::DataPath(relative);
   return path.empty() ? "" : testing::ReadFileOrDie(path).substr(0, bytes);
 }
 
@@ -46,7 +47,7 @@ std::vector<std::string> Lines(const std::string& text) {
 void EncodeAll(benchmark::State& state, const std::vector<std::string>& texts, bool offsets) {
   const Tokenizer* tokenizer = LoadTokenizer();
   if (tokenizer == nullptr || texts.empty() || texts[0].empty()) {
-    state.SkipWithError("../shared/data is absent");
+    state.SkipWithError("the data is absent");
     return;
   }
   int64_t bytes = 0;
@@ -143,7 +144,7 @@ void BM_EncodeLarge(benchmark::State& state, const std::string& kind) {
   const Tokenizer* tokenizer = LoadTokenizer();
   const std::string text = LargeText(kind, static_cast<size_t>(state.range(0)) << 20);
   if (tokenizer == nullptr || text.empty()) {
-    state.SkipWithError("../shared/data is absent");
+    state.SkipWithError("the data is absent");
     return;
   }
   malloc_trim(0);
@@ -190,7 +191,7 @@ void BM_StreamingDetokenizer(benchmark::State& state) {
   const Tokenizer* tokenizer = LoadTokenizer();
   const std::string text = Text("eval/wiki_passages.txt", SIZE_MAX);
   if (tokenizer == nullptr || text.empty()) {
-    state.SkipWithError("../shared/data is absent");
+    state.SkipWithError("the data is absent");
     return;
   }
   const auto encoding = tokenizer->Encode(text);
@@ -206,7 +207,7 @@ BENCHMARK(BM_StreamingDetokenizer);
 void BM_LoadTokenizer(benchmark::State& state) {
   const std::string json = Text("tokenizer-olmoe/tokenizer.json", SIZE_MAX);
   if (json.empty()) {
-    state.SkipWithError("../shared/data is absent");
+    state.SkipWithError("the data is absent");
     return;
   }
   for (auto _ : state) CHECK(Tokenizer::FromJson(json).ok());

@@ -26,7 +26,7 @@ function(olmoe_library name)
 endfunction()
 
 # olmoe_test(NAME SRCS a_test.cc DEPS target): one binary, one ctest entry, labelled with the
-# folder under tests/. It finds the checkout by OLMOE_SOURCE_DIR and reads ../shared only
+# folder under tests/. It finds the checkout by OLMOE_SOURCE_DIR and its data
 # through tests/support/test_data.h. TIMEOUT (seconds) is for tests that hang, not for slow machines.
 function(olmoe_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SRCS;DEPS" ${ARGN})

@@ -5,7 +5,7 @@
 # second by the rules of deploy/observability, and what the dashboards show is printed too;
 # --keep DIR leaves its data for Grafana.
 #   OLMOE_EXPERIMENT_SECONDS  of traffic, 60
-#   OLMOE_EVAL_CORPUS         folder with stories.txt, for a calibration; without: top-p
+#   OLMOE_EVAL_CORPUS         folder with stories_calibration.txt; without: top-p
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . deploy/demo_server.sh
@@ -19,7 +19,7 @@ esac
 
 bin=${OLMOE_BIN_DIR:-build/release/bin}
 seconds=${OLMOE_EXPERIMENT_SECONDS:-60}
-corpus=${OLMOE_EVAL_CORPUS:-../shared/data/corpus}
+corpus=${OLMOE_EVAL_CORPUS:-deploy/demo/data}
 rules=deploy/observability
 prometheus=
 
@@ -67,12 +67,12 @@ if command -v prometheus >/dev/null && [ -r "$rules/prometheus.yml" ]; then
 fi
 
 step "2. Half of the units stay with the model's own routing, half get another policy"
-if [ -r "$corpus/stories.txt" ]; then
-  head -c 50000 "$corpus/stories.txt" >"$run_dir/calibration.txt"
+if [ -r "$corpus/stories_calibration.txt" ]; then
+  head -c 50000 "$corpus/stories_calibration.txt" >"$run_dir/calibration.txt"
   "$bin/olmoectl" calibration build stories-t8 --trim-top 8 --texts "$run_dir/calibration.txt"
   candidate=(--bh 0.12,calibration=stories-t8)
 else
-  echo "$corpus/stories.txt is absent (OLMOE_EVAL_CORPUS): a rule that needs no calibration"
+  echo "$corpus/stories_calibration.txt is absent (OLMOE_EVAL_CORPUS): a rule that needs no calibration"
   candidate=(--top-p 0.5)
 fi
 # The control arm counts, without running it, what the candidate's rule would choose.

@@ -1,5 +1,5 @@
 // One router's decision about one row of logits, as the JSON object that
-// ../shared/data/routing names `expected`.
+// tests/data/routing names `expected`.
 #ifndef OLMOE_CLIENT_ROUTE_ROUTED_ROW_H_
 #define OLMOE_CLIENT_ROUTE_ROUTED_ROW_H_
 

@@ -74,8 +74,7 @@ def compare_with_transformers(model, tokenizer, directory, text):
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=HERE, type=Path, help="directory of the exported model")
-    parser.add_argument("--corpus", default=HERE.parents[1] / ".." / "shared" / "data" / "corpus", type=Path,
-                        help="directory of stories_heldout.txt")
+    parser.add_argument("--corpus", default=HERE / "data", type=Path, help="directory of stories_heldout.txt")
     parser.add_argument("--k", default=[1, 2, 4, 8, 16, 32, 64], type=int, nargs="*", help="experts per token")
     parser.add_argument("--limit", default=0, type=int, help="use only so many of the held-out tokens")
     parser.add_argument("--stride", type=int, help="measure again with windows that start every so many tokens")

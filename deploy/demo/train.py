@@ -602,7 +602,7 @@ def report_held_out(trainer, tokens):
 
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--corpus", default=HERE.parents[1] / ".." / "shared" / "data" / "corpus", type=Path,
+    parser.add_argument("--corpus", required=True, type=Path,
                         help="directory of stories.txt and stories_heldout.txt")
     parser.add_argument("--out", default=HERE, type=Path, help="where the finished model goes")
     parser.add_argument("--work", required=True, type=Path, help="for the state file, from which a later run goes on")

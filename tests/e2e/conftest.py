@@ -32,7 +32,7 @@ def _demo(demo_server):
 
 @pytest.fixture(scope="session", name="golden_folder")
 def _golden_folder():
-    return models.shared("golden/standard")
+    return models.golden_model()
 
 
 @pytest.fixture(scope="session", name="golden_numbers")

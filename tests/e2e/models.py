@@ -17,12 +17,9 @@ def demo_model():
     return folder
 
 
-def shared(relative):
-    """A path in ../shared/data; skips where that is absent."""
-    path = api.SOURCE_DIR.parent / "shared/data" / relative
-    if not path.exists():
-        pytest.skip(f"../shared/data/{relative} is absent")
-    return path
+def golden_model():
+    """A tiny random model in whose folder are the numbers of a Hugging Face run."""
+    return api.SOURCE_DIR / "tests/data/golden/sharded"
 
 
 def link_model(source, target, leave_out=()):

@@ -54,7 +54,7 @@ def main():
     parser.add_argument("--streams", type=int, default=64)
     parser.add_argument("server_flags", nargs="*", help="after --: flags for olmoe-server")
     options = parser.parse_args()
-    model = options.model or models.shared("golden/standard")
+    model = options.model or models.golden_model()
     with ServerProcess(model, "--dtype", "float32", *options.server_flags) as server:
         printed, (median, p99, largest) = run(server, options.swaps, options.streams)
     print(printed, end="")

@@ -12,7 +12,7 @@ from api import admin, routing
 from server_process import DEADLINE_S, wait_until
 
 # Decisions of one variant over all sequences that may fall to the other side of a bound by
-# float32 noise, of 3,968.
+# float32 noise, of 992.
 NEAR_DECISIONS = 4
 
 

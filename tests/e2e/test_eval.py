@@ -11,7 +11,6 @@ import subprocess
 import pytest
 
 import api
-import models
 from server_process import DEADLINE_S, ServerProcess, wait_until
 from unread_stream import UnreadStream
 
@@ -110,7 +109,7 @@ def test_overlapping_windows_give_more_context_and_predict_the_same_tokens(serve
 
 
 def test_choices_are_those_of_plain_score_calls(server):
-    path = models.shared("eval/arc_easy.jsonl")
+    path = api.SOURCE_DIR / "deploy/demo/data/arc_easy.jsonl"
     questions = [json.loads(line) for line in path.read_text().splitlines()[:4]]
     correct = correct_norm = 0
     for question in questions:

@@ -1,5 +1,5 @@
 // bfloat16 on the CPU: no worse than Hugging Face's own bfloat16 run, by the limits in
-// the README of ../shared/data/golden ("A bfloat16 engine").
+// the README of tests/data/golden ("A bfloat16 engine").
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -41,8 +41,8 @@ class BFloat16GoldenTest : public ::testing::TestWithParam<std::tuple<Limits, st
   const Limits& limits() const { return std::get<0>(GetParam()); }
 
   void SetUp() override {
-    OLMOE_REQUIRE_SHARED(folder, "golden");
-    golden_ = std::make_unique<Golden>(absl::StrCat(folder, "/", limits().model));
+    OLMOE_REQUIRE_DATA(folder, absl::StrCat("golden/", limits().model));
+    golden_ = std::make_unique<Golden>(folder);
     LoadOptions options;
     options.dir = golden_->folder();
     options.dtype = DType::kBFloat16;

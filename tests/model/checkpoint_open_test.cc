@@ -381,8 +381,8 @@ TEST(CheckpointGoldenTest, TheGoldensOpen) {
     int experts;
   } kCases[] = {{"golden/standard", 16, 64}, {"golden/sharded", 4, 24}};
   for (const auto& test : kCases) {
-    const std::string folder = testing::SharedPath(test.folder);
-    if (folder.empty()) GTEST_SKIP() << "../shared/data/" << test.folder << " is absent";
+    const std::string folder = testing::DataPath(test.folder);
+    if (folder.empty()) continue;
     const auto checkpoint = Checkpoint::Open(folder);
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
     EXPECT_EQ((*checkpoint)->config().num_layers, test.layers);

@@ -1,4 +1,4 @@
-// The reference numbers in ../shared/data/golden: its README says what they are and
+// The reference numbers in tests/data/golden: its README says what they are and
 // how far an engine may be from them.
 #ifndef OLMOE_TESTS_MODEL_GOLDEN_H_
 #define OLMOE_TESTS_MODEL_GOLDEN_H_

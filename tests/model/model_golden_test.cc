@@ -1,5 +1,5 @@
 // float32 on the CPU against the numbers of Hugging Face: README of
-// ../shared/data/golden, "Tolerances".
+// tests/data/golden, "Tolerances".
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -36,8 +36,8 @@ double MaxDifference(std::span<const float> a, std::span<const float> b, size_t 
 class ModelGoldenTest : public ::testing::TestWithParam<std::tuple<const char*, std::string>> {
  protected:
   void SetUp() override {
-    OLMOE_REQUIRE_SHARED(folder, "golden");
-    golden_ = std::make_unique<Golden>(folder + "/" + std::get<0>(GetParam()));
+    OLMOE_REQUIRE_DATA(folder, absl::StrCat("golden/", std::get<0>(GetParam())));
+    golden_ = std::make_unique<Golden>(folder);
     LoadOptions options;
     options.dir = golden_->folder();
     options.dtype = DType::kFloat32;

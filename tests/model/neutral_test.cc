@@ -85,7 +85,7 @@ TEST_P(NeutralTest, AnalyzeAndTheWrittenOutOwnRuleChangeNoBit) {
 }
 
 TEST_P(NeutralTest, SoItIsOnTheReferenceModel) {
-  OLMOE_REQUIRE_SHARED(folder, "golden/standard");
+  OLMOE_REQUIRE_DATA(folder, "golden/sharded");
   LoadOptions options;
   options.dir = folder;
   options.dtype = GetParam();

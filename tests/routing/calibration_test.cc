@@ -92,12 +92,7 @@ size_t RunCases(const std::string& path) {
 }
 
 TEST(CalibrationBuilderTest, AgreesWithTheOracle) {
-  OLMOE_REQUIRE_SHARED(path, "routing/calibration_vectors.jsonl");
-  EXPECT_EQ(RunCases(path), 20u);
-}
-
-TEST(CalibrationBuilderTest, AgreesWithTheOracleOnTheCasesOfTheCheckout) {
-  EXPECT_GE(RunCases(testing::SourcePath("tests/routing/testdata/calibration_vectors.jsonl")), 8u);
+  EXPECT_EQ(RunCases(testing::SourcePath("tests/data/routing/calibration_vectors.jsonl")), 20u);
 }
 
 // ---------------------------------------------------------------- builder

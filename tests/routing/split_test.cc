@@ -33,12 +33,7 @@ size_t RunCases(const std::string& path) {
 }
 
 TEST(SplitTest, AgreesWithTheOracle) {
-  OLMOE_REQUIRE_SHARED(path, "routing/split_vectors.jsonl");
-  EXPECT_EQ(RunCases(path), 300u);
-}
-
-TEST(SplitTest, AgreesWithTheOracleOnTheCasesOfTheCheckout) {
-  EXPECT_GE(RunCases(testing::SourcePath("tests/routing/testdata/split_vectors.jsonl")), 20u);
+  EXPECT_EQ(RunCases(testing::SourcePath("tests/data/routing/split_vectors.jsonl")), 300u);
 }
 
 TEST(SplitTest, NulIsAByteLikeAnyOther) {

@@ -1,5 +1,4 @@
-// The cases of ../shared/data/routing (format: its README, section 5) as structs.
-// A small part of them is in tests/routing/testdata, for checkouts without ../shared.
+// The cases of tests/data/routing (format: its README, section 5) as structs.
 #ifndef OLMOE_TESTS_ROUTING_VECTOR_CASES_H_
 #define OLMOE_TESTS_ROUTING_VECTOR_CASES_H_
 

@@ -110,12 +110,7 @@ size_t RunCases(const std::string& folder) {
 }
 
 TEST(VectorsTest, RulesAgreeWithTheOracle) {
-  OLMOE_REQUIRE_SHARED(folder, "routing");
-  EXPECT_EQ(RunCases(folder), 426u);
-}
-
-TEST(VectorsTest, RulesAgreeWithTheOracleOnTheCasesOfTheCheckout) {
-  EXPECT_GE(RunCases(testing::SourcePath("tests/routing/testdata")), 40u);
+  EXPECT_EQ(RunCases(testing::SourcePath("tests/data/routing")), 426u);
 }
 
 }  // namespace

@@ -14,9 +14,12 @@ std::string SourcePath(const std::string& relative) {
   return (std::filesystem::path(root == nullptr ? "." : root) / relative).string();
 }
 
-std::string SharedPath(const std::string& relative) {
-  const std::string path = SourcePath("../shared/data/" + relative);
-  return std::filesystem::exists(path) ? path : "";
+std::string DataPath(const std::string& relative) {
+  for (const char* folder : {"tests/data/", "../shared/data/"}) {
+    const std::string path = SourcePath(folder + relative);
+    if (std::filesystem::exists(path)) return path;
+  }
+  return "";
 }
 
 std::string ReadFileOrDie(const std::string& path) {

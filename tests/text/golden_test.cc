@@ -1,5 +1,5 @@
 // The tokenizer of OLMoE-1B-7B against what Hugging Face `tokenizers` gives; the
-// cases are described in ../shared/data/golden/README.md.
+// cases are described in tests/data/golden/README.md.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -39,8 +39,8 @@ std::vector<Offsets> OffsetsOf(const Json& pairs) {
 }
 
 TEST(GoldenTokenizerTest, EveryCaseEncodesAndDecodesAsTheReference) {
-  OLMOE_REQUIRE_SHARED(tokenizer_path, "tokenizer-olmoe/tokenizer.json");
-  OLMOE_REQUIRE_SHARED(cases_path, "golden/tokenizer/cases.jsonl");
+  OLMOE_REQUIRE_DATA(tokenizer_path, "tokenizer-olmoe/tokenizer.json");
+  OLMOE_REQUIRE_DATA(cases_path, "golden/tokenizer/cases.jsonl");
   const auto tokenizer = Load(tokenizer_path);
   const std::vector<Json> cases = ReadLines(cases_path);
   for (size_t i = 0; i < cases.size(); ++i) {
@@ -76,8 +76,8 @@ void ExpectStream(const Tokenizer& tokenizer, const Json& expected, bool skip) {
 }
 
 TEST(GoldenTokenizerTest, EveryStreamComesOutInTheReferencesPieces) {
-  OLMOE_REQUIRE_SHARED(tokenizer_path, "tokenizer-olmoe/tokenizer.json");
-  OLMOE_REQUIRE_SHARED(stream_path, "golden/tokenizer/stream.jsonl");
+  OLMOE_REQUIRE_DATA(tokenizer_path, "tokenizer-olmoe/tokenizer.json");
+  OLMOE_REQUIRE_DATA(stream_path, "golden/tokenizer/stream.jsonl");
   const auto tokenizer = Load(tokenizer_path);
   const std::vector<Json> streams = ReadLines(stream_path);
   for (size_t i = 0; i < streams.size(); ++i) {
@@ -91,8 +91,8 @@ TEST(GoldenTokenizerTest, EveryStreamComesOutInTheReferencesPieces) {
 
 // Decoding gives NFC back, which for most passages is the passage itself.
 TEST(GoldenTokenizerTest, NaturalTextSurvivesTheRoundTrip) {
-  OLMOE_REQUIRE_SHARED(tokenizer_path, "tokenizer-olmoe/tokenizer.json");
-  OLMOE_REQUIRE_SHARED(text_path, "eval/wiki_passages.txt");
+  OLMOE_REQUIRE_DATA(tokenizer_path, "tokenizer-olmoe/tokenizer.json");
+  OLMOE_REQUIRE_DATA(text_path, "eval/wiki_passages.txt");
   const auto tokenizer = Load(tokenizer_path);
   std::istringstream passages(testing::ReadFileOrDie(text_path));
   for (std::string passage; std::getline(passages, passage);) {
@@ -103,7 +103,7 @@ TEST(GoldenTokenizerTest, NaturalTextSurvivesTheRoundTrip) {
 }
 
 TEST(GoldenTokenizerTest, OlmoeTokenizerHasItsKnownShape) {
-  OLMOE_REQUIRE_SHARED(tokenizer_path, "tokenizer-olmoe/tokenizer.json");
+  OLMOE_REQUIRE_DATA(tokenizer_path, "tokenizer-olmoe/tokenizer.json");
   const auto tokenizer = Load(tokenizer_path);
   EXPECT_EQ(tokenizer->vocab_size(), 50280);
   std::set<TokenId> special;

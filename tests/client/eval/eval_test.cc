@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "client/eval/bootstrap.h"
 #include "client/eval/corpus.h"
 #include "client/eval/dataset.h"
@@ -69,14 +70,14 @@ TEST(Corpus, FilesThatCannotBeUsedAreNamed) {
 }
 
 TEST(Corpus, TheEvaluationSetsAreRead) {
-  OLMOE_REQUIRE_SHARED(folder, "eval");
-  for (const char* name : {"arc_easy", "piqa", "sciq"}) {
-    const auto corpus = ReadCorpus(folder + "/" + name + ".jsonl", false);
+  for (const char* name : {"arc_easy", "piqa"}) {
+    const std::string file = absl::StrCat("deploy/demo/data/", name, ".jsonl");
+    const auto corpus = ReadCorpus(testing::SourcePath(file), false);
     ASSERT_TRUE(corpus.ok()) << corpus.status();
     EXPECT_TRUE(corpus->is_choice);
     EXPECT_GT(corpus->questions.size(), 100u);
   }
-  const auto passages = ReadCorpus(folder + "/wiki_passages.txt", true);
+  const auto passages = ReadCorpus(testing::DataPath("eval/wiki_passages.txt"), true);
   ASSERT_TRUE(passages.ok()) << passages.status();
   EXPECT_EQ(passages->documents.size(), 500u);
 }

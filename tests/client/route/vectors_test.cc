@@ -80,12 +80,7 @@ size_t ExpectVectors(const std::string& folder) {
 }
 
 TEST(RouteVectorsTest, EveryVectorIsDecidedAsTheOracleDoes) {
-  OLMOE_REQUIRE_SHARED(folder, "routing");
-  EXPECT_EQ(ExpectVectors(folder), 426u);
-}
-
-TEST(RouteVectorsTest, EveryVectorOfTheCheckoutIsDecidedAsTheOracleDoes) {
-  EXPECT_GE(ExpectVectors(testing::SourcePath("tests/routing/testdata")), 40u);
+  EXPECT_EQ(ExpectVectors(testing::SourcePath("tests/data/routing")), 426u);
 }
 
 }  // namespace
