@@ -1,4 +1,4 @@
-"""Certificates made by openssl, with the commands of the README."""
+"""Certificates made by openssl, with the commands of docs/guide/access.md."""
 
 import pathlib
 import subprocess
