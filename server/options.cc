@@ -54,7 +54,8 @@ void AddDuration(CLI::App* app, const char* flag, const char* help, absl::Durati
          [flag, target](const std::string& text) {
            if (!ParseDuration(text, target)) {
              throw CLI::ValidationError(
-                 flag, absl::StrCat("expected a duration up to 24h, as 30s or 1m30s, got ", text));
+                 flag,
+                 absl::StrCat("expected a duration up to 24h, such as 30s or 1m30s, got ", text));
            }
          },
          help)
@@ -83,27 +84,31 @@ void AddChoice(CLI::App* app, const char* flag, const char* help,
 void AddModelFlags(CLI::App* app, Options* options) {
   constexpr int kMaxContext = 1 << 20, kMaxThreads = 1024;
   constexpr int64_t kMaxKvCacheBytes = int64_t{1} << 50;
-  app->add_option("--model", options->model.dir, "Checkpoint folder in the layout of the hub")
+  app->add_option("--model", options->model.dir,
+                  "Folder of the checkpoint, in the layout of the Hugging Face hub")
       ->required()
       ->type_name("DIR");
-  AddChoice<DType>(app, "--dtype", "Weights and KV cache: float32 or bfloat16",
-                   {{"float32", DType::kFloat32}, {"bfloat16", DType::kBFloat16}}, "bfloat16",
-                   &options->model.dtype);
-  app->add_option("--device", options->model.device, "Where the model runs")
+  AddChoice<DType>(
+      app, "--dtype", "Type of weights and KV cache: float32 or bfloat16",
+      {{"float32", DType::kFloat32}, {"bfloat16", DType::kBFloat16}}, "bfloat16",
+      &options->model.dtype);
+  app->add_option("--device", options->model.device, "Device that the model runs on")
       ->capture_default_str();
-  app->add_option("--cpu-isa", options->model.cpu_isa,
-                  "Kernels on the CPU: auto (the best it has), amx, avx512-bf16, avx2, portable; "
-                  "aten: LibTorch, the reference")
-      ->check(CLI::IsMember({"auto", "amx", "avx512-bf16", "avx2", "portable", "aten"})
-                  .description(""))
+  app->add_option(
+         "--cpu-isa", options->model.cpu_isa,
+         "Kernels on the CPU: auto (the best that it has), amx, avx512-bf16, avx2, portable; "
+         "aten: LibTorch, the reference")
+      ->check(
+          CLI::IsMember({"auto", "amx", "avx512-bf16", "avx2", "portable", "aten"}).description(""))
       ->type_name("NAME")
       ->capture_default_str();
   AddInt(app, "--threads", "Compute threads; 0: one per core", 0, kMaxThreads,
          &options->model.threads);
-  AddInt(app, "--max-context", "Tokens of one sequence; 0: what config.json allows", 0,
+  AddInt(app, "--max-context", "Tokens that one sequence may have; 0: what config.json allows", 0,
          kMaxContext, &options->model.max_context);
-  app->add_option("--kv-cache-bytes", options->model.kv_cache_bytes,
-                  "Size of the KV cache, as 512MiB or 4GiB; 0: a few sequences of --max-context")
+  app->add_option(
+         "--kv-cache-bytes", options->model.kv_cache_bytes,
+         "Size of the KV cache, such as 512MiB or 4GiB; 0: a few sequences of --max-context")
       ->transform(CLI::AsSizeValue(false).description(""))
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 50).description(""))
       ->check(CLI::Range(int64_t{0}, kMaxKvCacheBytes).description(""))
@@ -115,55 +120,61 @@ void AddServingFlags(CLI::App* app, Options* options) {
   constexpr int kMaxSequences = 4096, kMaxRows = 32768, kMaxQueue = 1 << 20, kMaxArms = 64;
   // Less has no room for one message of the largest size.
   constexpr int64_t kMinRequestMemory = int64_t{64} << 20, kMaxRequestMemory = int64_t{1} << 40;
-  AddAddress(app, "--listen", "InferenceService: HOST:PORT or unix:PATH, as the next two",
+  AddAddress(app, "--listen",
+             "Address of InferenceService: HOST:PORT or unix:PATH, as for the next two",
              &options->listen);
-  AddAddress(app, "--admin-listen", "RoutingAdminService", &options->admin_listen);
-  AddAddress(app, "--http-listen", "The live page at /, /metrics, /healthz, /readyz", &options->http_listen);
+  AddAddress(app, "--admin-listen", "Address of RoutingAdminService", &options->admin_listen);
+  AddAddress(app, "--http-listen", "Address of the live page at /, /metrics, /healthz, /readyz",
+             &options->http_listen);
   app->add_flag("--behind-proxy", options->behind_proxy,
-                "Whoever reaches the gRPC ports comes through an edge, as that of deploy/edge");
+                "The gRPC ports are reached only through an edge, such as that of deploy/edge");
   AddInt(app, "--max-batch-sequences", "Sequences that are computed together", 1, kMaxSequences,
          &options->max_batch_sequences);
   AddInt(app, "--max-batch-tokens", "Rows of prompts and scored windows in one step", 1, kMaxRows,
          &options->max_batch_tokens);
-  AddDuration(app, "--itl-target",
-              "Time between two tokens, kept to by cutting prompts that share steps; 0s: none",
-              &options->itl_target);
-  AddInt(app, "--max-queue", "Requests that wait; more are refused", 1, kMaxQueue,
+  AddDuration(
+      app, "--itl-target",
+      "Longest time between two tokens of a completion; prompts that share its steps are cut "
+      "to keep it; 0s: none",
+      &options->itl_target);
+  AddInt(app, "--max-queue", "Requests that may wait; more are refused", 1, kMaxQueue,
          &options->max_queue);
-  app->add_option("--max-request-memory", options->max_request_memory,
-                  "What requests and their answers may hold together, from receipt until written")
+  app->add_option(
+         "--max-request-memory", options->max_request_memory,
+         "Memory that requests and their answers may hold together, from receipt until written")
       ->transform(CLI::AsSizeValue(false).description(""))
       ->check(CLI::Range(kMinRequestMemory, kMaxRequestMemory).description(""))
       ->type_name("SIZE")
       ->default_str("1GiB");
   AddDuration(app, "--slow-reader-timeout",
-              "A stream is cancelled whose reader has been behind for so long",
+              "How long the reader of a stream may be behind before the stream is cancelled",
               &options->slow_reader_timeout);
-  AddInt(app, "--max-arms", "Arms of a routing plan", 1, kMaxArms, &options->max_arms);
+  AddInt(app, "--max-arms", "Arms that a routing plan may have", 1, kMaxArms, &options->max_arms);
   app->add_flag("--allow-inline-policy", options->allow_inline_policy,
-                "Requests may bring their own routing policy");
-  AddChoice<stats::ExpertMetrics>(app, "--expert-metrics", "Router metrics: off, layer or expert",
+                "Let requests bring their own routing policy");
+  AddChoice<stats::ExpertMetrics>(app, "--expert-metrics",
+                                  "Detail of the router metrics: off, layer or expert",
                                   {{"off", stats::ExpertMetrics::kOff},
                                    {"layer", stats::ExpertMetrics::kLayer},
                                    {"expert", stats::ExpertMetrics::kExpert}},
                                   "expert", &options->expert_metrics);
-  AddChoice<log::LogFormat>(app, "--log-format", "Lines of the log: text or json",
+  AddChoice<log::LogFormat>(app, "--log-format", "Form of the log: text or json",
                             {{"text", log::LogFormat::kText}, {"json", log::LogFormat::kJson}},
                             "text", &options->log_format);
-  AddChoice<bool>(app, "--request-log", "A line for each finished request: on or off",
+  AddChoice<bool>(app, "--request-log", "Log a line for each finished request: on or off",
                   {{"on", true}, {"off", false}}, "on", &options->request_log);
   app->add_option("--state-dir", options->state_dir,
-                  "Plans, their history and calibrations are kept here across restarts")
+                  "Keep plans, their history and calibrations in this folder across restarts")
       ->type_name("DIR");
   app->add_option("--routing", options->routing_file,
-                  "First plan, a RoutingPlan in JSON; SIGHUP reads it again")
+                  "First plan, a RoutingPlan in JSON; SIGHUP applies the file again")
       ->type_name("FILE");
   app->add_option("--ports-file", options->ports_file,
-                  "Written when ready: {\"listen\": port, \"admin\": port, \"http\": port}")
+                  "Write this file when ready: {\"listen\": port, \"admin\": port, \"http\": port}")
       ->type_name("FILE");
-  AddDuration(app, "--lame-duck", "After SIGTERM: serve this long although not ready",
+  AddDuration(app, "--lame-duck", "After SIGTERM: go on serving for this long although not ready",
               &options->lame_duck);
-  AddDuration(app, "--drain-grace", "After SIGTERM: how long accepted requests may take",
+  AddDuration(app, "--drain-grace", "After SIGTERM: finish accepted requests within this time",
               &options->drain_grace);
 }
 
@@ -178,18 +189,20 @@ CLI::Option* AddFile(CLI::App* app, const char* flag, const char* help, std::str
 void AddAccessFlags(CLI::App* app, access::AccessFiles* files) {
   CLI::Option* cert = AddFile(app, "--tls-cert", "Certificate chain of both gRPC ports, PEM",
                               &files->tls_cert);
-  CLI::Option* key = AddFile(app, "--tls-key", "Its private key, PEM", &files->tls_key);
+  CLI::Option* key =
+      AddFile(app, "--tls-key", "Private key of the certificate, PEM", &files->tls_key);
   cert->needs(key);
   key->needs(cert);
-  AddFile(app, "--tls-client-ca", "Clients need a certificate that one of these signed, PEM",
+  AddFile(app, "--tls-client-ca",
+          "Require client certificates that one of these authorities signed, PEM",
           &files->tls_client_ca)
       ->needs(cert);
-  AddFile(app, "--admin-tls-client-ca", "The same for the admin port alone",
+  AddFile(app, "--admin-tls-client-ca", "The same, for the admin port alone",
           &files->admin_tls_client_ca)
       ->needs(cert);
-  AddFile(app, "--token-file", "Calls need one of these tokens; lines are [NAME:]TOKEN",
+  AddFile(app, "--token-file", "Require one of these tokens; each line is [NAME:]TOKEN",
           &files->token_file);
-  AddFile(app, "--admin-token-file", "Calls of the admin port need one of these",
+  AddFile(app, "--admin-token-file", "Require one of these tokens on the admin port",
           &files->admin_token_file);
 }
 
@@ -213,7 +226,7 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   CLI::App app("Serves an OLMoE model whose expert routers are patched while it runs.",
                "olmoe-server");
   app.set_version_flag("--version", absl::StrCat("olmoe-server ", ServerVersion()));
-  app.set_config("--config", "", "File of the same keys, without the dashes");
+  app.set_config("--config", "", "Read flags from this file: the same keys, without the dashes");
   app.allow_config_extras(CLI::config_extras_mode::error);
   AddModelFlags(&app, &out.options);
   AddServingFlags(&app, &out.options);

@@ -36,8 +36,6 @@ struct BenchReport {
 
 // For a person: what was measured, by arm where there are several; then errors and swaps.
 std::string RenderBench(const BenchReport& report, const render::Style& style);
-// One object; its fields are documented in client/README.md.
-std::string RenderBench(const BenchReport& report, const Style& style);
 // One object; its fields are documented in docs/reference/tables.md.
 std::string RenderBenchJson(const BenchReport& report, bool indent);
 
