@@ -94,6 +94,11 @@ def test_everything_that_is_exported_has_a_docstring():
     assert len(set(olmoe.__all__)) == len(olmoe.__all__)
 
 
+def test_the_version_is_that_of_the_project():
+    text = (SOURCE.parents[1] / "CMakeLists.txt").read_text()
+    assert f"project(olmoe VERSION {olmoe.__version__} " in text
+
+
 # ---- What pip builds. Offline: with the tools of this environment.
 
 @pytest.fixture(scope="module", name="checkout")

@@ -10,6 +10,8 @@ Client and AsyncClient generate and score, Admin patches the routers. Failures a
 is not covered can be called with the stubs in olmoe.v1.
 """
 
+from importlib import metadata
+
 from olmoe import policies
 from olmoe._calls import Watch
 from olmoe._requests import Prompt, Sampling, Scoring, TraceOptions
@@ -37,6 +39,9 @@ __all__ = [
     "ProbeResult", "Prompt", "RequestStatus", "Routing", "RoutingEvent", "Sampling", "Score",
     "ScoreBatch", "ScoredToken", "Scoring", "ServerStatus", "Stamp", "Started", "Target", "Timing",
     "Token", "Tokens", "Trace", "TraceOptions", "Unauthenticated", "Unavailable", "UnitAssignment",
-    "Usage", "Violation", "Watch",
+    "Usage", "Violation", "Watch", "__version__",
 ]
 __all__ += policies.__all__
+
+# Of the installed package; the server has the same.
+__version__ = metadata.version("olmoe")
