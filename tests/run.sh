@@ -7,10 +7,11 @@
 #   tests/run.sh asan      all tests under AddressSanitizer and UBSan
 set -euo pipefail
 cd "$(dirname "$0")/.."
+cmake_args="-DOLMOE_WERROR=ON -DOLMOE_E2E_PYTHON=$PWD/build/venv/bin/python"
 
 run_preset() {
   echo "== $1: build"
-  OLMOE_CMAKE_ARGS="-DOLMOE_WERROR=ON -DOLMOE_E2E_PYTHON=$PWD/build/venv/bin/python" deploy/build.sh "$1"
+  OLMOE_CMAKE_ARGS=$cmake_args deploy/build.sh "$1"
   echo "== $1: test"
   ctest --preset "$1" --no-tests=error -j "$(nproc)"
 }
@@ -20,7 +21,7 @@ python_tools() {
   local wanted
   wanted=$(sha256sum tests/e2e/requirements.txt)
   [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return
-  echo "== Python packages of the end-to-end tests"
+  echo "== Python packages of the tests and checks"
   python3 -m venv --clear build/venv
   build/venv/bin/pip install --quiet --disable-pip-version-check -r tests/e2e/requirements.txt
   echo "$wanted" >"$stamp"
@@ -50,10 +51,12 @@ grpcurl() {
   GOBIN=$PWD/build/tools go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.8.9
 }
 
-lint() {
-  command -v npx >/dev/null || { echo "== buf lint: skipped, no npx"; return; }
-  echo "== buf lint"
-  (cd proto && npx --yes @bufbuild/buf@1 lint)
+# Quick, and before anything is compiled.
+checks() {
+  echo "== API"
+  tests/api.sh
+  echo "== clang-tidy"
+  OLMOE_CMAKE_ARGS=$cmake_args tests/tidy.sh
 }
 
 deploy/install.sh
@@ -62,8 +65,8 @@ deploy/install.sh "${test_packages[@]}"
 mkdir -p build
 case "${1:-all}" in
   all)
-    lint
     python_tools
+    checks
     python_client
     grpcurl
     run_preset tsan
