@@ -39,7 +39,7 @@ def _one_slot_server(model_folder):
 
 @pytest.fixture(name="busy_client")
 def _busy_client(one_slot_server):
-    """Of a server whose only slot is taken: generations do not begin."""
+    """Of a server whose only slot is taken: completions do not begin."""
     with (UnreadStream(one_slot_server),
           olmoe.Client(one_slot_server.address(), timeout=DEADLINE_S) as client):
         yield client

@@ -23,7 +23,7 @@ def raw_request(**fields):
     return request
 
 
-def same_generation(mine, raw):
+def same_completion(mine, raw):
     assert mine.text == raw.text
     assert list(mine.token_ids) == list(raw.token_ids)
     assert mine.finish_reason == raw.finish_reason
@@ -37,7 +37,7 @@ def same_generation(mine, raw):
 def test_generate_is_what_the_stub_gives(server, client):
     raw = server.generate(raw_request(logprobs=2))
     mine = client.generate(PROMPT, COUNT, temperature=0, logprobs=2)
-    same_generation(mine, raw)
+    same_completion(mine, raw)
     assert [(token.token_id, token.piece, token.logprob) for token in mine.tokens] == \
         [(token.token_id, token.piece, token.logprob) for token in raw.tokens]
     assert [[(top.token_id, top.logprob) for top in token.top] for token in mine.tokens] == \
@@ -54,7 +54,7 @@ def test_every_sampling_keyword_reaches_the_server(server, client):
         PROMPT, COUNT, temperature=0.7, top_p=0.9, top_k=50, min_p=0.01, repetition_penalty=1.1,
         seed=7, stop="zzz", stop_token_ids=[3], ignore_eos=True, unit="alice", request_id="mine",
         add_special_tokens=False)
-    same_generation(mine, server.generate(raw))
+    same_completion(mine, server.generate(raw))
     assert mine.seed == 7
     assert mine.request_id == "mine"
     others = client.generate(PROMPT, COUNT, temperature=0.7, seed=8)
@@ -97,7 +97,7 @@ def test_a_trace_has_the_experts_of_each_position_and_layer(server, client):
     assert server.model_info().num_experts == info.num_experts
 
 
-def test_a_stream_adds_up_to_the_generation(client):
+def test_a_stream_adds_up_to_the_completion(client):
     options = {"temperature": 0, "logprobs": 1,
                "trace": olmoe.TraceOptions(weights=True, logits=True)}
     whole = client.generate(PROMPT, COUNT, **options)

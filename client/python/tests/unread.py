@@ -1,4 +1,4 @@
-"""A generation of the package that the server does not finish before the test reads it, and why:
+"""A completion of the package that the server does not finish before the test reads it, and why:
 tests/e2e/unread_stream.py."""
 
 import olmoe

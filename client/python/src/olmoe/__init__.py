@@ -16,8 +16,8 @@ from olmoe import policies
 from olmoe._calls import Watch
 from olmoe._requests import Prompt, Sampling, Scoring, TraceOptions
 from olmoe.admin import Admin, Target
-from olmoe.aio import AsyncClient, AsyncGenerationStream
-from olmoe.client import Client, GenerationStream
+from olmoe.aio import AsyncClient, AsyncCompletionStream
+from olmoe.client import Client, CompletionStream
 from olmoe.errors import (Busy, Cancelled, Conflict, DeadlineExceeded, Internal, InvalidRequest,
                           NotFound, OlmoeError, PatchReplaced, PermissionDenied, Precondition,
                           Unauthenticated, Unavailable, Violation)
@@ -26,20 +26,20 @@ from olmoe.patched import Patched
 from olmoe.plans import (Calibration, LayerCdf, PatchResult, PlanRecord, Probe, ProbeResult,
                          RequestStatus, Routing, RoutingEvent, ServerStatus, UnitAssignment)
 from olmoe.policies import *
-from olmoe.results import (Assignment, Delta, FinishReason, Generation, Logprob, ModelInfo, Score,
+from olmoe.results import (Assignment, Completion, Delta, FinishReason, Logprob, ModelInfo, Score,
                            ScoreBatch, ScoredToken, Stamp, Started, Timing, Token, Tokens, Usage)
 from olmoe.trace import Trace
 
 __all__ = [
-    "Admin", "ArmStats", "Assignment", "AsyncClient", "AsyncGenerationStream", "Busy",
-    "Calibration", "Cancelled", "Client", "Conflict", "DeadlineExceeded", "Decision", "Delta",
-    "ExpertStats", "FinishReason", "Generation", "GenerationStream", "Internal", "InvalidRequest",
-    "LayerCdf", "LayerStats", "Logprob", "ModelInfo", "NotFound", "OlmoeError", "PatchReplaced",
-    "PatchResult", "Patched", "PermissionDenied", "Phase", "PlanRecord", "Precondition", "Probe",
-    "ProbeResult", "Prompt", "RequestStatus", "Routing", "RoutingEvent", "Sampling", "Score",
-    "ScoreBatch", "ScoredToken", "Scoring", "ServerStatus", "Stamp", "Started", "Target", "Timing",
-    "Token", "Tokens", "Trace", "TraceOptions", "Unauthenticated", "Unavailable", "UnitAssignment",
-    "Usage", "Violation", "Watch", "__version__",
+    "Admin", "ArmStats", "Assignment", "AsyncClient", "AsyncCompletionStream", "Busy",
+    "Calibration", "Cancelled", "Client", "Completion", "CompletionStream", "Conflict",
+    "DeadlineExceeded", "Decision", "Delta", "ExpertStats", "FinishReason", "Internal",
+    "InvalidRequest", "LayerCdf", "LayerStats", "Logprob", "ModelInfo", "NotFound", "OlmoeError",
+    "PatchReplaced", "PatchResult", "Patched", "PermissionDenied", "Phase", "PlanRecord",
+    "Precondition", "Probe", "ProbeResult", "Prompt", "RequestStatus", "Routing", "RoutingEvent",
+    "Sampling", "Score", "ScoreBatch", "ScoredToken", "Scoring", "ServerStatus", "Stamp", "Started",
+    "Target", "Timing", "Token", "Tokens", "Trace", "TraceOptions", "Unauthenticated",
+    "Unavailable", "UnitAssignment", "Usage", "Violation", "Watch", "__version__",
 ]
 __all__ += policies.__all__
 

@@ -16,10 +16,10 @@ from olmoe._requests import Prompt, Sampling, Scoring
 from olmoe.v1 import inference_pb2
 
 
-class AsyncGenerationStream:
-    """A generation under way: an asynchronous iterator over its parts.
+class AsyncCompletionStream:
+    """A completion under way: an asynchronous iterator over its parts.
 
-    Closing it, leaving its `async with` block or forgetting it cancels the generation. For one
+    Closing it, leaving its `async with` block or forgetting it cancels the completion. For one
     task.
     """
 
@@ -50,8 +50,8 @@ class AsyncGenerationStream:
         """The stamp and the size of the prompt; None before the first part came."""
         return self._parts.started
 
-    async def result(self) -> results.Generation:
-        """The whole generation; reads what is left of the stream.
+    async def result(self) -> results.Completion:
+        """The whole completion; reads what is left of the stream.
 
         Cancelled where the stream was closed before its end.
         """
@@ -62,7 +62,7 @@ class AsyncGenerationStream:
         return self._parts.result
 
     def close(self) -> None:
-        """Cancels the generation; no effect on one that has ended."""
+        """Cancels the completion; no effect on one that has ended."""
         self._closed = True
         self._call.cancel()
 
@@ -122,14 +122,14 @@ class AsyncClient:
             await asyncio.sleep(delay)
 
     async def generate(self, prompt: Prompt, max_new_tokens: int = 64,
-                       **options: Unpack[Sampling]) -> results.Generation:
+                       **options: Unpack[Sampling]) -> results.Completion:
         """See Client.generate."""
         request = _requests.generate(prompt, max_new_tokens, options)
-        return results.Generation.from_proto(
+        return results.Completion.from_proto(
             await self._send(_calls.GENERATE, request, options.get("timeout")))
 
     def stream(self, prompt: Prompt, max_new_tokens: int = 64,
-               **options: Unpack[Sampling]) -> AsyncGenerationStream:
+               **options: Unpack[Sampling]) -> AsyncCompletionStream:
         """See Client.stream."""
         request = _requests.generate(prompt, max_new_tokens, options)
         timeout = options.get("timeout")
@@ -137,7 +137,7 @@ class AsyncClient:
             _calls.GENERATE_STREAM.path,
             request_serializer=inference_pb2.GenerateRequest.SerializeToString,
             response_deserializer=inference_pb2.GenerateStreamResponse.FromString)
-        return AsyncGenerationStream(call(
+        return AsyncCompletionStream(call(
             request, timeout=self._timeout if timeout is None else timeout,
             metadata=self._metadata))
 

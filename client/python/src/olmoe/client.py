@@ -10,10 +10,10 @@ from olmoe._requests import Prompt, Sampling, Scoring
 from olmoe.v1 import inference_pb2
 
 
-class GenerationStream(_calls.Watch[results.Delta]):
-    """A generation under way: an iterator over its parts.
+class CompletionStream(_calls.Watch[results.Delta]):
+    """A completion under way: an iterator over its parts.
 
-    Closing it, leaving its `with` block or forgetting it cancels the generation, and the server
+    Closing it, leaving its `with` block or forgetting it cancels the completion, and the server
     stops within one step. One thread iterates; any may close.
     """
 
@@ -26,8 +26,8 @@ class GenerationStream(_calls.Watch[results.Delta]):
         """The stamp and the size of the prompt; None before the first part came."""
         return self._parts.started
 
-    def result(self) -> results.Generation:
-        """The whole generation, as `Client.generate` gives it; reads what is left of the stream.
+    def result(self) -> results.Completion:
+        """The whole completion, as `Client.generate` gives it; reads what is left of the stream.
 
         Cancelled where the stream was closed before its end.
         """
@@ -62,21 +62,21 @@ class Client(_calls.Service):
         super().__init__(_calls.Connection(target, access, timeout, retries))
 
     def generate(self, prompt: Prompt, max_new_tokens: int = 64,
-                 **options: Unpack[Sampling]) -> results.Generation:
+                 **options: Unpack[Sampling]) -> results.Completion:
         """Continues a prompt, text or token ids, by at most `max_new_tokens`.
 
         The keywords are those of Sampling. InvalidRequest also where prompt and new tokens do not
         fit into the model's context.
         """
         request = _requests.generate(prompt, max_new_tokens, options)
-        return results.Generation.from_proto(
+        return results.Completion.from_proto(
             self._connection.call(_calls.GENERATE, request, options.get("timeout")))
 
     def stream(self, prompt: Prompt, max_new_tokens: int = 64,
-               **options: Unpack[Sampling]) -> GenerationStream:
+               **options: Unpack[Sampling]) -> CompletionStream:
         """The same while it is made. Errors are raised by the iterator."""
         request = _requests.generate(prompt, max_new_tokens, options)
-        return GenerationStream(
+        return CompletionStream(
             self._connection.read(_calls.GENERATE_STREAM, request, options.get("timeout")))
 
     def score(self, context: Prompt, continuation: Prompt,

@@ -19,7 +19,7 @@ def seconds(duration: duration_pb2.Duration) -> float:
 
 
 class FinishReason(enum.IntEnum):
-    """Why a generation ended."""
+    """Why a completion ended."""
 
     LENGTH = 1  # max_new_tokens
     EOS = 2
@@ -117,8 +117,8 @@ class Token:
 
 
 @dataclasses.dataclass(frozen=True)
-class Generation:
-    """A finished generation."""
+class Completion:
+    """A finished completion."""
 
     request_id: str
     text: str  # ends before a matched stop string; "" where the model has no tokenizer
@@ -133,8 +133,8 @@ class Generation:
     trace: Trace | None
 
     @classmethod
-    def from_proto(cls, message: inference_pb2.GenerateResponse) -> Generation:
-        """The generation of a message."""
+    def from_proto(cls, message: inference_pb2.GenerateResponse) -> Completion:
+        """The completion of a message."""
         return cls(message.request_id, message.text, tuple(message.token_ids),
                    Token.all(message.tokens), FinishReason(message.finish_reason),
                    message.matched_stop, Usage.from_proto(message.usage),
@@ -177,7 +177,7 @@ class StreamParts:
 
     def __init__(self) -> None:
         self.started: Started | None = None
-        self.result: Generation | None = None
+        self.result: Completion | None = None
         self._deltas: list[inference_pb2.GenerateDelta] = []
 
     def add(self, message: inference_pb2.GenerateStreamResponse) -> Delta | None:
@@ -188,10 +188,10 @@ class StreamParts:
         if message.HasField("started"):
             self.started = Started.from_proto(message.started)
         elif message.HasField("done"):
-            self.result = self._finish(Generation.from_proto(message.done))
+            self.result = self._finish(Completion.from_proto(message.done))
         return None
 
-    def _finish(self, done: Generation) -> Generation:
+    def _finish(self, done: Completion) -> Completion:
         """The final message has no text, tokens and trace: the deltas had them."""
         return dataclasses.replace(
             done, text="".join(each.text for each in self._deltas),
