@@ -68,7 +68,7 @@ class Served {
   void SetRows(int policy, engine::Phase phase) {
     rows_.clear();
     for (int row = 0; row < kRows; ++row) {
-      const size_t arm = static_cast<size_t>(policy * kArms + row % kArms);
+      const size_t arm = static_cast<size_t>(policy) * kArms + static_cast<size_t>(row % kArms);
       rows_.push_back({&assignments_[arm], phase, row, 1});
       if (phase == engine::Phase::kDecode) rows_.back().token_interval = absl::Milliseconds(20);
     }

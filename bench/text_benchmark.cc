@@ -135,7 +135,7 @@ std::string LargeText(const std::string& kind, size_t bytes) {
 int64_t StatusKilobytes(std::string_view field) {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {
-    if (line.starts_with(field)) return std::atoll(line.c_str() + field.size());
+    if (line.starts_with(field)) return std::strtoll(line.c_str() + field.size(), nullptr, 10);
   }
   return 0;
 }
