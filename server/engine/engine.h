@@ -32,8 +32,8 @@ namespace olmoe::engine {
 struct EngineOptions {
   int max_batch_sequences = 64;  // sequences that hold a slot
   int max_batch_tokens = 512;    // rows of prompts and windows in one step
-  // Between two tokens of a generation, kept to by cutting prompts and windows that share its
-  // steps (prefill_budget.h). Zero: none.
+  // Longest time between two tokens of a completion; prompts and windows that share its steps
+  // are cut to keep it (prefill_budget.h). Zero: none.
   absl::Duration itl_target = absl::ZeroDuration();
   int max_queue = 256;           // requests waiting for their first slot
   // A paused request (Flow::kPause) is cancelled after this long.
@@ -104,7 +104,7 @@ class Engine {
   // Queues a validated request. Errors, after which `sink` is never called: RESOURCE_EXHAUSTED with
   // RetryInfo (queue_rate.h) when the queue is full, or would leave no room for others: a client's
   // requests may take eight times as many places as are free, so a ninth of the queue is for those
-  // who have few. RESOURCE_EXHAUSTED with with ErrorInfo KV_CAPACITY when a sequence
+  // who have few. RESOURCE_EXHAUSTED with ErrorInfo KV_CAPACITY when a sequence
   // needs more KV pages than there are: waiting would not help that one; UNAVAILABLE with RetryInfo
   // (what is left of the grace period) while draining; DEADLINE_EXCEEDED when the deadline has
   // passed. Callbacks may come before Submit returns.

@@ -52,7 +52,7 @@ class LiveRequest {
   // Its sequences share no step with others.
   bool runs_alone() const;
 
-  // A generation is one sequence, a score request one per window. They are started in order.
+  // A completion is one sequence, a score request one for each window. They start in order.
   bool has_unstarted() const { return num_started_ < num_sequences_; }
   // KV positions that the next sequence can need.
   int NextPositions() const;
@@ -69,7 +69,7 @@ class LiveRequest {
   void OnOutput(absl::Time now);
   // Since the last OnOutput, if there was one.
   std::optional<absl::Duration> SinceOutput(absl::Time now) const;
-  // The next token of a generation. The outcome's finish is kept for the completion.
+  // The next token of a completion. The outcome's finish is kept for the completion.
   StopCondition::Outcome AddToken(TokenId token);
 
   // How it ends, once that is known; its sequences stay until the engine has taken them away.
@@ -92,7 +92,7 @@ class LiveRequest {
   absl::Time paused_since_ = absl::InfiniteFuture();
   int num_started_ = 0;
   int num_done_ = 0;
-  std::optional<StopCondition> stop_;  // of a generation
+  std::optional<StopCondition> stop_;  // of a completion
   uint32_t completion_tokens_ = 0;
   uint64_t expert_activations_ = 0;
   FinishReason finish_reason_ = FinishReason::kLength;

@@ -6,7 +6,7 @@
 namespace olmoe::engine {
 
 // How many rows of prompts and windows may share a step with decoding rows, so that the step, and
-// with it the time between two tokens of every running generation, keeps to a target.
+// with it the time between two tokens of every running completion, keeps to a target.
 //
 // A feedback controller and no cost model: what a step costs depends on the machine, on the context
 // and on the experts that the policies pick, and can change with the next patch. A step that took

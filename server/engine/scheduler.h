@@ -4,7 +4,7 @@
 // rows nearly all weights are read, whatever else is in the batch. So a step takes all decoding
 // rows and one group of other rows, as large as pays:
 //
-//   1. One row of every generation that has its prompt behind it. They do not count against the
+//   1. One row of every completion that has its prompt behind it. They do not count against the
 //      group: a prompt of just the group's size is never cut because somebody decodes.
 //   2. Prompts that have been begun, then windows that have been begun, oldest first: what is begun
 //      gets finished.
@@ -20,7 +20,7 @@
 // Latency of those who decode. While somebody does, the group is at most PrefillBudget::rows(),
 // which an inter-token latency target bounds. And scoring yields: after a step in which windows
 // shared the time of decoding rows, none do until steps without windows have taken as long, so
-// scoring slows generations down by half at the most, and is never shut out.
+// scoring slows completions down by half at the most, and is never shut out.
 //
 // Fairness. The queue is strictly first in, first out: if the oldest request lacks pages or a slot,
 // nobody overtakes it (but for the score requests that yield), so it waits only for sequences that
@@ -74,7 +74,7 @@ class Scheduler {
   struct Options {
     int max_sequences = 1;  // >= 1
     int group_rows = 1;     // >= 1; of prompts and windows in one step
-    // Between two tokens of a generation; zero: as long as the group takes.
+    // Between two tokens of a completion; zero: as long as the group takes.
     absl::Duration itl_target = absl::ZeroDuration();
     // Rows of one step at the most.
     int MaxStepRows() const;

@@ -12,12 +12,12 @@ namespace olmoe::engine {
 
 class LiveRequest;
 
-// A sequence that has a slot: a generation, or one window of a score request. Knows which of its
+// A sequence that has a slot: a completion, or one window of a score request. Knows which of its
 // rows are in the KV cache and which are to be computed next; owns the list of its pages, which
 // come from the scheduler's pool and go back there. The request outlives it. Engine thread only.
 class Sequence {
  public:
-  // A generation that has its prompt to compute.
+  // A completion that has its prompt to compute.
   Sequence(LiveRequest* request, std::vector<TokenId> prompt, int max_new_tokens,
            std::vector<model::PageId> pages);
   // Window number `index` of a score request.
@@ -40,7 +40,7 @@ class Sequence {
   // These rows have been computed.
   void Advance(int num_rows);
 
-  // A generation has drawn its next token, the input of the next row.
+  // A completion has drawn its next token, the input of the next row.
   void Append(TokenId token);
 
   // A window: keeps what the chunk whose first row is `first_position` scored.
@@ -52,8 +52,8 @@ class Sequence {
 
   LiveRequest* const request_;
   const std::vector<model::PageId> pages_;
-  const int prompt_rows_;         // of a generation
-  std::vector<TokenId> inputs_;   // a generation: prompt and generated tokens; never reallocated
+  const int prompt_rows_;         // of a completion
+  std::vector<TokenId> inputs_;   // a completion: prompt and generated tokens; never reallocated
   std::vector<TokenId> targets_;  // a window: [inputs_.size()], kNoTarget where not scored
   int num_computed_ = 0;
   WindowScores scores_;           // a window

@@ -1,4 +1,4 @@
-// When a generation ends, and which text it has given out by then.
+// When a completion ends, and which text it has given out by then.
 #ifndef OLMOE_SERVER_ENGINE_STOP_CONDITION_H_
 #define OLMOE_SERVER_ENGINE_STOP_CONDITION_H_
 
@@ -47,8 +47,8 @@ class StopStringMatcher {
   std::string pending_;                   // not given out: less than the longest stop string
 };
 
-// Watches the tokens of one generation: end of sequence, stop tokens, stop strings in the text, and
-// the number of tokens. A token that ends the text by its id adds no text. When the generation
+// Watches the tokens of one completion: end of sequence, stop tokens, stop strings in the text, and
+// the number of tokens. A token that ends the text by its id adds no text. When the completion
 // ends, all text held back is given out, but for a matched stop string and what follows it; should
 // that last text complete a stop string, the stop string counts. Without a tokenizer there is no
 // text. Thread-compatible.

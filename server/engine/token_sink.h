@@ -41,7 +41,7 @@ struct GeneratedToken {
   std::vector<model::TokenLogprob> top;
 };
 
-// What one step added to a generation. Text and tokens need not be in step: text
+// What one step added to a completion. Text and tokens need not be in step: text
 // is held back while it may be part of a character or of a stop string.
 struct GenerateDelta {
   std::string text;  // whole UTF-8 characters

@@ -68,7 +68,7 @@ void AddSwaps(const RequestCounts& counts, FamilySet* families) {
 
 }  // namespace
 
-void RequestStats::AddGeneration(const engine::Completion& completion, ArmRequests* arm) {
+void RequestStats::AddCompletion(const engine::Completion& completion, ArmRequests* arm) {
   arm->prompt_tokens.Add(completion.prompt_tokens);
   arm->completion_tokens.Add(completion.completion_tokens);
   if (completion.status.ok()) ++arm->finished[static_cast<size_t>(completion.finish_reason)];

@@ -64,7 +64,7 @@ class RequestStats {
   RequestCounts Snapshot() const;
 
  private:
-  static void AddGeneration(const engine::Completion& completion, ArmRequests* arm);
+  static void AddCompletion(const engine::Completion& completion, ArmRequests* arm);
 
   mutable absl::Mutex mu_;
   ArmTable<CopyOnWrite<ArmRequests>> arms_ ABSL_GUARDED_BY(mu_){kMaxArmsKept};

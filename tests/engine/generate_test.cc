@@ -1,4 +1,4 @@
-// What a generation delivers.
+// What a completion delivers.
 #include <gtest/gtest.h>
 
 #include <set>

@@ -19,7 +19,7 @@ struct Specimen {
   Reply solo;
 };
 
-// Generations and score requests of all shapes: lengths, policies, sampling, stop conditions,
+// Completions and score requests of all shapes: lengths, policies, sampling, stop conditions,
 // traces.
 std::vector<Specimen> RandomSpecimens(int count, unsigned seed,
                                       const testing::FakeModelOptions& model,

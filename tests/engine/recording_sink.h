@@ -20,7 +20,7 @@ namespace olmoe::engine {
 struct Reply {
   std::string text;
   std::vector<GeneratedToken> tokens;
-  RoutingTrace trace;                   // of a generation
+  RoutingTrace trace;                   // of a completion
   std::map<int, WindowScores> windows;  // by index
   Completion completion;
   bool done = false;

@@ -38,7 +38,7 @@ class SchedulerTest : public ::testing::Test {
     Add(name, std::move(work));
   }
 
-  // The next step as "A1 B3": one row of A, three of B. Every generation draws a token.
+  // The next step as "A1 B3": one row of A, three of B. Every completion draws a token.
   std::string Step(absl::Duration step_time = absl::ZeroDuration()) {
     ScheduledStep step;
     scheduler_->NextStep(&step);
@@ -231,7 +231,7 @@ TEST_F(SchedulerTest, ScoreRequestsTakeTurns) {
   EXPECT_EQ(Step(), "");
 }
 
-TEST_F(SchedulerTest, AGenerationWaitsForOneWindowOfAScoreRequestNotForAll) {
+TEST_F(SchedulerTest, ACompletionWaitsForOneWindowOfAScoreRequestNotForAll) {
   Init(8, 8);
   AddScore("S", 100, 8);
   EXPECT_EQ(Step(), "S8");

@@ -138,7 +138,7 @@ TEST(ScoreTest, PausedScoreRequestBeginsNoMoreWindows) {
   };
   std::vector<ScoreWindow> windows(10, {.tokens = Range(1, 5), .first_scored = 1});
   const auto paused = harness.Submit(harness.Score(windows), sink);
-  // A window a step; the generation is served while the other waits.
+  // A window a step; the completion is served while the other waits.
   EXPECT_EQ(harness.Run(harness.Generate({1}, 50)).tokens.size(), 50u);
   EXPECT_EQ(paused.sink->so_far().windows.size(), 2u);
   harness.engine->Resume(paused.handle);

@@ -10,7 +10,7 @@
 namespace olmoe::engine {
 namespace {
 
-// What the tokens of a generation came to.
+// What the tokens of a completion came to.
 struct Result {
   std::string text;
   std::vector<std::string> pieces;
@@ -47,7 +47,7 @@ class StopConditionTest : public ::testing::Test {
   const std::unique_ptr<text::Tokenizer> tokenizer_ = MakeTinyTokenizer();
 };
 
-TEST_F(StopConditionTest, LengthEndsTheGenerationWithItsLastTokensText) {
+TEST_F(StopConditionTest, LengthEndsTheCompletionWithItsLastTokensText) {
   const Result result = Run(Work({}, 3), Bytes("hello"));
   EXPECT_EQ(result.finish, FinishReason::kLength);
   EXPECT_EQ(result.text, "hel");
