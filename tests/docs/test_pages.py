@@ -44,6 +44,18 @@ def test_no_page_needs_another_folder_than_the_checkout(path):
     assert "../shared" not in path.read_text()
 
 
+@pytest.mark.parametrize("name", ["README.md", "docs/claims.md"])
+def test_what_shows_a_claim_exists(name):
+    """Tests of CTest by their names, files by their paths."""
+    files = bin_dir().parent.glob("tests/**/CTestTestfile.cmake")
+    tests = {test for path in files for test in re.findall(r"add_test\(\W*(\w+)", path.read_text())}
+    for word in re.findall(r"`([^`]+)`", (SOURCE_DIR / name).read_text()):
+        if re.fullmatch(r"\w+_test", word):
+            assert word in tests, f"{name}: {word}"
+        elif re.fullmatch(r"(?:tests|deploy|docs|server|client)/[\w./-]+", word):
+            assert (SOURCE_DIR / word).exists(), f"{name}: {word}"
+
+
 def project_version():
     text = (SOURCE_DIR / "CMakeLists.txt").read_text()
     return re.search(r"^project\(olmoe VERSION ([0-9.]+)", text, re.MULTILINE)[1]
