@@ -10,7 +10,7 @@ constexpr const char* kAssignmentNames[] = {"default", "split", "random_unit", "
                                             "inline_policy"};
 constexpr const char* kOutcomeNames[] = {"applied", "unchanged", "conflict", "rejected"};
 
-bool IsGeneration(std::string_view method) { return method.starts_with("Generate"); }
+bool IsCompletion(std::string_view method) { return method.starts_with("Generate"); }
 
 void AddCodes(const std::string& arm, const ArmRequests& counts, FamilySet* families) {
   for (const auto& [key, count] : counts.requests) {
@@ -91,7 +91,7 @@ void RequestStats::Add(const engine::RequestOutcome& outcome) {
   durations.queue.Add(absl::ToDoubleSeconds(outcome.completion->timing.queue));
   arm.score_nats -= outcome.scored_logprob_sum;
   arm.scored_tokens += outcome.scored_tokens;
-  if (IsGeneration(outcome.method)) AddGeneration(*outcome.completion, &arm);
+  if (IsCompletion(outcome.method)) AddCompletion(*outcome.completion, &arm);
 }
 
 void RequestStats::AddSwap(std::string_view outcome, absl::Duration swap_duration) {
