@@ -67,7 +67,7 @@ class SchedulerTest : public ::testing::Test {
     Request request;
     request.request_id = name;
     request.work = std::move(work);
-    auto live = std::make_unique<LiveRequest>(std::move(request), nullptr, absl::UnixEpoch(),
+    auto live = std::make_unique<LiveRequest>(std::move(request), Sink{}, absl::UnixEpoch(),
                                               model::ModelInfo{}, nullptr);
     scheduler_->Add(live.get());
     requests_[name] = std::move(live);
@@ -305,7 +305,7 @@ TEST_F(SchedulerTest, RowsBeforeTheFirstScoredTokenHaveNoTarget) {
 }
 
 TEST(RequestStateDeathTest, IllegalTransitionsDie) {
-  LiveRequest request(Request{}, nullptr, absl::UnixEpoch(), model::ModelInfo{}, nullptr);
+  LiveRequest request(Request{}, Sink{}, absl::UnixEpoch(), model::ModelInfo{}, nullptr);
   EXPECT_DEATH(request.TransitionTo(RequestState::kPaused), "0 -> 2");
   request.TransitionTo(RequestState::kRunning);
   EXPECT_DEATH(request.TransitionTo(RequestState::kQueued), "1 -> 0");
