@@ -140,12 +140,10 @@ bench::Runner::Options RunOptions(const BenchOptions& options) {
 
 absl::StatusOr<bench::PromptMix> ReadMix(const BenchOptions& options, Session& session) {
   if (options.prompts.empty()) return bench::PromptMix::BuiltIn();
-  const auto text = session.FileOrInput(options.prompts);
-  if (!text.ok()) return text.status();
-  auto mix = bench::PromptMix::Parse(*text, absl::EndsWith(options.prompts, ".jsonl"));
-  if (mix.ok()) return mix;
-  return absl::InvalidArgumentError(
-      absl::StrCat(options.prompts, ": ", mix.status().message()));
+  const bool is_jsonl = absl::EndsWith(options.prompts, ".jsonl");
+  return session.ParseFile(options.prompts, [is_jsonl](const std::string& text) {
+    return bench::PromptMix::Parse(text, is_jsonl);
+  });
 }
 
 absl::StatusOr<std::optional<bench::Swapper::Options>> SwapOptions(const BenchOptions& options,

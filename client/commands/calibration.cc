@@ -133,13 +133,14 @@ void PutFlags(CLI::App& command, FileOptions& options) {
 }
 
 ExitCode Put(const FileOptions& options, Session& session) {
-  const auto json = session.FileOrInput(options.path);
-  if (!json.ok()) return session.UsageError(json.status());
-  const auto layers = notation::ParseCalibration(*json);
-  if (!layers.ok()) {
-    return session.UsageError(
-        absl::InvalidArgumentError(absl::StrCat(options.path, ": ", layers.status().message())));
-  }
+  using Layers = std::vector<v1::LayerCdf>;
+  const auto layers = session.ParseFile(
+      options.path, [&options](const std::string& text) -> absl::StatusOr<Layers> {
+        const auto tables = notation::ParseCalibration(text);
+        if (!tables.ok()) return tables.status();
+        return notation::TablesOf(*tables, options.name);
+      });
+  if (!layers.ok()) return session.UsageError(layers.status());
   const auto response = session.rpc().PutCalibration(options.name, *layers);
   if (!response.ok()) return session.Fail(response.status());
   if (session.options().json) return session.PrintJson(*response);

@@ -3,7 +3,6 @@
 #include <fstream>
 #include <functional>
 #include <istream>
-#include <iterator>
 #include <optional>
 #include <ostream>
 #include <string>
@@ -11,11 +10,12 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/commands/command.h"
+#include "client/notation/calibration_file.h"
+#include "client/notation/json_fields.h"
 #include "client/notation/policy_spec.h"
 #include "client/render/errors.h"
 #include "client/render/format.h"
-#include "client/route/calibration_file.h"
-#include "client/route/json_fields.h"
+#include "client/route/cdf_tables.h"
 #include "client/route/policy_rules.h"
 #include "client/route/routed_row.h"
 #include "client/route/vector_file.h"
@@ -44,7 +44,7 @@ void Flags(CLI::App& command, RouteOptions& options) {
                      ->type_name("SPEC");
   command
       .add_option("--calibration", options.calibration,
-                  "Tables of logits -> p-values: JSON, one layer a line")
+                  "Tables of logits -> p-values, a file that `calibration put` takes")
       ->check(CLI::ExistingFile)
       ->needs(policy);
   auto* logits = command
@@ -63,21 +63,18 @@ void Flags(CLI::App& command, RouteOptions& options) {
                                    "Decide cases with policies of their own: JSON lines")
                     ->check(CLI::ExistingFile)
                     ->excludes(policy);
-  command.add_option("--tables", options.tables, "The tables that the cases name")
+  command.add_option("--tables", options.tables, "The tables that the cases name, a file as for --calibration")
       ->check(CLI::ExistingFile)
       ->needs(cases);
 }
 
-absl::StatusOr<route::CdfTables> ReadTables(const std::string& path) {
+absl::StatusOr<route::CdfTables> ReadTables(const std::string& path, Session& session) {
   if (path.empty()) return route::CdfTables();
-  std::ifstream file(path, std::ios::binary);
-  const std::string text(std::istreambuf_iterator<char>(file), {});
-  if (!file.good() && !file.eof()) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": cannot be read"));
-  }
-  auto tables = route::ParseCdfTables(text);
-  if (tables.ok()) return tables;
-  return absl::InvalidArgumentError(absl::StrCat(path, ": ", tables.status().message()));
+  return session.ParseFile(path, [](const std::string& text) -> absl::StatusOr<route::CdfTables> {
+    const auto tables = notation::ParseCalibration(text);
+    if (!tables.ok()) return tables.status();
+    return route::MakeCdfTables(*tables);
+  });
 }
 
 // Calls `decide` for each line that is not empty and prints what it returns.
@@ -99,7 +96,7 @@ absl::Status ForEachLine(std::istream& in, const std::string& name, std::ostream
 }
 
 ExitCode RunCases(const RouteOptions& options, Session& session) {
-  const auto tables = ReadTables(options.tables);
+  const auto tables = ReadTables(options.tables, session);
   if (!tables.ok()) return session.UsageError(tables.status());
   std::ifstream cases(options.cases);
   const absl::Status status =
@@ -157,7 +154,7 @@ absl::StatusOr<ordered_json> RouteLine(const std::string& text, const RouteOptio
   if (line.is_discarded()) return absl::InvalidArgumentError("is not JSON");
   const bool names_layer = line.is_object() && line.contains("layer");
   if (line.is_array()) line = json{{"logits", std::move(line)}};
-  route::JsonFields fields(line, "");
+  notation::JsonFields fields(line, "");
   const int layer = names_layer ? fields.Integer("layer", 0, kMaxLayers - 1) : 0;
   const std::vector<float> logits = route::ToLogits(fields.Numbers("logits"));
   if (!fields.error().empty()) return absl::InvalidArgumentError(fields.error());
@@ -228,7 +225,7 @@ absl::Status RouteRecording(const trace::Recording& recording, PolicyTrial* tria
 ExitCode RunPolicy(const RouteOptions& options, Session& session) {
   const auto policy = notation::ParsePolicySpec(options.policy);
   if (!policy.ok()) return session.UsageError(policy.status());
-  const auto tables = ReadTables(options.calibration);
+  const auto tables = ReadTables(options.calibration, session);
   if (!tables.ok()) return session.UsageError(tables.status());
   PolicyTrial trial(*policy, &*tables);
   absl::Status status;

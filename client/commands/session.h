@@ -4,8 +4,10 @@
 #include <iosfwd>
 #include <memory>
 #include <string>
+#include <type_traits>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "client/commands/exit_code.h"
 #include "client/render/style.h"
 #include "client/transport/credentials.h"
@@ -66,6 +68,17 @@ class Session {
   // The text of a file, or of the standard input where `path` is "-".
   // INVALID_ARGUMENT, naming it, where it cannot be read or is not UTF-8.
   absl::StatusOr<std::string> FileOrInput(const std::string& path);
+
+  // What `parse` makes of such a text; its errors begin with the path.
+  template <typename Parse>
+  std::invoke_result_t<Parse, const std::string&> ParseFile(const std::string& path,
+                                                            const Parse& parse) {
+    const auto text = FileOrInput(path);
+    if (!text.ok()) return text.status();
+    auto parsed = parse(*text);
+    if (parsed.ok()) return parsed;
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", parsed.status().message()));
+  }
 
   // Prints `message` as JSON: indented on a terminal, else one line.
   ExitCode PrintJson(const google::protobuf::Message& message);

@@ -1,10 +1,14 @@
 #include "client/notation/calibration_file.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "client/notation/json_fields.h"
 #include "nlohmann/json.hpp"
 
 namespace olmoe::client::notation {
@@ -12,93 +16,138 @@ namespace {
 
 using nlohmann::json;
 
-bool IsNumbers(const json& value) {
-  if (!value.is_array()) return false;
-  for (const json& element : value) {
-    if (!element.is_number()) return false;
-  }
-  return true;
-}
+constexpr int kMaxLayers = 1024;
 
-json Numbers(const google::protobuf::RepeatedField<double>& values) {
+json Array(const google::protobuf::RepeatedField<double>& values) {
   return std::vector<double>(values.begin(), values.end());
 }
 
-const json* Find(const json& object, const char* key) {
-  const auto found = object.find(key);
-  return found == object.end() ? nullptr : &*found;
-}
-
-// What is wrong with evenly spaced points, or nothing and their grid. Published
-// tables are rounded to float32: a point may be off by a hundredth of the distance.
-std::string SetGrid(const json& points, v1::LayerCdf* table) {
-  if (!IsNumbers(points) || points.size() < 2) return "\"x\" is not an array of 2 numbers or more";
-  const double first = points.front().get<double>();
-  const double step =
-      (points.back().get<double>() - first) / static_cast<double>(points.size() - 1);
+// Evenly spaced points as a grid. Published tables are rounded to float32: a point may be off by
+// a hundredth of the distance.
+void ReadPoints(JsonFields* fields, v1::LayerCdf* cdf) {
+  const std::vector<double> points = fields->Numbers("x");
+  if (points.size() < 2 || points.size() != static_cast<size_t>(cdf->cdf_size())) {
+    fields->Fail("x", absl::StrCat("must have as many points as cdf (", cdf->cdf_size(),
+                                   "), and 2 or more; has ", points.size()));
+    return;
+  }
+  const double first = points.front();
+  const double step = (points.back() - first) / static_cast<double>(points.size() - 1);
   for (size_t i = 0; i < points.size(); ++i) {
     const double expected = first + step * static_cast<double>(i);
-    if (std::abs(points[i].get<double>() - expected) > 0.01 * std::abs(step)) {
-      return absl::StrCat("\"x\" is not evenly spaced: x[", i, "] is ", points[i].get<double>(),
-                          ", not ", expected);
-    }
+    if (std::abs(points[i] - expected) <= 0.01 * std::abs(step)) continue;
+    fields->Fail(absl::StrCat("x[", i, "]"), absl::StrCat("is not evenly spaced: is ", points[i],
+                                                          ", not ", expected));
+    return;
   }
-  table->set_x0(first);
-  table->set_dx(step);
-  return "";
+  cdf->set_x0(first);
+  cdf->set_dx(step);
 }
 
-std::string SetTable(const json& object, v1::LayerCdf* table) {
-  if (!object.is_object()) return "is not an object";
-  const json* cdf = Find(object, "cdf");
-  if (cdf == nullptr || !IsNumbers(*cdf)) return "\"cdf\" is not an array of numbers";
-  for (const json& value : *cdf) table->add_cdf(value.get<double>());
-  if (const json* survival = Find(object, "survival"); survival != nullptr) {
-    if (!IsNumbers(*survival)) return "\"survival\" is not an array of numbers";
-    for (const json& value : *survival) table->add_survival(value.get<double>());
+void ReadCdf(JsonFields* fields, v1::LayerCdf* cdf) {
+  const std::vector<double> values = fields->Numbers("cdf");
+  cdf->mutable_cdf()->Add(values.begin(), values.end());
+  if (fields->Has("survival")) {
+    const std::vector<double> survival = fields->Numbers("survival");
+    cdf->mutable_survival()->Add(survival.begin(), survival.end());
   }
-  if (const json* layer = Find(object, "layer"); layer != nullptr) {
-    if (!layer->is_number_unsigned() || layer->get<uint64_t>() > UINT32_MAX) {
-      return "\"layer\" is not a layer";
-    }
-    table->set_layer(layer->get<uint32_t>());
+  if (fields->Has("x")) return ReadPoints(fields, cdf);
+  if (!fields->Has("x0") && !fields->Has("dx")) {
+    return fields->Fail("", "has neither \"x\" nor \"x0\" and \"dx\"");
   }
-  if (const json* points = Find(object, "x"); points != nullptr) {
-    if (points->size() != cdf->size()) return "\"x\" and \"cdf\" are not of one length";
-    return SetGrid(*points, table);
-  }
-  const json* x0 = Find(object, "x0");
-  const json* dx = Find(object, "dx");
-  if (x0 == nullptr || dx == nullptr || !x0->is_number() || !dx->is_number()) {
-    return "has neither \"x\" nor numbers \"x0\" and \"dx\"";
-  }
-  table->set_x0(x0->get<double>());
-  table->set_dx(dx->get<double>());
-  return "";
+  cdf->set_x0(fields->Number("x0"));
+  cdf->set_dx(fields->Number("dx"));
 }
+
+// Collects the tables of a file, and what is wrong with them. Thread-compatible.
+class TableCollector {
+ public:
+  // `line`: where the value stands, "line 2: ", or nothing where it is the whole file.
+  void AddValue(const json& value, const std::string& line) {
+    if (value.is_array()) return AddTables(value, "", line);
+    if (!value.is_object() || !value.contains("layers")) return AddTable(value, "", line, "", 0);
+    JsonFields fields(value, "");
+    const std::string calibration = fields.Has("calibration") ? fields.Text("calibration") : "";
+    const json& tables = fields.Object("layers");
+    if (!tables.is_array()) fields.Fail("layers", "must be an array of tables");
+    if (!fields.error().empty()) return Fail(line + fields.error());
+    AddTables(tables, calibration, line);
+  }
+
+  void Fail(std::string error) { errors_.push_back(std::move(error)); }
+  bool failed() const { return !errors_.empty(); }
+
+  absl::StatusOr<std::vector<CalibrationTable>> Finish() && {
+    if (errors_.empty() && tables_.empty()) {
+      Fail("no tables: a calibration is JSON {\"layers\": [TABLE, ...]}, an array of tables, or a "
+           "table a line; a TABLE is {\"x0\", \"dx\", \"cdf\"} or {\"x\", \"cdf\"}");
+    }
+    if (errors_.empty()) return std::move(tables_);
+    return absl::InvalidArgumentError(absl::StrJoin(errors_, "; "));
+  }
+
+ private:
+  void AddTables(const json& array, const std::string& calibration, const std::string& line) {
+    int place = 0;
+    for (const json& element : array) {
+      AddTable(element, calibration, line, absl::StrCat("layers[", place, "]"), place);
+      ++place;
+    }
+  }
+
+  // `layer`: of a table that does not say it.
+  void AddTable(const json& value, const std::string& calibration, const std::string& line,
+                const std::string& name, int layer) {
+    JsonFields fields(value, name);
+    CalibrationTable& table = tables_.emplace_back();
+    table.calibration = fields.Has("calibration") ? fields.Text("calibration") : calibration;
+    table.place = absl::StrCat(line, name, name.empty() ? "" : ".");
+    if (fields.Has("layer")) layer = fields.Integer("layer", 0, kMaxLayers - 1);
+    table.cdf.set_layer(static_cast<uint32_t>(layer));
+    ReadCdf(&fields, &table.cdf);
+    if (!fields.error().empty()) Fail(line + fields.error());
+  }
+
+  std::vector<CalibrationTable> tables_;
+  std::vector<std::string> errors_;
+};
 
 }  // namespace
 
-absl::StatusOr<std::vector<v1::LayerCdf>> ParseCalibration(std::string_view text) {
-  const json root = json::parse(text, /*cb=*/nullptr, /*allow_exceptions=*/false);
-  const json* tables = &root;
-  if (root.is_object()) tables = Find(root, "layers");
-  if (root.is_discarded() || tables == nullptr || !tables->is_array() || tables->empty()) {
-    return absl::InvalidArgumentError(
-        "not JSON with an array \"layers\" of tables {\"x0\", \"dx\", \"cdf\"} or {\"x\", "
-        "\"cdf\"}");
+absl::StatusOr<std::vector<CalibrationTable>> ParseCalibration(std::string_view text) {
+  TableCollector tables;
+  const json whole = json::parse(text, /*cb=*/nullptr, /*allow_exceptions=*/false);
+  if (!whole.is_discarded()) {
+    tables.AddValue(whole, "");
+    return std::move(tables).Finish();
   }
-  std::vector<v1::LayerCdf> layers;
-  std::vector<std::string> errors;
-  for (const json& object : *tables) {
-    const size_t place = layers.size();
-    layers.emplace_back().set_layer(static_cast<uint32_t>(place));
-    if (const std::string error = SetTable(object, &layers.back()); !error.empty()) {
-      errors.push_back(absl::StrCat("layers[", place, "] ", error));
+  size_t number = 0;
+  while (!text.empty() && !tables.failed()) {
+    const std::string_view row = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(row.size() + 1, text.size()));
+    const std::string line = absl::StrCat("line ", ++number, ": ");
+    if (row.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    const json value = json::parse(row, /*cb=*/nullptr, /*allow_exceptions=*/false);
+    if (value.is_discarded()) {
+      tables.Fail(line + "is not JSON");
+    } else {
+      tables.AddValue(value, line);
     }
   }
-  if (errors.empty()) return layers;
-  return absl::InvalidArgumentError(absl::StrJoin(errors, "; "));
+  return std::move(tables).Finish();
+}
+
+absl::StatusOr<std::vector<v1::LayerCdf>> TablesOf(const std::vector<CalibrationTable>& tables,
+                                                   const std::string& name) {
+  std::set<std::string> names;
+  for (const CalibrationTable& table : tables) names.insert(table.calibration);
+  std::vector<v1::LayerCdf> layers;
+  for (const CalibrationTable& table : tables) {
+    if (names.size() == 1 || table.calibration == name) layers.push_back(table.cdf);
+  }
+  if (!layers.empty()) return layers;
+  return absl::InvalidArgumentError(absl::StrCat("has several calibrations, and none is \"", name,
+                                                 "\": ", absl::StrJoin(names, ", ")));
 }
 
 std::string FormatCalibration(const std::string& calibration_id,
@@ -107,9 +156,9 @@ std::string FormatCalibration(const std::string& calibration_id,
   for (const v1::LayerCdf& layer : layers) {
     std::string line = absl::StrCat("{\"layer\":", layer.layer(), ",\"x0\":",
                                     json(layer.x0()).dump(), ",\"dx\":", json(layer.dx()).dump(),
-                                    ",\"cdf\":", Numbers(layer.cdf()).dump());
+                                    ",\"cdf\":", Array(layer.cdf()).dump());
     if (!layer.survival().empty()) {
-      absl::StrAppend(&line, ",\"survival\":", Numbers(layer.survival()).dump());
+      absl::StrAppend(&line, ",\"survival\":", Array(layer.survival()).dump());
     }
     lines.push_back(line + "}");
   }

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "client/route/calibration_file.h"
+#include "client/route/cdf_tables.h"
 #include "client/route/routed_row.h"
 #include "olmoe/v1/routing.pb.h"
 #include "server/routing/policy.h"

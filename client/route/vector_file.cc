@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "client/route/json_fields.h"
+#include "client/notation/json_fields.h"
 #include "client/route/routed_row.h"
 
 namespace olmoe::client::route {
@@ -16,7 +16,7 @@ namespace {
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-routing::WeightMode ReadWeightMode(JsonFields* fields) {
+routing::WeightMode ReadWeightMode(notation::JsonFields* fields) {
   const std::string mode = fields->Text("weight_mode");
   if (mode == "SUM_TO_ONE") return routing::WeightMode::kSumToOne;
   if (mode == "MATCH_TOP_K_MASS") return routing::WeightMode::kMatchTopKMass;
@@ -25,14 +25,14 @@ routing::WeightMode ReadWeightMode(JsonFields* fields) {
 }
 
 template <typename Kind>
-Kind WithBounds(Kind kind, JsonFields* fields) {
+Kind WithBounds(Kind kind, notation::JsonFields* fields) {
   kind.bounds.min_k = fields->Count("min_k");
   kind.bounds.max_k = fields->Count("max_k");
   return kind;
 }
 
 template <typename Kind>
-Kind WithPValue(Kind kind, const std::string& calibration, JsonFields* fields) {
+Kind WithPValue(Kind kind, const std::string& calibration, notation::JsonFields* fields) {
   const std::string p_value = fields->Text("pvalue");
   if (p_value != "LAYER_CDF" && p_value != "ONE_MINUS_PROB") {
     fields->Fail("pvalue", absl::StrCat("is not known: ", p_value));
@@ -45,13 +45,13 @@ Kind WithPValue(Kind kind, const std::string& calibration, JsonFields* fields) {
 }
 
 routing::HigherCriticism ReadHigherCriticism(const std::string& calibration,
-                                             JsonFields* fields) {
+                                             notation::JsonFields* fields) {
   routing::HigherCriticism hc;
   if (fields->Object("beta") != "auto") hc.beta = fields->Number("beta");
   return WithPValue(std::move(hc), calibration, fields);
 }
 
-routing::Rule ReadRule(const std::string& calibration, JsonFields* fields) {
+routing::Rule ReadRule(const std::string& calibration, notation::JsonFields* fields) {
   routing::Rule rule;
   rule.weight_mode = ReadWeightMode(fields);
   const std::string kind = fields->Text("kind");
@@ -83,14 +83,14 @@ struct Case {
 };
 
 routing::Rule ReadRuleOf(const std::string& name, const std::string& calibration,
-                         JsonFields* line) {
-  JsonFields fields(line->Object(name), name);
+                         notation::JsonFields* line) {
+  notation::JsonFields fields(line->Object(name), name);
   routing::Rule rule = ReadRule(calibration, &fields);
   if (!fields.error().empty()) line->Fail("", fields.error());
   return rule;
 }
 
-Case ReadCase(JsonFields* line) {
+Case ReadCase(notation::JsonFields* line) {
   Case result;
   result.shape.num_layers = 1;
   result.shape.num_experts = line->Integer("E", 1, routing::kMaxExperts);
@@ -138,7 +138,7 @@ ordered_json Decide(const Case& c, const CdfTables& tables) {
 absl::StatusOr<ordered_json> DecideCase(std::string_view text, const CdfTables& tables) {
   const json value = json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (value.is_discarded()) return absl::InvalidArgumentError("is not JSON");
-  JsonFields line(value, "");
+  notation::JsonFields line(value, "");
   const Case c = ReadCase(&line);
   if (!line.error().empty()) return absl::InvalidArgumentError(line.error());
   return Decide(c, tables);

@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "client/route/calibration_file.h"
+#include "client/route/cdf_tables.h"
 #include "nlohmann/json.hpp"
 
 namespace olmoe::client::route {

@@ -222,6 +222,43 @@ TEST_F(AdminAppTest, ExpertsOfTwoArmsAreCompared) {
   EXPECT_THAT(err_.str(), HasSubstr("--watch: is not a flag of experts diff"));
 }
 
+TEST_F(AdminAppTest, PutAndRouteTakeTheSameCalibrationFiles) {
+  const std::vector<std::string> same = {
+      R"({"layers": [{"x": [0, 8], "cdf": [0, 1]}]})",
+      R"([{"x0": 0, "dx": 8, "cdf": [0, 1]}])",
+      R"({"calibration": "c", "layers": [{"layer": 0, "x0": 0, "dx": 8, "cdf": [0, 1]}]})",
+      R"({"layer": 0, "x0": 0, "dx": 8, "cdf": [0, 1], "survival": [1, 0]})",
+      R"({"calibration": "b", "layer": 0, "x0": 0, "dx": 1, "cdf": [0, 1]})"
+      "\n"
+      R"({"calibration": "c", "layer": 0, "x": [0, 8], "cdf": [0, 1]})"};
+  const auto put = [this](const std::string& file) {
+    server_.put_messages.clear();
+    return Run({"calibration", "put", "c", file});
+  };
+  const auto route = [this](const std::string& file) {
+    return Run({"route", "--policy", "bh=1,calibration=c", "--calibration", file, "--logits", "-"},
+               "[4, 3, 2, 1]");
+  };
+  for (const std::string& text : same) {
+    SCOPED_TRACE(text);
+    const std::string file = Write("calibration.json", text);
+    ASSERT_EQ(put(file), ExitCode::kOk) << err_.str();
+    ASSERT_EQ(server_.put_messages.size(), 1u);
+    EXPECT_EQ(server_.put_messages[0].layer_cdf().x0(), 0);
+    EXPECT_EQ(server_.put_messages[0].layer_cdf().dx(), 8);
+    ASSERT_EQ(route(file), ExitCode::kOk) << err_.str();
+    EXPECT_THAT(out_.str(), HasSubstr("\"p_first\":[0.5,0.625,0.75,0.875]"));
+  }
+  for (const char* text : {"", "{", "[]", R"([{"x": [0, 1, 3], "cdf": [0, 0.5, 1]}])"}) {
+    const std::string file = Write("calibration.json", text);
+    ASSERT_EQ(put(file), ExitCode::kUsage) << text;
+    const std::string reason = err_.str();
+    EXPECT_THAT(reason, HasSubstr(file));
+    EXPECT_EQ(route(file), ExitCode::kUsage) << text;
+    EXPECT_EQ(err_.str(), reason);
+  }
+}
+
 TEST_F(AdminAppTest, ACalibrationGoesUpAndComesDown) {
   server_.calibration.set_calibration_id("c");
   server_.calibration.set_num_layers(2);

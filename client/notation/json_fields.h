@@ -1,5 +1,5 @@
-#ifndef OLMOE_CLIENT_ROUTE_JSON_FIELDS_H_
-#define OLMOE_CLIENT_ROUTE_JSON_FIELDS_H_
+#ifndef OLMOE_CLIENT_NOTATION_JSON_FIELDS_H_
+#define OLMOE_CLIENT_NOTATION_JSON_FIELDS_H_
 
 #include <cstdint>
 #include <string>
@@ -8,7 +8,7 @@
 
 #include "nlohmann/json.hpp"
 
-namespace olmoe::client::route {
+namespace olmoe::client::notation {
 
 // Reads the fields of one JSON object from a file that may hold anything. A field
 // that is missing or of another type is told in error(), the first one, and reads as
@@ -47,6 +47,6 @@ class JsonFields {
 // True for a number as JsonFields::Number reads it.
 bool ReadNumber(const nlohmann::json& value, double* number);
 
-}  // namespace olmoe::client::route
+}  // namespace olmoe::client::notation
 
-#endif  // OLMOE_CLIENT_ROUTE_JSON_FIELDS_H_
+#endif  // OLMOE_CLIENT_NOTATION_JSON_FIELDS_H_

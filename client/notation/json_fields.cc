@@ -1,4 +1,4 @@
-#include "client/route/json_fields.h"
+#include "client/notation/json_fields.h"
 
 #include <algorithm>
 #include <limits>
@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 
-namespace olmoe::client::route {
+namespace olmoe::client::notation {
 
 using nlohmann::json;
 
@@ -104,4 +104,4 @@ std::vector<double> JsonFields::Numbers(const std::string& field) {
   return numbers;
 }
 
-}  // namespace olmoe::client::route
+}  // namespace olmoe::client::notation
