@@ -1,6 +1,5 @@
 #include "client/bench/async_calls.h"
 
-#include <chrono>
 #include <set>
 #include <string>
 #include <utility>
@@ -8,7 +7,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "client/transport/channel.h"
-#include "client/transport/grpc_status.h"
 #include "grpcpp/client_context.h"
 #include "olmoe/v1/inference.grpc.pb.h"
 
@@ -60,21 +58,8 @@ struct AsyncCalls::Connection {
         timeout(options.timeout),
         stub(transport::Connect(address, options.credentials)) {}
 
-  void Prepare(grpc::ClientContext* context) {
-    if (timeout < absl::InfiniteDuration()) {
-      context->set_deadline(std::chrono::system_clock::now() + absl::ToChronoNanoseconds(timeout));
-    }
-    calls.Add(context);
-  }
-
-  // What a call does last, with itself.
-  template <typename Call>
-  void Free(Call* call) {
-    calls.Remove(call->context());
-    delete call;
-    calls.CountDown();
-  }
-
+  template <typename Reactor, typename Request>
+  class Call;
   class StreamCall;
   class ScoreCall;
 
@@ -84,19 +69,43 @@ struct AsyncCalls::Connection {
   OpenCalls calls;
 };
 
-// One stream; destroys itself at its end.
+// A call under way, by a reactor; destroys itself at its end.
+template <typename Reactor, typename Request>
+class AsyncCalls::Connection::Call : public Reactor {
+ protected:
+  Call(Connection* connection, const Request& request)
+      : connection_(connection), request_(request) {}
+
+  // Before it starts.
+  void Prepare() {
+    transport::SetDeadline(connection_->timeout, &context_);
+    connection_->calls.Add(&context_);
+  }
+  absl::Status FromGrpc(const grpc::Status& status) const {
+    return transport::FromGrpc(status, connection_->address);
+  }
+  // What a call does last.
+  void Free() {
+    OpenCalls& calls = connection_->calls;
+    calls.Remove(&context_);
+    delete this;
+    calls.CountDown();
+  }
+
+  Connection* const connection_;
+  grpc::ClientContext context_;
+  const Request request_;
+};
+
 class AsyncCalls::Connection::StreamCall final
-    : public grpc::ClientReadReactor<v1::GenerateStreamResponse> {
+    : public Call<grpc::ClientReadReactor<v1::GenerateStreamResponse>, v1::GenerateRequest> {
  public:
-  StreamCall(Connection* connection, const v1::GenerateRequest& request,
-             Target::OnEvent on_event, Target::OnDone on_done)
-      : connection_(connection),
-        request_(request),
-        on_event_(std::move(on_event)),
-        on_done_(std::move(on_done)) {}
+  StreamCall(Connection* connection, const v1::GenerateRequest& request, Target::OnEvent on_event,
+             Target::OnDone on_done)
+      : Call(connection, request), on_event_(std::move(on_event)), on_done_(std::move(on_done)) {}
 
   void Start() {
-    connection_->Prepare(&context_);
+    Prepare();
     connection_->stub.async()->GenerateStream(&context_, &request_, this);
     StartRead(&event_);
     StartCall();
@@ -109,30 +118,25 @@ class AsyncCalls::Connection::StreamCall final
   }
 
   void OnDone(const grpc::Status& status) override {
-    on_done_(transport::FromGrpc(status, connection_->address));
-    connection_->Free(this);
+    on_done_(FromGrpc(status));
+    Free();
   }
 
-  grpc::ClientContext* context() { return &context_; }
-
  private:
-  Connection* const connection_;
-  grpc::ClientContext context_;
-  const v1::GenerateRequest request_;
   const Target::OnEvent on_event_;
   const Target::OnDone on_done_;
   v1::GenerateStreamResponse event_;
 };
 
-// One call, by a reactor as well: the form with a function runs it before gRPC has let go of
-// the call. Destroys itself at its end.
-class AsyncCalls::Connection::ScoreCall final : public grpc::ClientUnaryReactor {
+// By a reactor as well: the form with a function runs it before gRPC has let go of the call.
+class AsyncCalls::Connection::ScoreCall final
+    : public Call<grpc::ClientUnaryReactor, v1::ScoreRequest> {
  public:
   ScoreCall(Connection* connection, const v1::ScoreRequest& request, Target::OnScored on_scored)
-      : connection_(connection), request_(request), on_scored_(std::move(on_scored)) {}
+      : Call(connection, request), on_scored_(std::move(on_scored)) {}
 
   void Start() {
-    connection_->Prepare(&context_);
+    Prepare();
     connection_->stub.async()->Score(&context_, &request_, &response_, this);
     StartCall();
   }
@@ -141,17 +145,12 @@ class AsyncCalls::Connection::ScoreCall final : public grpc::ClientUnaryReactor 
     if (status.ok()) {
       on_scored_(std::move(response_));
     } else {
-      on_scored_(transport::FromGrpc(status, connection_->address));
+      on_scored_(FromGrpc(status));
     }
-    connection_->Free(this);
+    Free();
   }
 
-  grpc::ClientContext* context() { return &context_; }
-
  private:
-  Connection* const connection_;
-  grpc::ClientContext context_;
-  const v1::ScoreRequest request_;
   const Target::OnScored on_scored_;
   v1::ScoreResponse response_;
 };

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/notation/text.h"
 #include "nlohmann/json.hpp"
 
 namespace olmoe::client::bench {
@@ -100,18 +101,14 @@ PromptMix PromptMix::BuiltIn() {
 
 absl::StatusOr<PromptMix> PromptMix::Parse(std::string_view text, bool is_jsonl) {
   std::vector<Prompt> prompts;
-  size_t number = 0;
-  while (!text.empty()) {
-    std::string_view line = text.substr(0, text.find('\n'));
-    text.remove_prefix(std::min(line.size() + 1, text.size()));
-    ++number;
-    if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
+  notation::Lines lines(text);
+  for (std::string_view line; lines.Next(&line);) {
     if (line.find_first_not_of(" \t") == std::string_view::npos) continue;
     Prompt& prompt = prompts.emplace_back();
     if (!is_jsonl) {
       prompt.text = std::string(line);
     } else if (const std::string problem = ReadPrompt(line, &prompt); !problem.empty()) {
-      return absl::InvalidArgumentError(absl::StrCat("line ", number, ": ", problem));
+      return absl::InvalidArgumentError(absl::StrCat("line ", lines.number(), ": ", problem));
     }
   }
   if (prompts.empty()) return absl::InvalidArgumentError("holds no prompt");

@@ -8,7 +8,6 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "client/bench/arrivals.h"
 #include "client/bench/clock.h"
 #include "client/bench/outcome.h"
 #include "client/bench/recorder.h"

@@ -105,4 +105,14 @@ void Traffic::Address(eval::Random* random, Request* request) const {
   if (units_) request->set_unit_id(absl::StrCat("u", units_->Draw(random)));
 }
 
+absl::Duration Arrivals::Next() {
+  if (options_.constant) {
+    // A product and not a sum, which would drift.
+    return absl::Seconds(static_cast<double>(count_++) / options_.per_second);
+  }
+  // Intervals are exponential; 1 - u is never 0.
+  seconds_ += -std::log(1 - random_.Uniform()) / options_.per_second;
+  return absl::Seconds(seconds_);
+}
+
 }  // namespace olmoe::client::bench

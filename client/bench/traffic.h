@@ -1,3 +1,4 @@
+// The requests of a run, and when they are due.
 #ifndef OLMOE_CLIENT_BENCH_TRAFFIC_H_
 #define OLMOE_CLIENT_BENCH_TRAFFIC_H_
 
@@ -7,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "client/bench/prompt_mix.h"
 #include "client/eval/random.h"
 #include "olmoe/v1/inference.pb.h"
@@ -58,6 +60,28 @@ class Traffic {
   const Options options_;
   const PromptMix mix_;
   const std::optional<UnitDraw> units_;
+};
+
+// When the requests of an open loop are due, whatever the server does: a Poisson process,
+// as many independent users make one, or one every 1/rate. Same options, same times.
+// Thread-compatible.
+class Arrivals {
+ public:
+  struct Options {
+    double per_second = 1;  // > 0
+    bool constant = false;
+    uint64_t seed = 0;
+  };
+  explicit Arrivals(const Options& options) : options_(options), random_(options.seed) {}
+
+  // Of the next request, from the beginning; never earlier than the one before.
+  absl::Duration Next();
+
+ private:
+  const Options options_;
+  eval::Random random_;
+  uint64_t count_ = 0;
+  double seconds_ = 0;
 };
 
 }  // namespace olmoe::client::bench

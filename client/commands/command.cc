@@ -1,7 +1,7 @@
 #include "client/commands/command.h"
 
 #include "absl/strings/str_cat.h"
-#include "client/notation/utf8.h"
+#include "client/notation/text.h"
 
 namespace olmoe::client::commands {
 

@@ -14,13 +14,12 @@
 #include "client/eval/journal.h"
 #include "client/eval/report.h"
 #include "client/eval/runner.h"
-#include "client/eval/subject.h"
 #include "client/notation/policy_spec.h"
 #include "client/render/errors.h"
 #include "client/render/format.h"
 #include "client/render/progress.h"
 #include "client/render/routing.h"
-#include "client/transport/prefix_token.h"
+#include "client/transport/rpc_client.h"
 
 namespace olmoe::client::commands {
 namespace {

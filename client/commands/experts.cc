@@ -10,7 +10,6 @@
 #include "client/render/expert_stats.h"
 #include "client/render/experts.h"
 #include "client/render/format.h"
-#include "client/render/json.h"
 #include "olmoe/v1/admin.pb.h"
 
 namespace olmoe::client::commands {

@@ -9,7 +9,6 @@
 #include "client/commands/command.h"
 #include "client/notation/number_list.h"
 #include "client/render/format.h"
-#include "client/render/json.h"
 #include "client/render/progress.h"
 #include "client/render/routing.h"
 #include "client/render/table.h"

@@ -1,7 +1,7 @@
 #include <ostream>
 
 #include "client/commands/command.h"
-#include "client/render/json.h"
+#include "client/render/format.h"
 #include "client/render/routing.h"
 #include "olmoe/v1/admin.pb.h"
 

@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/commands/command.h"
 #include "client/notation/number_list.h"
-#include "client/notation/utf8.h"
+#include "client/notation/text.h"
 #include "client/render/format.h"
 #include "client/render/routing.h"
 #include "client/render/table.h"

@@ -11,9 +11,9 @@
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
-#include "client/notation/utf8.h"
+#include "client/notation/text.h"
 #include "client/render/errors.h"
-#include "client/render/json.h"
+#include "client/render/format.h"
 #include "client/transport/interrupt.h"
 
 namespace olmoe::client::commands {

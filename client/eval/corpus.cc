@@ -1,6 +1,5 @@
 #include "client/eval/corpus.h"
 
-#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -8,7 +7,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "client/notation/utf8.h"
+#include "client/notation/text.h"
 #include "nlohmann/json.hpp"
 
 namespace olmoe::client::eval {
@@ -17,18 +16,6 @@ namespace {
 using nlohmann::json;
 
 constexpr std::string_view kSeparator = "<|endoftext|>";
-
-// Calls `use` for each line, without its end.
-template <typename Use>
-void ForEachLine(std::string_view text, const Use& use) {
-  while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    std::string_view line = text.substr(0, end);
-    if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
-    use(line);
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-}
 
 void AddDocument(std::string_view document, std::vector<std::string>* documents) {
   constexpr std::string_view kLineEnds = "\r\n";
@@ -68,32 +55,32 @@ std::string ReadQuestion(std::string_view line, Question* question) {
 std::vector<std::string> SplitDocuments(std::string_view text) {
   std::vector<std::string> documents;
   const char* start = text.data();
-  ForEachLine(text, [&](std::string_view line) {
-    if (line != kSeparator) return;
+  notation::Lines lines(text);
+  for (std::string_view line; lines.Next(&line);) {
+    if (line != kSeparator) continue;
     AddDocument({start, static_cast<size_t>(line.data() - start)}, &documents);
     start = line.data() + line.size();
-  });
+  }
   AddDocument({start, static_cast<size_t>(text.data() + text.size() - start)}, &documents);
   return documents;
 }
 
 std::vector<std::string> SplitLines(std::string_view text) {
   std::vector<std::string> documents;
-  ForEachLine(text, [&](std::string_view line) { AddDocument(line, &documents); });
+  notation::Lines lines(text);
+  for (std::string_view line; lines.Next(&line);) AddDocument(line, &documents);
   return documents;
 }
 
 absl::StatusOr<std::vector<Question>> ParseQuestions(std::string_view text) {
   std::vector<Question> questions;
-  size_t number = 0;
-  std::string problem;
-  ForEachLine(text, [&](std::string_view line) {
-    ++number;
-    if (!problem.empty() || line.find_first_not_of(" \t") == std::string_view::npos) return;
+  notation::Lines lines(text);
+  for (std::string_view line; lines.Next(&line);) {
+    if (line.find_first_not_of(" \t") == std::string_view::npos) continue;
     const std::string what = ReadQuestion(line, &questions.emplace_back());
-    if (!what.empty()) problem = absl::StrCat("line ", number, ": ", what);
-  });
-  if (!problem.empty()) return absl::InvalidArgumentError(problem);
+    if (what.empty()) continue;
+    return absl::InvalidArgumentError(absl::StrCat("line ", lines.number(), ": ", what));
+  }
   return questions;
 }
 

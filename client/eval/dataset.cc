@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "client/transport/prefix_token.h"
+#include "client/transport/rpc_client.h"
 #include "server/util/sha256.h"
 
 namespace olmoe::client::eval {

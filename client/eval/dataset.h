@@ -50,6 +50,14 @@ struct Dataset {
   std::vector<EvalUnit> units;  // not empty
 };
 
+// One routing to evaluate.
+struct Subject {
+  std::string name = {};
+  std::string routing = {};           // "top-k 4", for tables
+  v1::RoutingSelector selector = {};  // unset: what the server routes with
+  std::string digest = {};            // of the policy, as the server's stamp says
+};
+
 // One window over a stream of tokens: it runs [begin, end - 1) and predicts [first, end).
 struct TokenWindow {
   size_t begin = 0, first = 0, end = 0;

@@ -32,32 +32,27 @@ std::string DifferenceText(const std::optional<Difference>& difference) {
   return text;
 }
 
-Cells TextCells(const ReportRow& row, double layers) {
-  const UnitResult& sum = row.sum;
-  return {row.data,
-          row.policy,
-          absl::StrCat(sum.tokens),
-          render::FormatFixed(sum.Loss(), 4),
-          render::FormatFixed(sum.Perplexity(), 3),
-          render::FormatFixed(sum.TokenAccuracy(), 4),
-          render::FormatFixed(sum.ActivationsPerToken() / layers, 2),
-          render::FormatFixed(sum.ActivationsPerToken(), 1),
-          render::FormatFixed(sum.TokensPerSecond(), 0),
-          DifferenceText(row.difference)};
+// What a row says of texts or of questions, between its names and its costs.
+Cells TextCells(const UnitResult& sum) {
+  return {absl::StrCat(sum.tokens), render::FormatFixed(sum.Loss(), 4),
+          render::FormatFixed(sum.Perplexity(), 3), render::FormatFixed(sum.TokenAccuracy(), 4)};
 }
 
-Cells ChoiceCells(const ReportRow& row, double layers) {
-  const UnitResult& sum = row.sum;
-  return {row.data,
-          row.policy,
-          absl::StrCat(sum.units),
-          render::FormatFixed(sum.Accuracy(), 4),
-          render::FormatFixed(sum.AccuracyNorm(), 4),
-          render::FormatFixed(sum.Loss(), 4),
-          render::FormatFixed(sum.ActivationsPerToken() / layers, 2),
-          render::FormatFixed(sum.ActivationsPerToken(), 1),
-          render::FormatFixed(sum.TokensPerSecond(), 0),
-          DifferenceText(row.difference)};
+Cells ChoiceCells(const UnitResult& sum) {
+  return {absl::StrCat(sum.units), render::FormatFixed(sum.Accuracy(), 4),
+          render::FormatFixed(sum.AccuracyNorm(), 4), render::FormatFixed(sum.Loss(), 4)};
+}
+
+Cells RowCells(const ReportRow& row, double layers) {
+  Cells cells = {row.data, row.policy};
+  for (std::string& cell : row.is_choice ? ChoiceCells(row.sum) : TextCells(row.sum)) {
+    cells.push_back(std::move(cell));
+  }
+  cells.push_back(render::FormatFixed(row.sum.ActivationsPerToken() / layers, 2));
+  cells.push_back(render::FormatFixed(row.sum.ActivationsPerToken(), 1));
+  cells.push_back(render::FormatFixed(row.sum.TokensPerSecond(), 0));
+  cells.push_back(DifferenceText(row.difference));
+  return cells;
 }
 
 // Texts, then questions; those that have rows.
@@ -70,11 +65,7 @@ std::vector<Sheet> Sheets(const Report& report) {
                 {}};
   const double layers = report.model.num_layers();
   for (const ReportRow& row : report.rows) {
-    if (row.is_choice) {
-      choices.rows.push_back(ChoiceCells(row, layers));
-    } else {
-      texts.rows.push_back(TextCells(row, layers));
-    }
+    (row.is_choice ? choices : texts).rows.push_back(RowCells(row, layers));
   }
   std::vector<Sheet> sheets;
   for (Sheet* sheet : {&texts, &choices}) {

@@ -10,7 +10,6 @@
 #include "client/eval/bootstrap.h"
 #include "client/eval/dataset.h"
 #include "client/eval/result.h"
-#include "client/eval/subject.h"
 #include "client/render/style.h"
 #include "olmoe/v1/inference.pb.h"
 

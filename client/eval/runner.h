@@ -11,7 +11,6 @@
 #include "client/eval/dataset.h"
 #include "client/eval/journal.h"
 #include "client/eval/result.h"
-#include "client/eval/subject.h"
 #include "client/transport/rpc_client.h"
 
 namespace olmoe::client::eval {

@@ -1,6 +1,5 @@
 #include "client/notation/calibration_file.h"
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <set>
@@ -9,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/notation/json_fields.h"
+#include "client/notation/text.h"
 #include "nlohmann/json.hpp"
 
 namespace olmoe::client::notation {
@@ -121,17 +121,15 @@ absl::StatusOr<std::vector<CalibrationTable>> ParseCalibration(std::string_view 
     tables.AddValue(whole, "");
     return std::move(tables).Finish();
   }
-  size_t number = 0;
-  while (!text.empty() && !tables.failed()) {
-    const std::string_view row = text.substr(0, text.find('\n'));
-    text.remove_prefix(std::min(row.size() + 1, text.size()));
-    const std::string line = absl::StrCat("line ", ++number, ": ");
-    if (row.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    const json value = json::parse(row, /*cb=*/nullptr, /*allow_exceptions=*/false);
+  Lines lines(text);
+  for (std::string_view line; !tables.failed() && lines.Next(&line);) {
+    if (line.find_first_not_of(" \t") == std::string_view::npos) continue;
+    const std::string place = absl::StrCat("line ", lines.number(), ": ");
+    const json value = json::parse(line, /*cb=*/nullptr, /*allow_exceptions=*/false);
     if (value.is_discarded()) {
-      tables.Fail(line + "is not JSON");
+      tables.Fail(place + "is not JSON");
     } else {
-      tables.AddValue(value, line);
+      tables.AddValue(value, place);
     }
   }
   return std::move(tables).Finish();

@@ -12,7 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "client/notation/number_list.h"
 #include "client/notation/policy_words.h"
-#include "client/notation/utf8.h"
+#include "client/notation/text.h"
 
 namespace olmoe::client::notation {
 

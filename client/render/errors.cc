@@ -7,7 +7,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/render/format.h"
-#include "client/render/json.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 

@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "google/protobuf/duration.pb.h"
 #include "google/protobuf/timestamp.pb.h"
+#include "google/protobuf/util/json_util.h"
 #include "unicode/utf8.h"
 
 namespace olmoe::client::render {
@@ -108,6 +109,18 @@ std::string ForTerminal(std::string_view text) {
     safe.append(keep ? text.substr(start, position - start) : std::string_view("\xef\xbf\xbd"));
   }
   return safe;
+}
+
+std::string ToJson(const google::protobuf::Message& message, bool indent) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.add_whitespace = indent;
+  options.always_print_primitive_fields = true;
+  std::string json;
+  const auto status = google::protobuf::util::MessageToJsonString(message, &json, options);
+  // A detail of a type that this program does not know cannot be printed as JSON.
+  if (!status.ok()) return "{}";
+  if (indent && !json.empty() && json.back() == '\n') json.pop_back();
+  return json;
 }
 
 }  // namespace olmoe::client::render

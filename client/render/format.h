@@ -1,4 +1,4 @@
-// Numbers and texts as a person reads them.
+// Numbers and texts as a person reads them, and messages as JSON.
 #ifndef OLMOE_CLIENT_RENDER_FORMAT_H_
 #define OLMOE_CLIENT_RENDER_FORMAT_H_
 
@@ -9,6 +9,7 @@
 
 namespace google::protobuf {
 class Duration;
+class Message;
 class Timestamp;
 }  // namespace google::protobuf
 
@@ -31,6 +32,10 @@ std::string Quote(std::string_view bytes, size_t max_code_points = SIZE_MAX);
 // Generated text for a terminal: control characters other than line feed and tab
 // become U+FFFD, so that a model cannot send escape sequences.
 std::string ForTerminal(std::string_view text);
+
+// The canonical JSON form of a message (lowerCamelCase names, 64-bit integers as
+// strings, bytes in base64), zero values included. `indent`: on several lines.
+std::string ToJson(const google::protobuf::Message& message, bool indent);
 
 }  // namespace olmoe::client::render
 

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "client/notation/utf8.h"
+#include "client/notation/text.h"
 #include "glog/logging.h"
 
 namespace olmoe::client::render {

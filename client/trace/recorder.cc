@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/trace/recording.h"
-#include "client/transport/prefix_token.h"
+#include "client/transport/rpc_client.h"
 #include "unicode/uchar.h"
 #include "unicode/utf8.h"
 

@@ -1,8 +1,10 @@
 #include "client/transport/channel.h"
 
+#include <chrono>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
@@ -62,6 +64,30 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& address,
   }
   return experimental::CreateCustomChannelWithInterceptors(
       address, ChannelCredentials(credentials), arguments, std::move(interceptors));
+}
+
+void SetDeadline(absl::Duration timeout, grpc::ClientContext* context) {
+  if (timeout == absl::InfiniteDuration()) return;
+  context->set_deadline(std::chrono::system_clock::now() + absl::ToChronoNanoseconds(timeout));
+}
+
+absl::Status WithDetails(int code, const std::string& message, const google::rpc::Status& from) {
+  absl::Status status(static_cast<absl::StatusCode>(code), message);
+  for (const auto& detail : from.details()) {
+    status.SetPayload(detail.type_url(), absl::Cord(detail.value()));
+  }
+  return status;
+}
+
+absl::Status FromGrpc(const grpc::Status& status, const std::string& peer) {
+  if (status.ok()) return absl::OkStatus();
+  std::string message = status.error_message();
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
+    message = absl::StrCat(peer, ": ", message);
+  }
+  google::rpc::Status details;
+  if (!details.ParseFromString(status.error_details())) details.Clear();
+  return WithDetails(status.error_code(), message, details);
 }
 
 }  // namespace olmoe::client::transport

@@ -1,9 +1,9 @@
 #include "client/transport/rpc_client.h"
 
-#include <chrono>
 #include <memory>
 #include <optional>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -11,7 +11,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "client/transport/channel.h"
-#include "client/transport/grpc_status.h"
 #include "client/transport/interrupt.h"
 #include "google/protobuf/wrappers.pb.h"
 #include "google/rpc/status.pb.h"
@@ -22,8 +21,8 @@
 namespace olmoe::client::transport {
 namespace {
 
-using v1::InferenceService;
-using v1::RoutingAdminService;
+using Inference = v1::InferenceService::Stub;
+using Admin = v1::RoutingAdminService::Stub;
 
 // A context that has the deadline of the options and is cancelled by Ctrl-C, where they say
 // so. Thread-compatible.
@@ -31,9 +30,7 @@ class Call {
  public:
   Call(absl::Duration timeout, bool interruptible) {
     if (interruptible) interrupt_.emplace([this] { context.TryCancel(); });
-    if (timeout < absl::InfiniteDuration()) {
-      context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoNanoseconds(timeout));
-    }
+    SetDeadline(timeout, &context);
   }
   grpc::ClientContext context;
 
@@ -58,16 +55,21 @@ struct RpcClient::Connection {
         timeout(options.timeout),
         interruptible(options.interruptible),
         channel(Connect(address, options.credentials)),
-        inference(channel),
-        admin(channel) {}
+        stubs(channel, channel) {}
+
+  template <typename Stub>
+  Stub& stub() {
+    return std::get<Stub>(stubs);
+  }
 
   template <typename Stub, typename Request, typename Response>
   absl::StatusOr<Response> Unary(
-      Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+      grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
       const Request& request) {
     Call call(timeout, interruptible);
     Response response;
-    absl::Status status = FromGrpc((stub.*method)(&call.context, request, &response), address);
+    absl::Status status =
+        FromGrpc((stub<Stub>().*method)(&call.context, request, &response), address);
     if (!status.ok()) return status;
     return response;
   }
@@ -75,12 +77,11 @@ struct RpcClient::Connection {
   // Each message to `on_event`; where that returns false the call is cancelled.
   template <typename Stub, typename Request, typename Response>
   absl::Status ServerStream(
-      Stub& stub,
       std::unique_ptr<grpc::ClientReader<Response>> (Stub::*method)(grpc::ClientContext*,
                                                                     const Request&),
       const Request& request, const std::function<bool(const Response&)>& on_event) {
     Call call(timeout, interruptible);
-    auto reader = (stub.*method)(&call.context, request);
+    auto reader = (stub<Stub>().*method)(&call.context, request);
     Response event;
     while (reader->Read(&event)) {
       if (!on_event(event)) call.context.TryCancel();
@@ -92,8 +93,7 @@ struct RpcClient::Connection {
   const absl::Duration timeout;
   const bool interruptible;
   const std::shared_ptr<grpc::Channel> channel;
-  InferenceService::Stub inference;
-  RoutingAdminService::Stub admin;
+  std::tuple<Inference, Admin> stubs;
 };
 
 RpcClient::RpcClient(Options options) : options_(std::move(options)) {}
@@ -110,18 +110,17 @@ RpcClient::Connection& RpcClient::admin() {
 }
 
 absl::StatusOr<v1::GenerateResponse> RpcClient::Generate(const v1::GenerateRequest& request) {
-  return server().Unary(server().inference, &InferenceService::Stub::Generate, request);
+  return server().Unary(&Inference::Generate, request);
 }
 
 absl::Status RpcClient::GenerateStream(
     const v1::GenerateRequest& request,
     const std::function<bool(const v1::GenerateStreamResponse&)>& on_event) {
-  return server().ServerStream(server().inference, &InferenceService::Stub::GenerateStream,
-                               request, on_event);
+  return server().ServerStream(&Inference::GenerateStream, request, on_event);
 }
 
 absl::StatusOr<v1::ScoreResponse> RpcClient::Score(const v1::ScoreRequest& request) {
-  return server().Unary(server().inference, &InferenceService::Stub::Score, request);
+  return server().Unary(&Inference::Score, request);
 }
 
 // One thread is enough: the server reads on while it has fewer than 32 of a stream to
@@ -131,7 +130,7 @@ absl::Status RpcClient::ScoreStream(
     const std::function<bool(const std::string& request_id,
                              const absl::StatusOr<v1::ScoreResponse>&)>& on_answer) {
   Call call(options_.timeout, options_.interruptible);
-  auto stream = server().inference.ScoreStream(&call.context);
+  auto stream = server().stub<Inference>().ScoreStream(&call.context);
   v1::ScoreStreamRequest message;
   v1::ScoreStreamResponse answer;
   int open = 0;
@@ -153,77 +152,82 @@ absl::Status RpcClient::ScoreStream(
 }
 
 absl::StatusOr<v1::TokenizeResponse> RpcClient::Tokenize(const v1::TokenizeRequest& request) {
-  return server().Unary(server().inference, &InferenceService::Stub::Tokenize, request);
+  return server().Unary(&Inference::Tokenize, request);
 }
 
 absl::StatusOr<v1::DetokenizeResponse> RpcClient::Detokenize(
     const v1::DetokenizeRequest& request) {
-  return server().Unary(server().inference, &InferenceService::Stub::Detokenize, request);
+  return server().Unary(&Inference::Detokenize, request);
 }
 
 absl::StatusOr<v1::GetModelInfoResponse> RpcClient::GetModelInfo(
     const v1::GetModelInfoRequest& request) {
-  return server().Unary(server().inference, &InferenceService::Stub::GetModelInfo, request);
+  return server().Unary(&Inference::GetModelInfo, request);
+}
+
+uint32_t PrefixToken(const v1::GetModelInfoResponse& model) {
+  for (const uint32_t id : {model.eos_token_id(), model.pad_token_id()}) {
+    if (id < model.vocab_size()) return id;
+  }
+  return 0;
 }
 
 absl::StatusOr<v1::PatchRoutersResponse> RpcClient::PatchRouters(
     const v1::PatchRoutersRequest& request) {
-  return admin().Unary(admin().admin, &RoutingAdminService::Stub::PatchRouters, request);
+  return admin().Unary(&Admin::PatchRouters, request);
 }
 
 absl::StatusOr<v1::PatchRoutersResponse> RpcClient::UnpatchRouters(
     const v1::UnpatchRoutersRequest& request) {
-  return admin().Unary(admin().admin, &RoutingAdminService::Stub::UnpatchRouters, request);
+  return admin().Unary(&Admin::UnpatchRouters, request);
 }
 
 absl::StatusOr<v1::GetRoutingResponse> RpcClient::GetRouting(
     const v1::GetRoutingRequest& request) {
-  return admin().Unary(admin().admin, &RoutingAdminService::Stub::GetRouting, request);
+  return admin().Unary(&Admin::GetRouting, request);
 }
 
 absl::StatusOr<v1::PatchRoutersResponse> RpcClient::RollbackRouting(
     const v1::RollbackRoutingRequest& request) {
-  return admin().Unary(admin().admin, &RoutingAdminService::Stub::RollbackRouting, request);
+  return admin().Unary(&Admin::RollbackRouting, request);
 }
 
 absl::StatusOr<v1::RenewRoutingResponse> RpcClient::RenewRouting(
     const v1::RenewRoutingRequest& request) {
-  return admin().Unary(admin().admin, &RoutingAdminService::Stub::RenewRouting, request);
+  return admin().Unary(&Admin::RenewRouting, request);
 }
 
 absl::StatusOr<v1::ListRoutingHistoryResponse> RpcClient::ListRoutingHistory(
     const v1::ListRoutingHistoryRequest& request) {
-  return admin().Unary(admin().admin, &RoutingAdminService::Stub::ListRoutingHistory, request);
+  return admin().Unary(&Admin::ListRoutingHistory, request);
 }
 
 absl::StatusOr<v1::ExplainAssignmentResponse> RpcClient::ExplainAssignment(
     const v1::ExplainAssignmentRequest& request) {
-  return admin().Unary(admin().admin, &RoutingAdminService::Stub::ExplainAssignment, request);
+  return admin().Unary(&Admin::ExplainAssignment, request);
 }
 
 absl::Status RpcClient::WatchRouting(
     const std::function<bool(const v1::WatchRoutingResponse&)>& on_event) {
-  return admin().ServerStream(admin().admin, &RoutingAdminService::Stub::WatchRouting,
-                              v1::WatchRoutingRequest(), on_event);
+  return admin().ServerStream(&Admin::WatchRouting, v1::WatchRoutingRequest(), on_event);
 }
 
 absl::StatusOr<v1::GetExpertStatsResponse> RpcClient::GetExpertStats(
     const v1::GetExpertStatsRequest& request) {
-  return admin().Unary(admin().admin, &RoutingAdminService::Stub::GetExpertStats, request);
+  return admin().Unary(&Admin::GetExpertStats, request);
 }
 
 absl::Status RpcClient::WatchExpertStats(
     const v1::WatchExpertStatsRequest& request,
     const std::function<bool(const v1::WatchExpertStatsResponse&)>& on_event) {
-  return admin().ServerStream(admin().admin, &RoutingAdminService::Stub::WatchExpertStats, request,
-                              on_event);
+  return admin().ServerStream(&Admin::WatchExpertStats, request, on_event);
 }
 
 absl::StatusOr<v1::PutCalibrationResponse> RpcClient::PutCalibration(
     const std::string& calibration_id, const std::vector<v1::LayerCdf>& layers) {
   Call call(options_.timeout, options_.interruptible);
   v1::PutCalibrationResponse response;
-  auto writer = admin().admin.PutCalibration(&call.context, &response);
+  auto writer = admin().stub<Admin>().PutCalibration(&call.context, &response);
   v1::PutCalibrationRequest message;
   message.set_calibration_id(calibration_id);
   for (const v1::LayerCdf& layer : layers) {
@@ -239,7 +243,7 @@ absl::StatusOr<v1::PutCalibrationResponse> RpcClient::PutCalibration(
 
 absl::StatusOr<v1::BuildCalibrationResponse> RpcClient::BuildCalibration(
     const v1::BuildCalibrationRequest& request) {
-  return admin().Unary(admin().admin, &RoutingAdminService::Stub::BuildCalibration, request);
+  return admin().Unary(&Admin::BuildCalibration, request);
 }
 
 absl::StatusOr<std::vector<v1::LayerCdf>> RpcClient::GetCalibration(
@@ -250,29 +254,28 @@ absl::StatusOr<std::vector<v1::LayerCdf>> RpcClient::GetCalibration(
         layers.push_back(message.layer_cdf());
         return true;
       };
-  const absl::Status status = admin().ServerStream(
-      admin().admin, &RoutingAdminService::Stub::GetCalibration, request, keep);
+  const absl::Status status = admin().ServerStream(&Admin::GetCalibration, request, keep);
   if (!status.ok()) return status;
   return layers;
 }
 
 absl::StatusOr<v1::ListCalibrationsResponse> RpcClient::ListCalibrations(
     const v1::ListCalibrationsRequest& request) {
-  return admin().Unary(admin().admin, &RoutingAdminService::Stub::ListCalibrations, request);
+  return admin().Unary(&Admin::ListCalibrations, request);
 }
 
 absl::StatusOr<v1::DeleteCalibrationResponse> RpcClient::DeleteCalibration(
     const v1::DeleteCalibrationRequest& request) {
-  return admin().Unary(admin().admin, &RoutingAdminService::Stub::DeleteCalibration, request);
+  return admin().Unary(&Admin::DeleteCalibration, request);
 }
 
 absl::StatusOr<v1::GetServerStatusResponse> RpcClient::GetServerStatus(
     const v1::GetServerStatusRequest& request) {
-  return admin().Unary(admin().admin, &RoutingAdminService::Stub::GetServerStatus, request);
+  return admin().Unary(&Admin::GetServerStatus, request);
 }
 
 absl::StatusOr<v1::DrainResponse> RpcClient::Drain(const v1::DrainRequest& request) {
-  return admin().Unary(admin().admin, &RoutingAdminService::Stub::Drain, request);
+  return admin().Unary(&Admin::Drain, request);
 }
 
 // HealthCheckRequest is one string and HealthCheckResponse one enum, both field 1:

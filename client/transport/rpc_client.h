@@ -1,6 +1,7 @@
 #ifndef OLMOE_CLIENT_TRANSPORT_RPC_CLIENT_H_
 #define OLMOE_CLIENT_TRANSPORT_RPC_CLIENT_H_
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -10,50 +11,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/transport/credentials.h"
-
-namespace olmoe::v1 {
-class BuildCalibrationRequest;
-class BuildCalibrationResponse;
-class DeleteCalibrationRequest;
-class DeleteCalibrationResponse;
-class DetokenizeRequest;
-class DetokenizeResponse;
-class DrainRequest;
-class DrainResponse;
-class ExplainAssignmentRequest;
-class ExplainAssignmentResponse;
-class GenerateRequest;
-class GenerateResponse;
-class GenerateStreamResponse;
-class GetCalibrationRequest;
-class GetExpertStatsRequest;
-class GetExpertStatsResponse;
-class GetModelInfoRequest;
-class GetModelInfoResponse;
-class GetRoutingRequest;
-class GetRoutingResponse;
-class GetServerStatusRequest;
-class GetServerStatusResponse;
-class LayerCdf;
-class ListCalibrationsRequest;
-class ListCalibrationsResponse;
-class ListRoutingHistoryRequest;
-class ListRoutingHistoryResponse;
-class PatchRoutersRequest;
-class PatchRoutersResponse;
-class PutCalibrationResponse;
-class RenewRoutingRequest;
-class RenewRoutingResponse;
-class RollbackRoutingRequest;
-class ScoreRequest;
-class ScoreResponse;
-class TokenizeRequest;
-class TokenizeResponse;
-class UnpatchRoutersRequest;
-class WatchExpertStatsRequest;
-class WatchExpertStatsResponse;
-class WatchRoutingResponse;
-}  // namespace olmoe::v1
+#include "olmoe/v1/admin.pb.h"
+#include "olmoe/v1/inference.pb.h"
 
 namespace olmoe::client::transport {
 
@@ -145,6 +104,10 @@ class RpcClient {
   std::unique_ptr<Connection> server_;
   std::unique_ptr<Connection> admin_;
 };
+
+// What the server puts before a text that has no context: eos, or pad where eos lies
+// outside the vocabulary, or 0 where both do.
+uint32_t PrefixToken(const v1::GetModelInfoResponse& model);
 
 }  // namespace olmoe::client::transport
 

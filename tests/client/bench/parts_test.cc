@@ -6,7 +6,6 @@
 #include <variant>
 #include <vector>
 
-#include "client/bench/arrivals.h"
 #include "client/bench/histogram.h"
 #include "client/bench/outcome.h"
 #include "client/bench/prompt_mix.h"

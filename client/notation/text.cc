@@ -1,5 +1,6 @@
-#include "client/notation/utf8.h"
+#include "client/notation/text.h"
 
+#include <algorithm>
 #include <cstdint>
 
 #include "unicode/utf8.h"
@@ -26,6 +27,15 @@ size_t CountCodePoints(std::string_view text) {
     static_cast<void>(code_point);
   }
   return count;
+}
+
+bool Lines::Next(std::string_view* line) {
+  if (rest_.empty()) return false;
+  ++number_;
+  *line = rest_.substr(0, rest_.find('\n'));
+  rest_.remove_prefix(std::min(line->size() + 1, rest_.size()));
+  if (!line->empty() && line->back() == '\r') line->remove_suffix(1);
+  return true;
 }
 
 }  // namespace olmoe::client::notation

@@ -1,4 +1,4 @@
-#include "client/notation/utf8.h"
+#include "client/notation/text.h"
 
 #include "gtest/gtest.h"
 
@@ -21,6 +21,22 @@ TEST(FirstInvalidUtf8, TheFirstIllFormedByteIsNamed) {
 
 TEST(CountCodePoints, CountsCharactersNotBytes) {
   EXPECT_EQ(CountCodePoints("a\xc3\xa9\xf0\x9f\x90\xbb"), 3u);
+}
+
+TEST(Lines, EndAtLineFeedsWithOrWithoutCarriageReturns) {
+  Lines lines("a\r\n\nb");
+  std::string_view line;
+  ASSERT_TRUE(lines.Next(&line));
+  EXPECT_EQ(line, "a");
+  ASSERT_TRUE(lines.Next(&line));
+  EXPECT_EQ(line, "");
+  ASSERT_TRUE(lines.Next(&line));
+  EXPECT_EQ(line, "b");
+  EXPECT_EQ(lines.number(), 3u);
+  EXPECT_FALSE(lines.Next(&line));
+  Lines ended("a\n");
+  ASSERT_TRUE(ended.Next(&line));
+  EXPECT_FALSE(ended.Next(&line));
 }
 
 }  // namespace

@@ -1,0 +1,35 @@
+// UTF-8, and the lines of a text.
+#ifndef OLMOE_CLIENT_NOTATION_TEXT_H_
+#define OLMOE_CLIENT_NOTATION_TEXT_H_
+
+#include <cstddef>
+#include <optional>
+#include <string_view>
+
+namespace olmoe::client::notation {
+
+// Offset in bytes of the first byte that is not part of well-formed UTF-8. Proto
+// strings must be UTF-8: bytes from a command line or a file are checked with this.
+std::optional<size_t> FirstInvalidUtf8(std::string_view text);
+
+// Number of code points; an ill-formed part counts as one.
+size_t CountCodePoints(std::string_view text);
+
+// The lines of a text that outlives it, one after the other. Thread-compatible.
+class Lines {
+ public:
+  explicit Lines(std::string_view text) : rest_(text) {}
+
+  // The next line without its end, "\n" or "\r\n"; false where there is none.
+  bool Next(std::string_view* line);
+  // Of the line that Next gave last, from 1 on.
+  size_t number() const { return number_; }
+
+ private:
+  std::string_view rest_;
+  size_t number_ = 0;
+};
+
+}  // namespace olmoe::client::notation
+
+#endif  // OLMOE_CLIENT_NOTATION_TEXT_H_
