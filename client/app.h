@@ -4,7 +4,6 @@
 #include <string>
 #include <vector>
 
-#include "client/commands/exit_code.h"
 #include "client/commands/session.h"
 
 namespace olmoe::client {

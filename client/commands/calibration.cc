@@ -34,6 +34,14 @@ std::string RenderCalibrations(const std::vector<v1::CalibrationInfo>& calibrati
   return table.Render(style);
 }
 
+// The reply to `build` or `put`.
+template <typename Reply>
+ExitCode PrintCalibration(const absl::StatusOr<Reply>& reply, Session& session) {
+  return session.PrintReply(reply, [](const Reply& response, const render::Style& style) {
+    return RenderCalibrations({response.calibration()}, style);
+  });
+}
+
 void NameArgument(CLI::App& command, std::string& name) {
   command.add_option("name", name, "Name of the calibration")
       ->required()
@@ -110,10 +118,7 @@ ExitCode Build(const BuildOptions& options, Session& session) {
   progress.Show(options.live ? "waiting for live tokens; Ctrl-C gives up" : "building");
   const auto response = session.rpc().BuildCalibration(*request);
   progress.Clear();
-  if (!response.ok()) return session.Fail(response.status());
-  if (session.options().json) return session.PrintJson(*response);
-  session.out() << RenderCalibrations({response->calibration()}, session.out_style());
-  return ExitCode::kOk;
+  return PrintCalibration(response, session);
 }
 
 // ---- put, get
@@ -141,11 +146,7 @@ ExitCode Put(const FileOptions& options, Session& session) {
         return notation::TablesOf(*tables, options.name);
       });
   if (!layers.ok()) return session.UsageError(layers.status());
-  const auto response = session.rpc().PutCalibration(options.name, *layers);
-  if (!response.ok()) return session.Fail(response.status());
-  if (session.options().json) return session.PrintJson(*response);
-  session.out() << RenderCalibrations({response->calibration()}, session.out_style());
-  return ExitCode::kOk;
+  return PrintCalibration(session.rpc().PutCalibration(options.name, *layers), session);
 }
 
 void GetFlags(CLI::App& command, FileOptions& options) {
@@ -173,17 +174,12 @@ ExitCode Get(const FileOptions& options, Session& session) {
 
 // ---- list, delete
 
-struct ListOptions {};
-
-void ListFlags(CLI::App&, ListOptions&) {}
-
-ExitCode List(const ListOptions&, Session& session) {
-  const auto response = session.rpc().ListCalibrations({});
-  if (!response.ok()) return session.Fail(response.status());
-  if (session.options().json) return session.PrintJson(*response);
-  session.out() << RenderCalibrations(
-      {response->calibrations().begin(), response->calibrations().end()}, session.out_style());
-  return ExitCode::kOk;
+ExitCode List(Session& session) {
+  const auto text = [](const v1::ListCalibrationsResponse& response, const render::Style& style) {
+    return RenderCalibrations({response.calibrations().begin(), response.calibrations().end()},
+                              style);
+  };
+  return session.PrintReply(session.rpc().ListCalibrations({}), text);
 }
 
 struct DeleteOptions {
@@ -197,11 +193,10 @@ void DeleteFlags(CLI::App& command, DeleteOptions& options) {
 ExitCode Delete(const DeleteOptions& options, Session& session) {
   v1::DeleteCalibrationRequest request;
   request.set_calibration_id(options.name);
-  const auto response = session.rpc().DeleteCalibration(request);
-  if (!response.ok()) return session.Fail(response.status());
-  if (session.options().json) return session.PrintJson(*response);
-  session.out() << "deleted: calibration " << options.name << '\n';
-  return ExitCode::kOk;
+  const auto text = [&options](const v1::DeleteCalibrationResponse&, const render::Style&) {
+    return absl::StrCat("deleted: calibration ", options.name, "\n");
+  };
+  return session.PrintReply(session.rpc().DeleteCalibration(request), text);
 }
 
 }  // namespace
@@ -214,7 +209,7 @@ void AddCalibration(CLI::App& app, ChosenCommand& chosen) {
                            BuildFlags, Build);
   AddCommand<FileOptions>(command, chosen, "put", "Upload one from a file", PutFlags, Put);
   AddCommand<FileOptions>(command, chosen, "get", "Download one as JSON", GetFlags, Get);
-  AddCommand<ListOptions>(command, chosen, "list", "Those that the server has", ListFlags, List);
+  AddCommand(command, chosen, "list", "Those that the server has", List);
   AddCommand<DeleteOptions>(command, chosen, "delete", "Remove one that no kept plan names",
                             DeleteFlags, Delete);
 }

@@ -5,6 +5,13 @@
 
 namespace olmoe::client::commands {
 
+CLI::App* AddCommand(CLI::App& app, ChosenCommand& chosen, const std::string& name,
+                     const std::string& description, ExitCode (*run)(Session&)) {
+  CLI::App* command = app.add_subcommand(name, description);
+  command->callback([&chosen, run] { chosen = run; });
+  return command;
+}
+
 CLI::Validator IsUtf8() {
   return CLI::Validator(
       [](std::string& text) {

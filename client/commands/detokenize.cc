@@ -1,4 +1,3 @@
-#include <ostream>
 #include <string>
 #include <vector>
 
@@ -30,13 +29,11 @@ ExitCode Run(const DetokenizeOptions& options, Session& session) {
     if (!ids.ok()) return session.UsageError(ids.status());
     request.mutable_ids()->Add(ids->begin(), ids->end());
   }
-  const auto response = session.rpc().Detokenize(request);
-  if (!response.ok()) return session.Fail(response.status());
-  if (session.options().json) return session.PrintJson(*response);
-  session.out() << (session.out_is_terminal() ? render::ForTerminal(response->text())
-                                              : response->text())
-                << '\n';
-  return ExitCode::kOk;
+  const auto text = [&session](const v1::DetokenizeResponse& response, const render::Style&) {
+    return (session.out_is_terminal() ? render::ForTerminal(response.text()) : response.text()) +
+           "\n";
+  };
+  return session.PrintReply(session.rpc().Detokenize(request), text);
 }
 
 }  // namespace

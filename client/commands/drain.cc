@@ -1,6 +1,6 @@
-#include <ostream>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "client/commands/command.h"
 #include "client/notation/duration.h"
 #include "olmoe/v1/admin.pb.h"
@@ -22,12 +22,11 @@ void Flags(CLI::App& command, DrainOptions& options) {
 ExitCode Run(const DrainOptions& options, Session& session) {
   v1::DrainRequest request;
   *request.mutable_grace() = *notation::ParseDuration(options.grace);
-  const auto response = session.rpc().Drain(request);
-  if (!response.ok()) return session.Fail(response.status());
-  if (session.options().json) return session.PrintJson(*response);
-  session.out() << "drained: new requests are refused, " << response->aborted_requests()
-                << " of the accepted ones aborted\n";
-  return ExitCode::kOk;
+  const auto text = [](const v1::DrainResponse& response, const render::Style&) {
+    return absl::StrCat("drained: new requests are refused, ", response.aborted_requests(),
+                        " of the accepted ones aborted\n");
+  };
+  return session.PrintReply(session.rpc().Drain(request), text);
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "client/commands/command.h"
-#include "client/commands/plan_file.h"
+#include "client/commands/shared_flags.h"
 #include "client/render/format.h"
 #include "client/render/table.h"
 #include "olmoe/v1/admin.pb.h"

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/commands/command.h"
+#include "client/commands/shared_flags.h"
 #include "client/notation/number_list.h"
 #include "client/render/format.h"
 #include "client/render/progress.h"
@@ -26,7 +27,7 @@ struct GenerateOptions {
   std::optional<uint64_t> seed;
   std::vector<std::string> stop;
   bool ignore_eos = false;
-  std::string arm, unit, request_id;
+  RequestFlags request;
   bool no_special = false;
   bool stream_json = false;
   std::string trace_out;
@@ -58,16 +59,10 @@ void Flags(CLI::App& command, GenerateOptions& options) {
   command.add_option("--logprobs", options.logprobs,
                      "List the tokens with log-probabilities and N alternatives")
       ->type_name("N");
-  command.add_option("--arm", options.arm, "Ask for this arm of the routing plan")
-      ->check(IsUtf8());
-  command.add_option("--unit", options.unit, "Sticky assignment: same unit, same arm")
-      ->check(IsUtf8());
-  command.add_option("--request-id", options.request_id, "Name of the request")->check(IsUtf8());
+  AddRequestFlags(command, options.request);
   command.add_flag("--no-special", options.no_special, "Add no special tokens to the prompt");
   command.add_flag("--stream-json", options.stream_json, "One line of JSON an event");
-  command.add_option("--trace-out", options.trace_out,
-                     "Record experts, weights and router logits, for `route --logits`")
-      ->type_name("FILE.safetensors");
+  AddTraceFlag(command, options.trace_out);
 }
 
 void SetSampling(const GenerateOptions& options, v1::SamplingParams* sampling) {
@@ -97,14 +92,12 @@ absl::StatusOr<v1::GenerateRequest> BuildRequest(const GenerateOptions& options,
                                                  Session& session) {
   v1::GenerateRequest request;
   if (auto status = SetPrompt(options, session, &request); !status.ok()) return status;
-  request.set_request_id(options.request_id);
+  SetRequestFlags(options.request, &request);
   request.set_max_new_tokens(options.max_new_tokens);
   SetSampling(options, request.mutable_sampling());
   request.mutable_stop()->Add(options.stop.begin(), options.stop.end());
   request.set_ignore_eos(options.ignore_eos);
   if (options.logprobs) request.set_logprobs(*options.logprobs);
-  if (!options.arm.empty()) request.mutable_routing()->set_arm_id(options.arm);
-  request.set_unit_id(options.unit);
   if (options.no_special) request.set_add_special_tokens(false);
   return request;
 }

@@ -1,4 +1,4 @@
-#include <ostream>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "client/commands/command.h"
@@ -7,10 +7,6 @@
 
 namespace olmoe::client::commands {
 namespace {
-
-struct ModelOptions {};
-
-void Flags(CLI::App&, ModelOptions&) {}
 
 std::string RenderModel(const v1::GetModelInfoResponse& info, const render::Style& style) {
   render::Table table({{""}, {""}});
@@ -33,18 +29,14 @@ std::string RenderModel(const v1::GetModelInfoResponse& info, const render::Styl
   return table.Render(style);
 }
 
-ExitCode Run(const ModelOptions&, Session& session) {
-  const auto info = session.rpc().GetModelInfo({});
-  if (!info.ok()) return session.Fail(info.status());
-  if (session.options().json) return session.PrintJson(*info);
-  session.out() << RenderModel(*info, session.out_style());
-  return ExitCode::kOk;
+ExitCode Run(Session& session) {
+  return session.PrintReply(session.rpc().GetModelInfo({}), RenderModel);
 }
 
 }  // namespace
 
 void AddModel(CLI::App& app, ChosenCommand& chosen) {
-  AddCommand<ModelOptions>(app, chosen, "model", "What is served", Flags, Run);
+  AddCommand(app, chosen, "model", "What is served", Run);
 }
 
 }  // namespace olmoe::client::commands

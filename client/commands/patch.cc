@@ -2,15 +2,13 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "client/commands/command.h"
-#include "client/commands/plan_file.h"
-#include "client/commands/wait_flag.h"
+#include "client/commands/shared_flags.h"
 #include "client/notation/duration.h"
 #include "client/notation/plan_flags.h"
 #include "client/notation/policy_spec.h"
@@ -75,8 +73,7 @@ void Flags(CLI::App& command, PatchOptions& options) {
   command.add_option("--salt", options.salt, "Another salt draws every unit anew")
       ->check(IsUtf8());
   command.add_option("--note", options.note, "Kept in the history")->check(IsUtf8());
-  command.add_option("--expect", options.expect, "Refuse unless this generation is current")
-      ->type_name("GENERATION");
+  AddExpectFlag(command, options.expect);
   command.add_option("--ttl", options.ttl, "Back to the plan before after this time: 10m")
       ->check(notation::CheckDuration)
       ->type_name("TIME");
@@ -175,13 +172,11 @@ uint32_t CountLayers(const v1::PatchRoutersResponse& response, Session& session)
 ExitCode Run(const PatchOptions& options, Session& session) {
   const auto request = BuildRequest(options, session);
   if (!request.ok()) return session.UsageError(request.status());
-  const auto response = session.rpc().PatchRouters(*request);
-  if (!response.ok()) return session.Fail(response.status());
-  if (session.options().json) return session.PrintJson(*response);
-  if (options.dry_run) session.out() << "valid; ";
-  session.out() << render::RenderPatch(*response, CountLayers(*response, session),
-                                       session.out_style());
-  return ExitCode::kOk;
+  const auto text = [&](const v1::PatchRoutersResponse& response, const render::Style& style) {
+    return (options.dry_run ? "valid; " : "") +
+           render::RenderPatch(response, CountLayers(response, session), style);
+  };
+  return session.PrintReply(session.rpc().PatchRouters(*request), text);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 #include <cstdint>
-#include <ostream>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "client/commands/command.h"
 #include "client/notation/duration.h"
 #include "client/render/format.h"
@@ -29,12 +29,11 @@ ExitCode Run(const RenewOptions& options, Session& session) {
   v1::RenewRoutingRequest request;
   request.set_generation(options.generation);
   *request.mutable_ttl() = *notation::ParseDuration(options.ttl);
-  const auto response = session.rpc().RenewRouting(request);
-  if (!response.ok()) return session.Fail(response.status());
-  if (session.options().json) return session.PrintJson(*response);
-  session.out() << "renewed: generation " << options.generation << ", until "
-                << render::FormatTime(response->expire_time()) << '\n';
-  return ExitCode::kOk;
+  const auto text = [&options](const v1::RenewRoutingResponse& response, const render::Style&) {
+    return absl::StrCat("renewed: generation ", options.generation, ", until ",
+                        render::FormatTime(response.expire_time()), "\n");
+  };
+  return session.PrintReply(session.rpc().RenewRouting(request), text);
 }
 
 }  // namespace

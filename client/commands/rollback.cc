@@ -1,8 +1,8 @@
 #include <cstdint>
 #include <optional>
-#include <ostream>
 
 #include "client/commands/command.h"
+#include "client/commands/shared_flags.h"
 #include "client/render/routing.h"
 #include "olmoe/v1/admin.pb.h"
 
@@ -18,19 +18,17 @@ void Flags(CLI::App& command, RollbackOptions& options) {
       .add_option("generation", options.generation,
                   "Whose plan to go back to (see history); without: the one before the current")
       ->type_name("GENERATION");
-  command.add_option("--expect", options.expect, "Refuse unless this generation is current")
-      ->type_name("GENERATION");
+  AddExpectFlag(command, options.expect);
 }
 
 ExitCode Run(const RollbackOptions& options, Session& session) {
   v1::RollbackRoutingRequest request;
   if (options.generation) request.set_to_generation(*options.generation);
   if (options.expect) request.set_expected_generation(*options.expect);
-  const auto response = session.rpc().RollbackRouting(request);
-  if (!response.ok()) return session.Fail(response.status());
-  if (session.options().json) return session.PrintJson(*response);
-  session.out() << render::RenderPatch(*response, /*num_layers=*/0, session.out_style());
-  return ExitCode::kOk;
+  const auto text = [](const v1::PatchRoutersResponse& response, const render::Style& style) {
+    return render::RenderPatch(response, /*num_layers=*/0, style);
+  };
+  return session.PrintReply(session.rpc().RollbackRouting(request), text);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 #include <ostream>
+#include <string>
 
 #include "client/commands/command.h"
 #include "client/render/format.h"
@@ -32,16 +33,17 @@ ExitCode Watch(Session& session) {
   return status.ok() ? ExitCode::kOk : session.Fail(status);
 }
 
+std::string RenderPlans(const v1::GetRoutingResponse& routing, const render::Style& style) {
+  std::string text = render::RenderPlan(routing.current(), style);
+  for (const v1::PlanRecord& record : routing.draining()) {
+    text += "\ndraining: " + render::RenderPlan(record, style);
+  }
+  return text;
+}
+
 ExitCode Run(const RoutingOptions& options, Session& session) {
   if (options.watch) return Watch(session);
-  const auto routing = session.rpc().GetRouting({});
-  if (!routing.ok()) return session.Fail(routing.status());
-  if (session.options().json) return session.PrintJson(*routing);
-  session.out() << render::RenderPlan(routing->current(), session.out_style());
-  for (const v1::PlanRecord& record : routing->draining()) {
-    session.out() << "\ndraining: " << render::RenderPlan(record, session.out_style());
-  }
-  return ExitCode::kOk;
+  return session.PrintReply(session.rpc().GetRouting({}), RenderPlans);
 }
 
 }  // namespace

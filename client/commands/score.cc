@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/commands/command.h"
+#include "client/commands/shared_flags.h"
 #include "client/notation/number_list.h"
 #include "client/notation/text.h"
 #include "client/render/format.h"
@@ -26,7 +27,8 @@ struct ScoreOptions {
   bool ids = false;
   bool per_token = false;
   std::optional<uint32_t> top;
-  std::string arm, unit, request_id, trace_out;
+  RequestFlags request;
+  std::string trace_out;
 };
 
 void Flags(CLI::App& command, ScoreOptions& options) {
@@ -46,36 +48,32 @@ void Flags(CLI::App& command, ScoreOptions& options) {
   command.add_flag("--per-token", options.per_token, "List every token");
   command.add_option("--top", options.top, "With N alternatives a token; implies --per-token")
       ->type_name("N");
-  command.add_option("--arm", options.arm, "Ask for this arm of the routing plan")
-      ->check(IsUtf8());
-  command.add_option("--unit", options.unit, "Sticky assignment: same unit, same arm")
-      ->check(IsUtf8());
-  command.add_option("--request-id", options.request_id, "Name of the request")->check(IsUtf8());
-  command.add_option("--trace-out", options.trace_out,
-                     "Record experts, weights and router logits, for `route --logits`")
-      ->type_name("FILE.safetensors");
+  AddRequestFlags(command, options.request);
+  AddTraceFlag(command, options.trace_out);
 }
 
-absl::Status SetContext(const std::string& context, bool ids, v1::ScoreItem* item) {
-  if (!ids) {
-    item->set_context_text(context);
+// A context or a continuation, as text or as ids: two fields of `item`.
+absl::Status SetPart(const std::string& part, bool is_ids, v1::ScoreItem* item,
+                     std::string* (v1::ScoreItem::*text)(),
+                     v1::TokenIds* (v1::ScoreItem::*tokens)()) {
+  if (!is_ids) {
+    *(item->*text)() = part;
     return absl::OkStatus();
   }
-  auto tokens = notation::ParseTokenIds(context);
-  if (!tokens.ok()) return tokens.status();
-  item->mutable_context_tokens()->mutable_ids()->Add(tokens->begin(), tokens->end());
+  const auto ids = notation::ParseTokenIds(part);
+  if (!ids.ok()) return ids.status();
+  (item->*tokens)()->mutable_ids()->Add(ids->begin(), ids->end());
   return absl::OkStatus();
 }
 
-absl::Status SetContinuation(const std::string& continuation, bool ids, v1::ScoreItem* item) {
-  if (!ids) {
-    item->set_continuation_text(continuation);
-    return absl::OkStatus();
-  }
-  auto tokens = notation::ParseTokenIds(continuation);
-  if (!tokens.ok()) return tokens.status();
-  item->mutable_continuation_tokens()->mutable_ids()->Add(tokens->begin(), tokens->end());
-  return absl::OkStatus();
+absl::Status SetContext(const std::string& context, bool is_ids, v1::ScoreItem* item) {
+  return SetPart(context, is_ids, item, &v1::ScoreItem::mutable_context_text,
+                 &v1::ScoreItem::mutable_context_tokens);
+}
+
+absl::Status SetContinuation(const std::string& continuation, bool is_ids, v1::ScoreItem* item) {
+  return SetPart(continuation, is_ids, item, &v1::ScoreItem::mutable_continuation_text,
+                 &v1::ScoreItem::mutable_continuation_tokens);
 }
 
 absl::StatusOr<std::string> RollingText(const std::string& argument, Session& session) {
@@ -124,11 +122,9 @@ absl::StatusOr<v1::ScoreRequest> BuildRequest(const ScoreOptions& options, Sessi
   }
   v1::ScoreRequest request;
   if (auto status = AddItems(options, session, &request); !status.ok()) return status;
-  request.set_request_id(options.request_id);
+  SetRequestFlags(options.request, &request);
   request.set_per_token(options.per_token || options.top.has_value());
   if (options.top) request.set_top(*options.top);
-  if (!options.arm.empty()) request.mutable_routing()->set_arm_id(options.arm);
-  request.set_unit_id(options.unit);
   return request;
 }
 

@@ -1,14 +1,13 @@
 #ifndef OLMOE_CLIENT_COMMANDS_SESSION_H_
 #define OLMOE_CLIENT_COMMANDS_SESSION_H_
 
-#include <iosfwd>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <type_traits>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "client/commands/exit_code.h"
 #include "client/render/style.h"
 #include "client/transport/credentials.h"
 #include "client/transport/rpc_client.h"
@@ -18,6 +17,19 @@ class Message;
 }
 
 namespace olmoe::client::commands {
+
+// How a run of olmoectl ended, for scripts. Documented in `olmoectl --help`.
+enum class ExitCode : int {
+  kOk = 0,
+  kFailed = 1,       // the call was made and did not succeed, or the output was lost
+  kUsage = 2,        // the command line, or a file that it names, cannot be used
+  kUnreachable = 3,  // no server there, or one that is not ready
+  kRefused = 4,      // the server said no to this request
+  kNotAllowed = 5,   // the server said no to this caller
+  kInterrupted = 130,  // Ctrl-C, as shells count it: 128 + SIGINT
+};
+
+ExitCode ExitCodeFor(const absl::Status& status);
 
 // The flags before or after any command.
 struct GlobalOptions {
@@ -82,6 +94,15 @@ class Session {
 
   // Prints `message` as JSON: indented on a terminal, else one line.
   ExitCode PrintJson(const google::protobuf::Message& message);
+  // The reply to a command's call: as JSON with --json, otherwise what `text` makes of it and of
+  // the style of out(). Fails where the call did.
+  template <typename Reply, typename Text>
+  ExitCode PrintReply(const absl::StatusOr<Reply>& reply, const Text& text) {
+    if (!reply.ok()) return Fail(reply.status());
+    if (options_.json) return PrintJson(*reply);
+    out() << text(*reply, out_style());
+    return ExitCode::kOk;
+  }
   // Tells why a call failed: code, message and details.
   ExitCode Fail(const absl::Status& status);
   // Tells what is wrong with the command line, or with a file that it names.

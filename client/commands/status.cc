@@ -1,4 +1,3 @@
-#include <ostream>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -9,10 +8,6 @@
 
 namespace olmoe::client::commands {
 namespace {
-
-struct StatusOptions {};
-
-void Flags(CLI::App&, StatusOptions&) {}
 
 std::string RenderStatus(const v1::GetServerStatusResponse& status, const render::Style& style) {
   std::string text =
@@ -38,18 +33,14 @@ std::string RenderStatus(const v1::GetServerStatusResponse& status, const render
   return table.empty() ? text : text + table.Render(style);
 }
 
-ExitCode Run(const StatusOptions&, Session& session) {
-  const auto status = session.rpc().GetServerStatus({});
-  if (!status.ok()) return session.Fail(status.status());
-  if (session.options().json) return session.PrintJson(*status);
-  session.out() << RenderStatus(*status, session.out_style());
-  return ExitCode::kOk;
+ExitCode Run(Session& session) {
+  return session.PrintReply(session.rpc().GetServerStatus({}), RenderStatus);
 }
 
 }  // namespace
 
 void AddStatus(CLI::App& app, ChosenCommand& chosen) {
-  AddCommand<StatusOptions>(app, chosen, "status", "What the server is doing", Flags, Run);
+  AddCommand(app, chosen, "status", "What the server is doing", Run);
 }
 
 }  // namespace olmoe::client::commands

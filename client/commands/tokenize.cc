@@ -1,4 +1,3 @@
-#include <ostream>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -44,15 +43,11 @@ ExitCode Run(const TokenizeOptions& options, Session& session) {
   v1::TokenizeRequest request;
   request.set_text(*std::move(text));
   request.set_add_special_tokens(options.special);
-  const auto response = session.rpc().Tokenize(request);
-  if (!response.ok()) return session.Fail(response.status());
-  if (session.options().json) return session.PrintJson(*response);
-  if (options.ids) {
-    session.out() << absl::StrJoin(response->ids(), ",") << '\n';
-  } else {
-    session.out() << RenderTokens(*response, session.out_style());
-  }
-  return ExitCode::kOk;
+  const auto text = [&options](const v1::TokenizeResponse& response, const render::Style& style) {
+    return options.ids ? absl::StrJoin(response.ids(), ",") + "\n"
+                       : RenderTokens(response, style);
+  };
+  return session.PrintReply(session.rpc().Tokenize(request), text);
 }
 
 }  // namespace

@@ -1,10 +1,9 @@
 #include <cstdint>
 #include <optional>
-#include <ostream>
 #include <string>
 
 #include "client/commands/command.h"
-#include "client/commands/wait_flag.h"
+#include "client/commands/shared_flags.h"
 #include "client/render/routing.h"
 #include "olmoe/v1/admin.pb.h"
 
@@ -17,8 +16,7 @@ struct UnpatchOptions {
 };
 
 void Flags(CLI::App& command, UnpatchOptions& options) {
-  command.add_option("--expect", options.expect, "Refuse unless this generation is current")
-      ->type_name("GENERATION");
+  AddExpectFlag(command, options.expect);
   AddWaitFlag(command, options.wait);
 }
 
@@ -26,11 +24,10 @@ ExitCode Run(const UnpatchOptions& options, Session& session) {
   v1::UnpatchRoutersRequest request;
   if (options.expect) request.set_expected_generation(*options.expect);
   if (!options.wait.empty()) *request.mutable_wait_for_drain() = WaitDuration(options.wait);
-  const auto response = session.rpc().UnpatchRouters(request);
-  if (!response.ok()) return session.Fail(response.status());
-  if (session.options().json) return session.PrintJson(*response);
-  session.out() << render::RenderPatch(*response, /*num_layers=*/0, session.out_style());
-  return ExitCode::kOk;
+  const auto text = [](const v1::PatchRoutersResponse& response, const render::Style& style) {
+    return render::RenderPatch(response, /*num_layers=*/0, style);
+  };
+  return session.PrintReply(session.rpc().UnpatchRouters(request), text);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "client/commands/exit_code.h"
+#include "client/commands/session.h"
 
 #include "gtest/gtest.h"
 

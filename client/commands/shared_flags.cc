@@ -1,0 +1,69 @@
+#include "client/commands/shared_flags.h"
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "client/commands/command.h"
+#include "client/render/format.h"
+#include "glog/logging.h"
+#include "google/protobuf/util/json_util.h"
+#include "google/protobuf/util/time_util.h"
+
+namespace olmoe::client::commands {
+namespace {
+
+constexpr double kMaxSeconds = 86400;
+
+// For ->check(): why `text` is no time to wait, or nothing.
+std::string CheckSeconds(const std::string& text) {
+  double seconds = 0;
+  const bool valid = absl::SimpleAtod(text, &seconds) && seconds >= 0 && seconds <= kMaxSeconds;
+  return valid ? "" : text + " is not a number of seconds from 0 to 86400";
+}
+
+}  // namespace
+
+void AddRequestFlags(CLI::App& command, RequestFlags& flags) {
+  command.add_option("--arm", flags.arm, "Ask for this arm of the routing plan")->check(IsUtf8());
+  command.add_option("--unit", flags.unit, "Sticky assignment: same unit, same arm")
+      ->check(IsUtf8());
+  command.add_option("--request-id", flags.request_id, "Name of the request")->check(IsUtf8());
+}
+
+void AddTraceFlag(CLI::App& command, std::string& path) {
+  command
+      .add_option("--trace-out", path,
+                  "Record experts, weights and router logits, for `route --logits`")
+      ->type_name("FILE.safetensors");
+}
+
+void AddExpectFlag(CLI::App& command, std::optional<uint64_t>& generation) {
+  command.add_option("--expect", generation, "Refuse unless this generation is current")
+      ->type_name("GENERATION");
+}
+
+void AddWaitFlag(CLI::App& command, std::string& value) {
+  command
+      .add_flag("--wait{60}", value,
+                "Wait until no request uses an older plan; --wait=SECONDS, 60 without")
+      ->check(CheckSeconds);
+}
+
+google::protobuf::Duration WaitDuration(const std::string& value) {
+  double seconds = 0;
+  CHECK(absl::SimpleAtod(value, &seconds));
+  return google::protobuf::util::TimeUtil::MillisecondsToDuration(
+      static_cast<int64_t>(seconds * 1e3));
+}
+
+absl::StatusOr<v1::RoutingPlan> ReadPlan(const std::string& path, Session& session) {
+  const auto json = session.FileOrInput(path);
+  if (!json.ok()) return json.status();
+  v1::RoutingPlan plan;
+  const auto status = google::protobuf::util::JsonStringToMessage(*json, &plan);
+  if (status.ok()) return plan;
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, " is not a RoutingPlan in JSON: ",
+                   render::OneLine(std::string(status.message().data(), status.message().size()))));
+}
+
+}  // namespace olmoe::client::commands

@@ -1,0 +1,50 @@
+// Flags that several commands have, and what they mean.
+#ifndef OLMOE_CLIENT_COMMANDS_SHARED_FLAGS_H_
+#define OLMOE_CLIENT_COMMANDS_SHARED_FLAGS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "CLI/App.hpp"
+#include "absl/status/statusor.h"
+#include "client/commands/session.h"
+#include "google/protobuf/duration.pb.h"
+#include "olmoe/v1/admin.pb.h"
+
+namespace olmoe::client::commands {
+
+// --arm, --unit and --request-id of what the model is asked for.
+struct RequestFlags {
+  std::string arm, unit, request_id;
+};
+void AddRequestFlags(CLI::App& command, RequestFlags& flags);
+
+// `Request`: a GenerateRequest or a ScoreRequest.
+template <typename Request>
+void SetRequestFlags(const RequestFlags& flags, Request* request) {
+  request->set_request_id(flags.request_id);
+  request->set_unit_id(flags.unit);
+  if (!flags.arm.empty()) request->mutable_routing()->set_arm_id(flags.arm);
+}
+
+// --trace-out. `path` is empty where it is not given.
+void AddTraceFlag(CLI::App& command, std::string& path);
+
+// --expect of the commands that replace the routing plan.
+void AddExpectFlag(CLI::App& command, std::optional<uint64_t>& generation);
+
+// Adds --wait and --wait=SECONDS: until no request uses an older plan. `value` is
+// empty where it is not given.
+void AddWaitFlag(CLI::App& command, std::string& value);
+// `value`: not empty, and checked by the flag.
+google::protobuf::Duration WaitDuration(const std::string& value);
+
+// The RoutingPlan in proto JSON that --plan names: a file or, for "-", the standard input.
+// INVALID_ARGUMENT, naming the file and the field, for one that does not exist or
+// has the wrong type; whether the plan is valid is the server's to say.
+absl::StatusOr<v1::RoutingPlan> ReadPlan(const std::string& path, Session& session);
+
+}  // namespace olmoe::client::commands
+
+#endif  // OLMOE_CLIENT_COMMANDS_SHARED_FLAGS_H_
