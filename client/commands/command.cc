@@ -1,6 +1,5 @@
 #include "client/commands/command.h"
 
-#include "absl/strings/str_cat.h"
 #include "client/notation/text.h"
 
 namespace olmoe::client::commands {
@@ -13,12 +12,8 @@ CLI::App* AddCommand(CLI::App& app, ChosenCommand& chosen, const std::string& na
 }
 
 CLI::Validator IsUtf8() {
-  return CLI::Validator(
-      [](std::string& text) {
-        const auto bad = notation::FirstInvalidUtf8(text);
-        return bad ? absl::StrCat("not UTF-8 from byte ", *bad, " on") : std::string();
-      },
-      /*validator_desc=*/"");
+  return CLI::Validator([](std::string& text) { return notation::CheckUtf8(text); },
+                        /*validator_desc=*/"");
 }
 
 void RefuseFlagsBeforeSubcommand(const CLI::App& command) {

@@ -100,9 +100,8 @@ absl::Status AddItems(const ScoreOptions& options, Session& session, v1::ScoreRe
   for (const std::string& argument : options.rolling) {
     auto text = options.ids ? argument : RollingText(argument, session);
     if (!text.ok()) return text.status();
-    if (auto bad = notation::FirstInvalidUtf8(*text)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--rolling: not UTF-8 from byte ", *bad, " on"));
+    if (const std::string bad = notation::CheckUtf8(*text); !bad.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat("--rolling: ", bad));
     }
     v1::ScoreItem* item = request->add_items();
     item->set_rolling(true);

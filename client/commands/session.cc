@@ -84,9 +84,8 @@ absl::StatusOr<std::string> Session::TextOrInput(const std::string& argument) {
   if (argument != "-") return argument;
   std::string text(std::istreambuf_iterator<char>(in()), {});
   if (!text.empty() && text.back() == '\n') text.pop_back();
-  if (auto bad = notation::FirstInvalidUtf8(text)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("standard input: not UTF-8 from byte ", *bad, " on"));
+  if (const std::string bad = notation::CheckUtf8(text); !bad.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("standard input: ", bad));
   }
   return text;
 }
@@ -100,8 +99,8 @@ absl::StatusOr<std::string> Session::FileOrInput(const std::string& path) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": cannot be read"));
   }
   std::string text = std::move(read).str();
-  if (const auto bad = notation::FirstInvalidUtf8(text)) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": not UTF-8 from byte ", *bad, " on"));
+  if (const std::string bad = notation::CheckUtf8(text); !bad.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", bad));
   }
   return text;
 }

@@ -93,9 +93,7 @@ absl::StatusOr<Corpus> ReadCorpus(const std::string& path, bool line_documents) 
   std::ifstream file(path, std::ios::binary);
   const std::string text(std::istreambuf_iterator<char>(file), {});
   if (!file.good() && !file.eof()) return invalid("cannot be read");
-  if (const auto bad = notation::FirstInvalidUtf8(text)) {
-    return invalid(absl::StrCat("not UTF-8 from byte ", *bad, " on"));
-  }
+  if (const std::string bad = notation::CheckUtf8(text); !bad.empty()) return invalid(bad);
   Corpus corpus;
   corpus.name = std::filesystem::path(path).filename().string();
   corpus.is_choice = absl::EndsWith(path, ".jsonl");

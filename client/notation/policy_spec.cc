@@ -12,7 +12,7 @@
 #include "absl/strings/str_split.h"
 #include "client/notation/number_list.h"
 #include "client/notation/policy_words.h"
-#include "client/notation/text.h"
+#include "server/util/utf8.h"
 
 namespace olmoe::client::notation {
 
@@ -229,7 +229,7 @@ absl::StatusOr<RuleSpec> ParseRule(std::string_view name, std::string_view argum
     return absl::InvalidArgumentError(absl::StrCat("\"", Wrap(name), "\" is not a rule; rules: ",
                                                    absl::StrJoin(RuleNames(), ", ")));
   }
-  if (FirstInvalidUtf8(arguments)) {
+  if (!IsWellFormedUtf8(arguments)) {
     return absl::InvalidArgumentError(absl::StrCat(Wrap(name), ": not UTF-8"));
   }
   return RuleParser(*kind).Parse(Wrap(arguments));

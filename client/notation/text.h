@@ -1,19 +1,16 @@
-// UTF-8, and the lines of a text.
+// Texts from outside: their bytes, their lines.
 #ifndef OLMOE_CLIENT_NOTATION_TEXT_H_
 #define OLMOE_CLIENT_NOTATION_TEXT_H_
 
 #include <cstddef>
-#include <optional>
+#include <string>
 #include <string_view>
 
 namespace olmoe::client::notation {
 
-// Offset in bytes of the first byte that is not part of well-formed UTF-8. Proto
-// strings must be UTF-8: bytes from a command line or a file are checked with this.
-std::optional<size_t> FirstInvalidUtf8(std::string_view text);
-
-// Number of code points; an ill-formed part counts as one.
-size_t CountCodePoints(std::string_view text);
+// "not UTF-8 from byte 3 on", or nothing. Proto strings must be UTF-8: bytes from a command line
+// or a file are checked with this.
+std::string CheckUtf8(std::string_view text);
 
 // The lines of a text that outlives it, one after the other. Thread-compatible.
 class Lines {

@@ -4,18 +4,20 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "client/notation/text.h"
 #include "glog/logging.h"
+#include "server/util/utf8.h"
 
 namespace olmoe::client::render {
 namespace {
+
+size_t Width(const std::string& cell) { return CountCodePoints(LossyUtf8(cell)); }
 
 std::string RenderRow(const std::vector<std::string>& cells,
                       const std::vector<Table::Column>& columns,
                       const std::vector<size_t>& widths) {
   std::string line;
   for (size_t column = 0; column < cells.size(); ++column) {
-    const std::string padding(widths[column] - notation::CountCodePoints(cells[column]), ' ');
+    const std::string padding(widths[column] - Width(cells[column]), ' ');
     const bool left = columns[column].align == Table::Align::kLeft;
     absl::StrAppend(&line, column == 0 ? "" : "  ", left ? "" : padding, cells[column],
                     left ? padding : "");
@@ -36,11 +38,11 @@ std::string Table::Render(const Style& style) const {
   std::vector<size_t> widths;
   for (const Column& column : columns_) {
     titles.push_back(column.title);
-    widths.push_back(notation::CountCodePoints(column.title));
+    widths.push_back(Width(column.title));
   }
   for (const auto& row : rows_) {
     for (size_t column = 0; column < row.size(); ++column) {
-      widths[column] = std::max(widths[column], notation::CountCodePoints(row[column]));
+      widths[column] = std::max(widths[column], Width(row[column]));
     }
   }
   std::string text;

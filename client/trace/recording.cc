@@ -7,11 +7,10 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "client/trace/safetensors_writer.h"
-#include "nlohmann/json.hpp"
 #include "olmoe/v1/inference.pb.h"
-#include "server/model/file_errors.h"
-#include "server/model/safetensors.h"
+#include "server/util/file_errors.h"
+#include "server/util/safetensors.h"
+#include "server/util/safetensors_writer.h"
 
 namespace olmoe::client::trace {
 namespace {
@@ -38,16 +37,16 @@ std::span<const std::byte> BytesOf(const std::vector<T>& values) {
 // Thread-compatible.
 class ArrayReader {
  public:
-  explicit ArrayReader(const model::SafetensorsFile& file) : file_(file) {}
+  explicit ArrayReader(const SafetensorsFile& file) : file_(file) {}
 
   template <typename T>
-  void Read(std::string_view name, model::DType dtype, size_t dimensions,
+  void Read(std::string_view name, DType dtype, size_t dimensions,
             std::vector<int64_t>* shape, std::vector<T>* values) {
-    const model::SafetensorsEntry* entry = file_.Find(name);
+    const SafetensorsEntry* entry = file_.Find(name);
     if (entry == nullptr || entry->dtype != dtype || entry->shape.size() != dimensions) {
-      status_.Update(model::InvalidTensor(
+      status_.Update(InvalidTensor(
           file_.path(), name,
-          absl::StrCat("must be ", std::string(model::DTypeName(dtype)), " of ", dimensions,
+          absl::StrCat("must be ", std::string(DTypeName(dtype)), " of ", dimensions,
                        dimensions == 1 ? " dimension" : " dimensions")));
       return;
     }
@@ -60,23 +59,9 @@ class ArrayReader {
   const absl::Status& status() const { return status_; }
 
  private:
-  const model::SafetensorsFile& file_;
+  const SafetensorsFile& file_;
   absl::Status status_;
 };
-
-absl::StatusOr<std::map<std::string, std::string>> ReadMetadata(
-    const model::SafetensorsFile& file) {
-  std::string header(file.data_offset() - 8, '\0');
-  auto status = file.reader().ReadAt(8, std::as_writable_bytes(std::span<char>(header)));
-  if (!status.ok()) return status;
-  const auto json = nlohmann::json::parse(header, nullptr, /*allow_exceptions=*/false);
-  std::map<std::string, std::string> metadata;
-  if (!json.is_object() || !json.contains("__metadata__")) return metadata;
-  for (const auto& [key, value] : json.at("__metadata__").items()) {
-    if (value.is_string()) metadata[key] = value.get<std::string>();
-  }
-  return metadata;
-}
 
 // What holds in every recording; the rest of the code relies on it.
 std::string Problem(const Recording& r) {
@@ -170,23 +155,24 @@ absl::Status Recording::Append(const v1::RoutingTrace& trace, int32_t item,
 absl::Status Recording::Write(const std::string& path) const {
   const int64_t rows = static_cast<int64_t>(num_rows());
   const int64_t selections = static_cast<int64_t>(experts.size());
+  using enum DType;
   SafetensorsWriter writer;
   writer.SetMetadata(metadata);
-  writer.Add("offsets", "I64", {static_cast<int64_t>(offsets.size())}, BytesOf(offsets));
-  writer.Add("weights", "F32", {selections}, BytesOf(weights));
-  writer.Add("logits", "F32", {rows, shape.num_layers, shape.num_experts}, BytesOf(logits));
-  writer.Add("tokens", "I32", {rows}, BytesOf(tokens));
-  writer.Add("positions", "I32", {rows}, BytesOf(positions));
-  writer.Add("items", "I32", {rows}, BytesOf(items));
-  writer.Add("counts", "U8", {rows, shape.num_layers}, BytesOf(counts));
-  writer.Add("experts", "U8", {selections}, BytesOf(experts));
+  writer.Add("offsets", kInt64, {static_cast<int64_t>(offsets.size())}, BytesOf(offsets));
+  writer.Add("weights", kFloat32, {selections}, BytesOf(weights));
+  writer.Add("logits", kFloat32, {rows, shape.num_layers, shape.num_experts}, BytesOf(logits));
+  writer.Add("tokens", kInt32, {rows}, BytesOf(tokens));
+  writer.Add("positions", kInt32, {rows}, BytesOf(positions));
+  writer.Add("items", kInt32, {rows}, BytesOf(items));
+  writer.Add("counts", kUint8, {rows, shape.num_layers}, BytesOf(counts));
+  writer.Add("experts", kUint8, {selections}, BytesOf(experts));
   return writer.Write(path);
 }
 
 absl::StatusOr<Recording> Recording::Read(const std::string& path) {
-  auto file = model::SafetensorsFile::Open(path);
+  auto file = SafetensorsFile::Open(path);
   if (!file.ok()) return absl::InvalidArgumentError(file.status().message());
-  using enum model::DType;
+  using enum DType;
   Recording r;
   std::vector<int64_t> logits_shape, ignored;
   ArrayReader reader(**file);
@@ -199,11 +185,9 @@ absl::StatusOr<Recording> Recording::Read(const std::string& path) {
   reader.Read("counts", kUint8, 2, &ignored, &r.counts);
   reader.Read("experts", kUint8, 1, &ignored, &r.experts);
   if (!reader.status().ok()) return absl::InvalidArgumentError(reader.status().message());
-  auto metadata = ReadMetadata(**file);
-  if (!metadata.ok()) return absl::InvalidArgumentError(metadata.status().message());
-  r.metadata = *std::move(metadata);
+  r.metadata = (*file)->metadata();
   if (r.metadata["format"] != kFormat) {
-    return model::InvalidFile(path, absl::StrCat("is not a routing trace (", kFormat, ")"));
+    return InvalidFile(path, absl::StrCat("is not a routing trace (", kFormat, ")"));
   }
   int default_k = 0;
   const bool has_k = absl::SimpleAtoi(r.metadata["default_top_k"], &default_k);
@@ -212,10 +196,10 @@ absl::StatusOr<Recording> Recording::Read(const std::string& path) {
              .default_k = default_k,
              .norm_topk_prob = r.metadata["norm_topk_prob"] == "true"};
   if (!has_k || default_k < 1 || default_k > r.shape.num_experts) {
-    return model::InvalidFile(path, "default_top_k of the metadata must be 1..num_experts");
+    return InvalidFile(path, "default_top_k of the metadata must be 1..num_experts");
   }
   const std::string problem = Problem(r);
-  if (!problem.empty()) return model::InvalidFile(path, problem);
+  if (!problem.empty()) return InvalidFile(path, problem);
   return r;
 }
 

@@ -5,22 +5,18 @@
 namespace olmoe::client::notation {
 namespace {
 
-TEST(FirstInvalidUtf8, WellFormedTextHasNone) {
-  EXPECT_EQ(FirstInvalidUtf8(""), std::nullopt);
-  EXPECT_EQ(FirstInvalidUtf8("a\xc3\xa9\xe2\x82\xac\xf0\x9f\x90\xbb"), std::nullopt);
-  EXPECT_EQ(FirstInvalidUtf8(std::string_view("a\0b", 3)), std::nullopt);
+TEST(CheckUtf8, NothingIsWrongWithWellFormedText) {
+  EXPECT_EQ(CheckUtf8(""), "");
+  EXPECT_EQ(CheckUtf8("a\xc3\xa9\xe2\x82\xac\xf0\x9f\x90\xbb"), "");
+  EXPECT_EQ(CheckUtf8(std::string_view("a\0b", 3)), "");
 }
 
-TEST(FirstInvalidUtf8, TheFirstIllFormedByteIsNamed) {
-  EXPECT_EQ(FirstInvalidUtf8("\xff"), 0u);
-  EXPECT_EQ(FirstInvalidUtf8("ab\xc3"), 2u);              // cut off
-  EXPECT_EQ(FirstInvalidUtf8("a\xc0\xaf"), 1u);           // overlong
-  EXPECT_EQ(FirstInvalidUtf8("\xed\xa0\x80"), 0u);        // surrogate
-  EXPECT_EQ(FirstInvalidUtf8("\xf4\x90\x80\x80"), 0u);    // beyond U+10FFFF
-}
-
-TEST(CountCodePoints, CountsCharactersNotBytes) {
-  EXPECT_EQ(CountCodePoints("a\xc3\xa9\xf0\x9f\x90\xbb"), 3u);
+TEST(CheckUtf8, TheFirstIllFormedByteIsNamed) {
+  EXPECT_EQ(CheckUtf8("\xff"), "not UTF-8 from byte 0 on");
+  EXPECT_EQ(CheckUtf8("ab\xc3"), "not UTF-8 from byte 2 on");            // cut off
+  EXPECT_EQ(CheckUtf8("a\xc0\xaf"), "not UTF-8 from byte 1 on");         // overlong
+  EXPECT_EQ(CheckUtf8("\xed\xa0\x80"), "not UTF-8 from byte 0 on");      // surrogate
+  EXPECT_EQ(CheckUtf8("\xf4\x90\x80\x80"), "not UTF-8 from byte 0 on");  // beyond U+10FFFF
 }
 
 TEST(Lines, EndAtLineFeedsWithOrWithoutCarriageReturns) {
