@@ -1,151 +1,135 @@
 #include "server/api/policy_proto.h"
 
-#include <cstdint>
 #include <optional>
+#include <type_traits>
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "glog/logging.h"
+#include "server/routing/rule_fields.h"
 
 namespace olmoe::api {
 namespace {
 
-std::optional<uint32_t> Count(uint32_t wire) {  // 0 on the wire is unset
-  return wire == 0 ? std::nullopt : std::optional<uint32_t>(wire);
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+// Rules and their fields have the names of routing.proto, so a list of rule_fields.h is
+// all that the way to a message and back needs.
+const FieldDescriptor& FieldOf(const Message& message, const char* name) {
+  const FieldDescriptor* field = message.GetDescriptor()->FindFieldByName(name);
+  CHECK(field != nullptr) << message.GetTypeName() << " has no field " << name;
+  return *field;
 }
 
-routing::PValueKind ToPValueKind(v1::PValueKind kind, const std::string& field,
-                                 RequestErrors* errors) {
-  switch (kind) {
-    case v1::P_VALUE_KIND_UNSPECIFIED:
-    case v1::P_VALUE_KIND_LAYER_CDF: return routing::PValueKind::kLayerCdf;
-    case v1::P_VALUE_KIND_ONE_MINUS_PROB: return routing::PValueKind::kOneMinusProb;
-    default: break;
+// Reads the field of a message into the parameter of the same name.
+class FieldReader {
+ public:
+  // `path`: of the message; errors are named below it.
+  FieldReader(const Message& from, const std::string& path, RequestErrors* errors)
+      : from_(from), path_(path), errors_(*errors) {}
+
+  template <class Field, class Value>
+  void operator()(const Field& field, Value& to) const {
+    Read(FieldOf(from_, field.name), &to);
   }
-  errors->Add(field, absl::StrCat("is not a PValueKind: ", static_cast<int>(kind)));
-  return routing::PValueKind::kLayerCdf;
-}
 
-routing::WeightMode ToWeightMode(v1::WeightMode mode, const std::string& field,
-                                 RequestErrors* errors) {
-  switch (mode) {
-    case v1::WEIGHT_MODE_UNSPECIFIED:
-    case v1::WEIGHT_MODE_MODEL_DEFAULT: return routing::WeightMode::kModelDefault;
-    case v1::WEIGHT_MODE_NATIVE: return routing::WeightMode::kNative;
-    case v1::WEIGHT_MODE_SUM_TO_ONE: return routing::WeightMode::kSumToOne;
-    case v1::WEIGHT_MODE_MATCH_TOP_K_MASS: return routing::WeightMode::kMatchTopKMass;
-    default: break;
+ private:
+  void Read(const FieldDescriptor& field, uint32_t* to) const {
+    *to = from_.GetReflection()->GetUInt32(from_, &field);
   }
-  errors->Add(field, absl::StrCat("is not a WeightMode: ", static_cast<int>(mode)));
-  return routing::WeightMode::kModelDefault;
-}
+  void Read(const FieldDescriptor& field, double* to) const {
+    const bool unset = field.has_presence() && !from_.GetReflection()->HasField(from_, &field);
+    if (!unset) *to = from_.GetReflection()->GetDouble(from_, &field);
+  }
+  void Read(const FieldDescriptor& field, std::string* to) const {
+    *to = from_.GetReflection()->GetString(from_, &field);
+  }
+  // 0 on the wire is unset. NaN is kept, and refused.
+  template <class Value>
+  void Read(const FieldDescriptor& field, std::optional<Value>* to) const {
+    Value wire = {};
+    Read(field, &wire);
+    if (wire != 0) *to = wire;
+  }
+  // 0 on the wire is the default.
+  template <class Enum>
+    requires std::is_enum_v<Enum>
+  void Read(const FieldDescriptor& field, Enum* to) const {
+    constexpr int kNumValues = static_cast<int>(routing::ValueNames<Enum>::kNames.size());
+    const int wire = from_.GetReflection()->GetEnumValue(from_, &field);
+    if (wire < 0 || wire > kNumValues) {
+      errors_.Add(absl::StrCat(path_, ".", field.name()),
+                  absl::StrCat("is not a ", field.enum_type()->name(), ": ", wire));
+    } else if (wire > 0) {
+      *to = static_cast<Enum>(wire - 1);
+    }
+  }
 
-routing::BenjaminiHochberg ToRule(const v1::BenjaminiHochberg& bh, const std::string& prefix,
-                                  RequestErrors* errors) {
-  routing::BenjaminiHochberg out;
-  out.alpha = bh.alpha();
-  out.bounds.min_k = Count(bh.min_k());
-  out.bounds.max_k = Count(bh.max_k());
-  out.p_values.kind = ToPValueKind(bh.p_value(), prefix + ".p_value", errors);
-  out.p_values.calibration_id = bh.calibration_id();
-  if (bh.has_temperature()) out.p_values.temperature = bh.temperature();
-  return out;
-}
+  const Message& from_;
+  const std::string path_;
+  RequestErrors& errors_;
+};
 
-routing::HigherCriticism ToRule(const v1::HigherCriticism& hc, const std::string& prefix,
-                                RequestErrors* errors) {
-  routing::HigherCriticism out;
-  if (hc.beta() != 0) out.beta = hc.beta();  // NaN is kept, and refused
-  out.bounds.min_k = Count(hc.min_k());
-  out.bounds.max_k = Count(hc.max_k());
-  out.p_values.kind = ToPValueKind(hc.p_value(), prefix + ".p_value", errors);
-  out.p_values.calibration_id = hc.calibration_id();
-  if (hc.has_temperature()) out.p_values.temperature = hc.temperature();
-  return out;
-}
+class FieldWriter {
+ public:
+  explicit FieldWriter(Message* to) : to_(*to) {}
+
+  template <class Field, class Value>
+  void operator()(const Field& field, const Value& value) const {
+    Write(FieldOf(to_, field.name), value);
+  }
+
+ private:
+  void Write(const FieldDescriptor& field, uint32_t value) const {
+    to_.GetReflection()->SetUInt32(&to_, &field, value);
+  }
+  void Write(const FieldDescriptor& field, double value) const {
+    to_.GetReflection()->SetDouble(&to_, &field, value);
+  }
+  void Write(const FieldDescriptor& field, const std::string& value) const {
+    to_.GetReflection()->SetString(&to_, &field, value);
+  }
+  template <class Value>
+  void Write(const FieldDescriptor& field, const std::optional<Value>& value) const {
+    if (value) Write(field, *value);
+  }
+  template <class Enum>
+    requires std::is_enum_v<Enum>
+  void Write(const FieldDescriptor& field, Enum value) const {
+    to_.GetReflection()->SetEnumValue(&to_, &field, static_cast<int>(value) + 1);
+  }
+
+  Message& to_;
+};
+
+}  // namespace
 
 routing::Rule ToRule(const v1::Rule& rule, const std::string& prefix, RequestErrors* errors) {
   routing::Rule out;
-  switch (rule.kind_case()) {
-    case v1::Rule::kTopK: out.kind = routing::TopK{rule.top_k().k()}; break;
-    case v1::Rule::kTopP: {
-      const v1::TopP& top_p = rule.top_p();
-      out.kind = routing::TopP{top_p.p(), {Count(top_p.min_k()), Count(top_p.max_k())}};
-      break;
-    }
-    case v1::Rule::kMinP: {
-      const v1::MinP& min_p = rule.min_p();
-      out.kind = routing::MinP{min_p.ratio(), {Count(min_p.min_k()), Count(min_p.max_k())}};
-      break;
-    }
-    case v1::Rule::kBh: out.kind = ToRule(rule.bh(), prefix + ".bh", errors); break;
-    case v1::Rule::kHc: out.kind = ToRule(rule.hc(), prefix + ".hc", errors); break;
-    case v1::Rule::KIND_NOT_SET: break;  // monostate: refused by ValidateRule
+  // Without a kind: monostate, refused by ValidateRule.
+  const FieldDescriptor* kind = rule.GetReflection()->GetOneofFieldDescriptor(
+      rule, rule.GetDescriptor()->FindOneofByName("kind"));
+  if (kind != nullptr) {
+    out.kind = routing::MakeKind(kind->name());
+    const FieldReader reader(rule.GetReflection()->GetMessage(rule, kind),
+                             absl::StrCat(prefix, ".", kind->name()), errors);
+    std::visit([&](auto& parameters) { routing::ForEachField(parameters, reader); }, out.kind);
   }
-  out.weight_mode = ToWeightMode(rule.weight_mode(), prefix + ".weight_mode", errors);
+  routing::ForEachField(out, FieldReader(rule, prefix, errors));
   return out;
 }
-
-v1::PValueKind ToProto(routing::PValueKind kind) {
-  return kind == routing::PValueKind::kLayerCdf ? v1::P_VALUE_KIND_LAYER_CDF
-                                                : v1::P_VALUE_KIND_ONE_MINUS_PROB;
-}
-
-v1::WeightMode ToProto(routing::WeightMode mode) {
-  switch (mode) {
-    case routing::WeightMode::kModelDefault: return v1::WEIGHT_MODE_MODEL_DEFAULT;
-    case routing::WeightMode::kNative: return v1::WEIGHT_MODE_NATIVE;
-    case routing::WeightMode::kSumToOne: return v1::WEIGHT_MODE_SUM_TO_ONE;
-    case routing::WeightMode::kMatchTopKMass: return v1::WEIGHT_MODE_MATCH_TOP_K_MASS;
-  }
-  return v1::WEIGHT_MODE_UNSPECIFIED;
-}
-
-// min_k and max_k, which all rules but TopK have.
-template <class From, class To>
-void CopyBounds(const From& from, To* to) {
-  to->set_min_k(from.bounds.min_k.value_or(0));
-  to->set_max_k(from.bounds.max_k.value_or(0));
-}
-
-template <class From, class To>
-void CopyPValue(const From& from, To* to) {
-  CopyBounds(from, to);
-  to->set_p_value(ToProto(from.p_values.kind));
-  to->set_calibration_id(from.p_values.calibration_id);
-  to->set_temperature(from.p_values.temperature);
-}
-
-// Fills the rule's oneof.
-struct RuleWriter {
-  v1::Rule* out;
-  void operator()(std::monostate) const {}
-  void operator()(const routing::TopK& rule) const { out->mutable_top_k()->set_k(rule.k); }
-  void operator()(const routing::TopP& rule) const {
-    out->mutable_top_p()->set_p(rule.p);
-    CopyBounds(rule, out->mutable_top_p());
-  }
-  void operator()(const routing::MinP& rule) const {
-    out->mutable_min_p()->set_ratio(rule.ratio);
-    CopyBounds(rule, out->mutable_min_p());
-  }
-  void operator()(const routing::BenjaminiHochberg& rule) const {
-    out->mutable_bh()->set_alpha(rule.alpha);
-    CopyPValue(rule, out->mutable_bh());
-  }
-  void operator()(const routing::HigherCriticism& rule) const {
-    out->mutable_hc()->set_beta(rule.beta.value_or(0));
-    CopyPValue(rule, out->mutable_hc());
-  }
-};
 
 v1::Rule ToProto(const routing::Rule& rule) {
   v1::Rule out;
-  std::visit(RuleWriter{&out}, rule.kind);
-  out.set_weight_mode(ToProto(rule.weight_mode));
+  if (!std::holds_alternative<std::monostate>(rule.kind)) {
+    const FieldWriter writer(
+        out.GetReflection()->MutableMessage(&out, &FieldOf(out, routing::KindName(rule))));
+    std::visit([&](const auto& kind) { routing::ForEachField(kind, writer); }, rule.kind);
+  }
+  routing::ForEachField(rule, FieldWriter(&out));
   return out;
 }
-
-}  // namespace
 
 routing::PolicySpec ToPolicySpec(const v1::RoutingPolicy& policy, const std::string& prefix,
                                  RequestErrors* errors) {

@@ -92,8 +92,7 @@ std::string KindNames() {
 void ValidateRule(const Rule& rule, int num_experts, std::string_view prefix,
                   std::vector<FieldViolation>* violations) {
   if (std::holds_alternative<std::monostate>(rule.kind)) {
-    violations->push_back(
-        {std::string(prefix), absl::StrCat("must name a rule: ", KindNames())});
+    violations->push_back({std::string(prefix), absl::StrCat("must name a rule: ", KindNames())});
     return;
   }
   const RuleChecker checker(num_experts, FieldPath(prefix, KindName(rule)), violations);

@@ -31,12 +31,12 @@ struct AnyValue {};  // what its type holds; the check of its part may say more
 // may stay unset.
 template <class Owner, class Value, class Range>
 struct Field {
-  constexpr Field(const char* name, Value Owner::*member, Range range, const char* key = "")
+  constexpr Field(const char* name, Value Owner::* member, Range range, const char* key = "")
       : name(name), member(member), range(range), key(key) {}
 
   static constexpr bool kIsPart = false;
   const char* name;  // in the proto, in the paths of errors and in the canonical text
-  Value Owner::*member;
+  Value Owner::* member;
   Range range;
   const char* key;  // in olmoectl's notation; "": the name, with "-" for "_"
 };
@@ -45,10 +45,10 @@ struct Field {
 // C++: its fields are the rule's.
 template <class Owner, class Value>
 struct Part {
-  constexpr explicit Part(Value Owner::*member) : member(member) {}
+  constexpr explicit Part(Value Owner::* member) : member(member) {}
 
   static constexpr bool kIsPart = true;
-  Value Owner::*member;
+  Value Owner::* member;
 };
 
 // Of a kind of rule:

@@ -41,8 +41,7 @@ template <class Kind>
 std::string KindWords(const Kind& kind) {
   std::string words = Description<Kind>::kWords;
   ForEachEntry(
-      kind,
-      [&](const auto& field, const auto& value) { words += FieldWords(field.name, value); },
+      kind, [&](const auto& field, const auto& value) { words += FieldWords(field.name, value); },
       [&](const auto& part) { words += PartWords(part); });
   return words;
 }
