@@ -45,7 +45,7 @@ struct EvalOptions {
 };
 
 void Flags(CLI::App& command, EvalOptions& options) {
-  command.footer(std::string(kHelp) + notation::kPolicySpecHelp);
+  command.footer(std::string(kHelp) + notation::PolicySpecHelp());
   command.add_option("--data", options.data, "Texts and questions to evaluate on")
       ->required()
       ->type_name("FILE");

@@ -12,6 +12,7 @@
 #include "client/notation/duration.h"
 #include "client/notation/plan_flags.h"
 #include "client/notation/policy_spec.h"
+#include "client/notation/policy_words.h"
 #include "client/render/routing.h"
 #include "olmoe/v1/admin.pb.h"
 #include "olmoe/v1/inference.pb.h"
@@ -40,18 +41,17 @@ CLI::Option* Ordered(CLI::App& command, PatchOptions& options, const std::string
 }
 
 void ArmFlags(CLI::App& command, PatchOptions& options) {
-  const auto add = [&](const char* names, const char* type, const char* description) {
+  const auto add = [&](const std::string& names, const std::string& type,
+                       const std::string& description) {
     return Ordered(command, options, names, type, description);
   };
-  add("--top-k", "K", "Experts per token");
-  add("--top-p", "P[,...]", "Smallest set of experts with this probability mass");
-  add("--min-p", "RATIO[,...]", "Experts with this part of the largest probability");
-  add("--bh", "ALPHA[,...]", "Benjamini-Hochberg: alpha=0.4,min=1,max=16,calibration=NAME");
-  add("--hc", "BETA|KEYS", "Higher criticism: calibration=NAME,min=1,max=16");
+  for (const notation::RuleFlag& rule : notation::RuleFlags()) {
+    add("--" + rule.name, rule.value, rule.help);
+  }
   add("--policy", "SPEC", "The whole policy in one word, as below");
   add("--weights,--weight-mode", "MODE", "What is done with the weights of the chosen experts")
-      ->check(CLI::IsMember({"model-default", "native", "sum-to-one", "match-top-k-mass"}));
-  add("--temperature", "T", "Of the softmax that bh and hc take weights from");
+      ->check(CLI::IsMember(notation::WordsOf<routing::WeightMode>()));
+  add("--temperature", "T", "Of the softmax that a rule on p-values takes weights from");
   add("--layers", "LAYERS", "The rule is for these layers only: 0-3,7");
   command.add_flag("--analyze", options.analyze, "The rule is counted, not run");
   add("--policy-id", "NAME", "Name of the policy; default from its rules");
@@ -66,7 +66,7 @@ void Flags(CLI::App& command, PatchOptions& options) {
       "The order of flags counts: a rule takes the --weights, --temperature, --layers and\n"
       "--analyze behind it, an arm all that is behind its --arm. For example\n"
       "  olmoectl patch --arm control --weight 90 --arm wide --weight 10 --top-k 16 --ttl 1h\n\n",
-      notation::kPolicySpecHelp));
+      notation::PolicySpecHelp()));
   ArmFlags(command, options);
   command.add_option("--plan", options.plan, "The plan from a file: RoutingPlan in JSON; - = stdin")
       ->type_name("FILE");

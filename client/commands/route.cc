@@ -37,7 +37,7 @@ struct RouteOptions {
 };
 
 void Flags(CLI::App& command, RouteOptions& options) {
-  command.footer(std::string(notation::kPolicySpecHelp) +
+  command.footer(notation::PolicySpecHelp() +
                  "  A line of logits is an array, or {\"layer\": L, \"logits\": [...]}.\n");
   auto* policy = command.add_option("--policy", options.policy, "The policy to try")
                      ->check(IsUtf8())

@@ -53,7 +53,7 @@ struct Dataset {
 // One routing to evaluate.
 struct Subject {
   std::string name = {};
-  std::string routing = {};           // "top-k 4", for tables
+  std::string routing = {};           // "top 4", for tables
   v1::RoutingSelector selector = {};  // unset: what the server routes with
   std::string digest = {};            // of the policy, as the server's stamp says
 };

@@ -39,18 +39,6 @@ absl::StatusOr<std::vector<uint32_t>> ParseLayers(std::string_view text) {
   return std::vector<uint32_t>(layers.begin(), layers.end());
 }
 
-std::string FormatLayers(const std::vector<uint32_t>& layers) {
-  std::string text;
-  for (size_t first = 0; first < layers.size();) {
-    size_t last = first;
-    while (last + 1 < layers.size() && layers[last + 1] == layers[last] + 1) ++last;
-    absl::StrAppend(&text, text.empty() ? "" : ", ", layers[first]);
-    if (last > first) absl::StrAppend(&text, "-", layers[last]);
-    first = last + 1;
-  }
-  return text;
-}
-
 absl::StatusOr<std::vector<uint32_t>> ParseTokenIds(std::string_view text) {
   std::vector<uint32_t> ids;
   for (absl::string_view part : absl::StrSplit(Wrap(text), ',')) {

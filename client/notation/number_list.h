@@ -15,9 +15,6 @@ namespace olmoe::client::notation {
 // does not have by the server.
 absl::StatusOr<std::vector<uint32_t>> ParseLayers(std::string_view text);
 
-// The inverse: "0-3, 7". `layers` ascending.
-std::string FormatLayers(const std::vector<uint32_t>& layers);
-
 // "1,2,3": one or more token ids. INVALID_ARGUMENT names the part that is wrong.
 absl::StatusOr<std::vector<uint32_t>> ParseTokenIds(std::string_view text);
 

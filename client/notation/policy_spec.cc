@@ -1,7 +1,10 @@
 #include "client/notation/policy_spec.h"
 
 #include <algorithm>
+#include <optional>
+#include <type_traits>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -12,45 +15,84 @@
 #include "absl/strings/str_split.h"
 #include "client/notation/number_list.h"
 #include "client/notation/policy_words.h"
+#include "server/api/policy_proto.h"
 #include "server/util/utf8.h"
 
 namespace olmoe::client::notation {
-
-const char kPolicySpecHelp[] =
-    "  SPEC is [NAME@]native or [NAME@]RULE[/RULE]...; a RULE is one of\n"
-    "    top-k=K\n"
-    "    top-p=P[,min=K][,max=K]        smallest set with probability mass P\n"
-    "    min-p=RATIO[,min=K][,max=K]    at least RATIO times the largest probability\n"
-    "    bh=ALPHA[,min=K][,max=K][,calibration=NAME][,p-value=layer-cdf|one-minus-prob]\n"
-    "      [,temperature=T]             Benjamini-Hochberg\n"
-    "    hc[=BETA][,...]                higher criticism, keys as bh\n"
-    "  each with [,weights=model-default|native|sum-to-one|match-top-k-mass]\n"
-    "  [,layers=0-3+7] (all without) [,analyze] (counted, not run). bh:alpha=0.4 is bh=0.4.\n"
-    "  Examples: top-k=4   wide@top-p=0.7,max=16   top-k=2,layers=0-3/top-k=16,layers=12-15\n"
-    "            native/bh=0.12,max=32,calibration=wiki-t8,analyze\n";
-
 namespace {
-
-using google::protobuf::Descriptor;
-using google::protobuf::EnumValueDescriptor;
-using google::protobuf::FieldDescriptor;
-using google::protobuf::Message;
 
 absl::string_view Wrap(std::string_view text) { return {text.data(), text.size()}; }
 
-const FieldDescriptor* FindKind(absl::string_view name) {
-  for (int i = 0; i < RuleKinds().field_count(); ++i) {
-    if (KeyOf(*RuleKinds().field(i)) == name) return RuleKinds().field(i);
-  }
-  return nullptr;
+// ParseValue sets the value, or returns what is wrong with the text.
+std::string ParseValue(absl::string_view text, double* value) {
+  return absl::SimpleAtod(text, value) ? "" : "is not a number";
+}
+std::string ParseValue(absl::string_view text, uint32_t* value) {
+  const bool digits = text.find_first_not_of("0123456789") == absl::string_view::npos;
+  return digits && absl::SimpleAtoi(text, value) ? "" : "is not a number of experts";
+}
+std::string ParseValue(absl::string_view text, std::string* value) {
+  *value = std::string(text);
+  return text.empty() ? "is empty" : "";
+}
+template <class Enum>
+  requires std::is_enum_v<Enum>
+std::string ParseValue(absl::string_view text, Enum* value) {
+  const std::vector<std::string> words = WordsOf<Enum>();
+  const auto found = std::find(words.begin(), words.end(), text);
+  if (found == words.end()) return absl::StrCat("is not one of ", absl::StrJoin(words, ", "));
+  *value = static_cast<Enum>(found - words.begin());
+  return "";
+}
+// The wire would turn a 0 into the default instead of refusing it.
+template <class Value>
+std::string ParseValue(absl::string_view text, std::optional<Value>* value) {
+  std::string error = ParseValue(text, &value->emplace());
+  if (error.empty() && **value == 0) error = "is not above 0; leave it out for the default";
+  return error;
+}
+
+// Sets the parameter of that key; nullopt where `owner`, a rule or its kind, has none.
+template <class Owner>
+std::optional<std::string> SetField(absl::string_view key, absl::string_view text, Owner& owner) {
+  std::optional<std::string> error;
+  routing::ForEachField(owner, [&](const auto& field, auto& value) {
+    if (KeyOf(field) == key) error = ParseValue(text, &value);
+  });
+  return error;
+}
+
+// The parameter that needs no key.
+struct MainParameter {
+  std::string key;
+  bool required = false;
+  std::string example;  // of its value
+};
+
+std::string ExampleOf(routing::Count) { return "4"; }
+std::string ExampleOf(routing::Share) { return "0.4"; }
+std::string ExampleOf(routing::Positive) { return "1"; }
+std::string ExampleOf(routing::AnyValue) { return "..."; }
+
+MainParameter MainOf(const routing::Rule& rule) {
+  std::optional<MainParameter> main;
+  std::visit(
+      [&main](const auto& kind) {
+        routing::ForEachField(kind, [&main](const auto& field, const auto& value) {
+          if (!main) main = {KeyOf(field), !IsOptional(value), ExampleOf(field.range)};
+        });
+      },
+      rule.kind);
+  return main.value_or(MainParameter());
 }
 
 // Sets the parts of one rule and collects what is wrong with them.
 class RuleParser {
  public:
-  explicit RuleParser(const FieldDescriptor& kind)
-      : kind_(kind),
-        parameters_(spec_.rule.GetReflection()->MutableMessage(&spec_.rule, &kind)) {}
+  explicit RuleParser(routing::RuleKind kind)
+      : spec_{.rule = {std::move(kind)}, .layers = {}, .analyze = false},
+        name_(RuleName(spec_.rule)),
+        main_(MainOf(spec_.rule)) {}
 
   // `arguments`: what stands behind the name, in parts.
   absl::StatusOr<RuleSpec> Parse(absl::string_view arguments) {
@@ -61,21 +103,14 @@ class RuleParser {
         first = false;
       }
     }
-    if (Required() && !Seen(KeyOf(Main()))) {
-      errors_.push_back(absl::StrCat(KeyOf(Main()), " is missing, as in ", KeyOf(kind_), "=",
-                                     kind_.name() == "top_k" ? "4" : "0.4"));
+    if (main_.required && !Seen(main_.key)) {
+      errors_.push_back(absl::StrCat(main_.key, " is missing, as in ", name_, "=", main_.example));
     }
     if (errors_.empty()) return std::move(spec_);
-    return absl::InvalidArgumentError(
-        absl::StrCat(KeyOf(kind_), ": ", absl::StrJoin(errors_, "; ")));
+    return absl::InvalidArgumentError(absl::StrCat(name_, ": ", absl::StrJoin(errors_, "; ")));
   }
 
  private:
-  const Descriptor& Type() const { return *kind_.message_type(); }
-  // The parameter that needs no key.
-  const FieldDescriptor& Main() const { return *Type().field(0); }
-  // Without its beta, hc searches on its own.
-  bool Required() const { return kind_.name() != "hc"; }
   bool Seen(const std::string& key) const {
     return std::find(seen_.begin(), seen_.end(), key) != seen_.end();
   }
@@ -88,7 +123,7 @@ class RuleParser {
     absl::string_view value = absl::StripAsciiWhitespace(split.second);
     if (first && !has_value && key != "analyze") {
       value = split.first;
-      key = KeyOf(Main());
+      key = main_.key;
     }
     if (Seen(key)) {
       errors_.push_back(absl::StrCat(key, " is given twice"));
@@ -107,17 +142,20 @@ class RuleParser {
       return value.empty() ? "" : "takes no value";
     }
     if (key == "layers") return SetLayers(value);
-    if (key == "weights") return SetField(&spec_.rule, WeightField(), value);
-    for (int i = 0; i < Type().field_count(); ++i) {
-      if (KeyOf(*Type().field(i)) == key) return SetField(parameters_, *Type().field(i), value);
+    std::optional<std::string> error = SetField(key, value, spec_.rule);
+    if (!error) {
+      error = std::visit([&](auto& kind) { return SetField(key, value, kind); }, spec_.rule.kind);
     }
-    return absl::StrCat("is no key of ", KeyOf(kind_), "; keys: ", absl::StrJoin(Keys(), ", "));
+    if (error) return *error;
+    return absl::StrCat("is no key of ", name_, "; keys: ", absl::StrJoin(Keys(), ", "));
   }
 
   std::vector<std::string> Keys() const {
     std::vector<std::string> keys;
-    for (int i = 0; i < Type().field_count(); ++i) keys.push_back(KeyOf(*Type().field(i)));
-    for (const char* common : {"weights", "layers", "analyze"}) keys.push_back(common);
+    const auto add = [&keys](const auto& field, const auto&) { keys.push_back(KeyOf(field)); };
+    std::visit([&](const auto& kind) { routing::ForEachField(kind, add); }, spec_.rule.kind);
+    routing::ForEachField(spec_.rule, add);
+    keys.insert(keys.end(), {"layers", "analyze"});
     return keys;
   }
 
@@ -129,60 +167,9 @@ class RuleParser {
     return "";
   }
 
-  std::string SetField(Message* message, const FieldDescriptor& field, absl::string_view value) {
-    switch (field.cpp_type()) {
-      case FieldDescriptor::CPPTYPE_DOUBLE:
-        return SetDouble(message, field, value);
-      case FieldDescriptor::CPPTYPE_ENUM:
-        return SetEnum(message, field, value);
-      case FieldDescriptor::CPPTYPE_UINT32:
-        return SetCount(message, field, value);
-      default:
-        if (value.empty()) return "is empty";
-        message->GetReflection()->SetString(message, &field, std::string(value));
-        return "";
-    }
-  }
-
-  std::string SetDouble(Message* message, const FieldDescriptor& field, absl::string_view value) {
-    double number = 0;
-    if (!absl::SimpleAtod(value, &number)) return "is not a number";
-    if (number == 0 && ZeroIsUnset(field)) return "is not above 0; leave it out for the default";
-    message->GetReflection()->SetDouble(message, &field, number);
-    return "";
-  }
-
-  std::string SetCount(Message* message, const FieldDescriptor& field, absl::string_view value) {
-    uint32_t number = 0;
-    if (value.find_first_not_of("0123456789") != absl::string_view::npos ||
-        !absl::SimpleAtoi(value, &number)) {
-      return "is not a number of experts";
-    }
-    if (number == 0 && ZeroIsUnset(field)) return "is not above 0; leave it out for the default";
-    message->GetReflection()->SetUInt32(message, &field, number);
-    return "";
-  }
-
-  std::string SetEnum(Message* message, const FieldDescriptor& field, absl::string_view value) {
-    std::vector<std::string> words;
-    for (int i = 1; i < field.enum_type()->value_count(); ++i) {
-      const EnumValueDescriptor& candidate = *field.enum_type()->value(i);
-      words.push_back(EnumWord(candidate));
-      if (words.back() != value) continue;
-      message->GetReflection()->SetEnum(message, &field, &candidate);
-      return "";
-    }
-    return absl::StrCat("is not one of ", absl::StrJoin(words, ", "));
-  }
-
-  // The wire would turn this 0 into the default instead of refusing it.
-  bool ZeroIsUnset(const FieldDescriptor& field) const {
-    return !field.has_presence() && !(&field == &Main() && Required());
-  }
-
-  const FieldDescriptor& kind_;
   RuleSpec spec_;
-  Message* const parameters_;  // of spec_.rule
+  const std::string name_;  // "bh"
+  const MainParameter main_;
   std::vector<std::string> seen_;
   std::vector<std::string> errors_;
 };
@@ -190,11 +177,11 @@ class RuleParser {
 template <typename Ruled>
 absl::Status SetRule(const RuleSpec& spec, Ruled* rules) {
   if (spec.analyze ? rules->has_analyze() : rules->has_apply()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        FormatRuleSpec(spec), ": these layers have a rule ",
-        spec.analyze ? "to analyze " : "", "already"));
+    return absl::InvalidArgumentError(absl::StrCat(FormatRuleSpec(spec),
+                                                   ": these layers have a rule ",
+                                                   spec.analyze ? "to analyze " : "", "already"));
   }
-  *(spec.analyze ? rules->mutable_analyze() : rules->mutable_apply()) = spec.rule;
+  *(spec.analyze ? rules->mutable_analyze() : rules->mutable_apply()) = api::ToProto(spec.rule);
   return absl::OkStatus();
 }
 
@@ -207,9 +194,9 @@ absl::StatusOr<RuleSpec> ParseNamedRule(absl::string_view text) {
 }
 
 absl::Status CheckName(absl::string_view name) {
-  const bool valid = !name.empty() && name.size() <= kMaxPolicyIdLength && name[0] != '-' &&
-                     name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") ==
-                         absl::string_view::npos;
+  const bool valid =
+      !name.empty() && name.size() <= kMaxPolicyIdLength && name[0] != '-' &&
+      name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == absl::string_view::npos;
   if (valid) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("\"", name, "\" is not a name: 1 to 32 of a-z, 0-9 and -, not - first"));
@@ -219,20 +206,23 @@ absl::Status CheckName(absl::string_view name) {
 
 std::vector<std::string> RuleNames() {
   std::vector<std::string> names;
-  for (int i = 0; i < RuleKinds().field_count(); ++i) names.push_back(KeyOf(*RuleKinds().field(i)));
+  routing::ForEachKind([&](const auto& kind) { names.push_back(RuleName({.kind = kind})); });
   return names;
 }
 
 absl::StatusOr<RuleSpec> ParseRule(std::string_view name, std::string_view arguments) {
-  const FieldDescriptor* kind = FindKind(Wrap(name));
-  if (kind == nullptr) {
-    return absl::InvalidArgumentError(absl::StrCat("\"", Wrap(name), "\" is not a rule; rules: ",
-                                                   absl::StrJoin(RuleNames(), ", ")));
+  routing::RuleKind found;
+  routing::ForEachKind([&](const auto& kind) {
+    if (RuleName({.kind = kind}) == name) found = kind;
+  });
+  if (std::holds_alternative<std::monostate>(found)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", Wrap(name), "\" is not a rule; rules: ", absl::StrJoin(RuleNames(), ", ")));
   }
   if (!IsWellFormedUtf8(arguments)) {
     return absl::InvalidArgumentError(absl::StrCat(Wrap(name), ": not UTF-8"));
   }
-  return RuleParser(*kind).Parse(Wrap(arguments));
+  return RuleParser(std::move(found)).Parse(Wrap(arguments));
 }
 
 absl::Status AddRule(const RuleSpec& spec, v1::RoutingPolicy* policy) {

@@ -10,21 +10,28 @@
 
 #include "absl/status/statusor.h"
 #include "olmoe/v1/routing.pb.h"
+#include "server/routing/rule.h"
 
 namespace olmoe::client::notation {
 
 // The grammar for --help; every line is indented by two spaces.
-extern const char kPolicySpecHelp[];
+std::string PolicySpecHelp();
+
+// "top-k", "top-p", ...: the kinds of rules.
+std::vector<std::string> RuleNames();
+
+// A kind of rule as a flag: "top-p", "P[,BOUNDS]", "the smallest set with ...".
+struct RuleFlag {
+  std::string name, value, help;
+};
+std::vector<RuleFlag> RuleFlags();
 
 // A rule and where it goes.
 struct RuleSpec {
-  v1::Rule rule;
+  routing::Rule rule;
   std::vector<uint32_t> layers;  // ascending; empty = all
   bool analyze = false;          // counted, not run
 };
-
-// The rules "top-k", "top-p", ...: all that the proto's Rule has.
-std::vector<std::string> RuleNames();
 
 // What stands behind the name of a rule: `arguments` of rule "bh" may be "0.4,max=16"
 // or "alpha=0.4,max=16". The first may be the bare value of the rule's own parameter.
@@ -43,9 +50,11 @@ absl::StatusOr<v1::RoutingPolicy> ParsePolicySpec(std::string_view spec);
 
 // The inverse, without the name: short, and the same text for the same policy.
 // What is at its default is left out.
-std::string FormatRuleSpec(const v1::Rule& rule);
 std::string FormatRuleSpec(const RuleSpec& spec);
 std::string FormatPolicySpec(const v1::RoutingPolicy& policy);
+
+// As ParseRule would give it. A value that only a newer server knows is the default.
+routing::Rule RuleOf(const v1::Rule& rule);
 
 // "top-k-4" for top-k=4. Too long for a name: cut, with a hash of the whole text.
 std::string DefaultPolicyId(const v1::RoutingPolicy& policy);

@@ -1,57 +1,51 @@
-#include <charconv>
+#include <type_traits>
+#include <variant>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "client/notation/number_list.h"
 #include "client/notation/policy_spec.h"
 #include "client/notation/policy_words.h"
+#include "server/api/policy_proto.h"
+#include "server/routing/rule_words.h"
 
 namespace olmoe::client::notation {
 namespace {
 
-using google::protobuf::FieldDescriptor;
-using google::protobuf::Message;
-
-// The shortest decimal that reads back as the same double.
-std::string Shortest(double value) {
-  char buffer[32];
-  const auto end = std::to_chars(buffer, buffer + sizeof(buffer), value).ptr;
-  return std::string(buffer, end);
+template <class Value>
+std::string WordOf(const Value& value) {
+  if constexpr (std::is_enum_v<Value>) return Dashed(routing::ValueText(value));
+  return routing::ValueText(value);
 }
 
-std::string Value(const Message& message, const FieldDescriptor& field) {
-  const auto& reflection = *message.GetReflection();
-  switch (field.cpp_type()) {
-    case FieldDescriptor::CPPTYPE_DOUBLE: return Shortest(reflection.GetDouble(message, &field));
-    case FieldDescriptor::CPPTYPE_ENUM: return EnumWord(*reflection.GetEnum(message, &field));
-    case FieldDescriptor::CPPTYPE_UINT32:
-      return absl::StrCat(reflection.GetUInt32(message, &field));
-    default: return reflection.GetString(message, &field);
-  }
+template <class Owner, class Value, class Range>
+bool IsDefault(const routing::Field<Owner, Value, Range>& field, const Value& value) {
+  return value == Owner().*field.member;
 }
 
-// True where leaving the field out means the same: enums at their first real value
-// and a temperature of 1.
-bool IsDefault(const Message& message, const FieldDescriptor& field) {
-  const auto& reflection = *message.GetReflection();
-  if (field.has_presence() && !reflection.HasField(message, &field)) return true;
-  switch (field.cpp_type()) {
-    case FieldDescriptor::CPPTYPE_ENUM: return reflection.GetEnumValue(message, &field) <= 1;
-    case FieldDescriptor::CPPTYPE_DOUBLE:
-      return reflection.GetDouble(message, &field) == (field.has_presence() ? 1 : 0);
-    case FieldDescriptor::CPPTYPE_UINT32: return reflection.GetUInt32(message, &field) == 0;
-    default: return reflection.GetString(message, &field).empty();
-  }
+std::string FormatRule(const routing::Rule& rule) {
+  if (std::holds_alternative<std::monostate>(rule.kind)) return "no rule";
+  std::string text = RuleName(rule);
+  bool is_main = true;  // the parameter that needs no key
+  const auto append = [&](const auto& field, const auto& value) {
+    const std::string before = is_main ? "=" : absl::StrCat(",", KeyOf(field), "=");
+    const bool required = is_main && !IsOptional(value);
+    if (required || !IsDefault(field, value)) absl::StrAppend(&text, before, WordOf(value));
+    is_main = false;
+  };
+  std::visit([&](const auto& kind) { routing::ForEachField(kind, append); }, rule.kind);
+  routing::ForEachField(rule, append);
+  return text;
 }
 
 template <typename Ruled>  // a policy or a layer override
 void AppendRules(const Ruled& rules, const std::vector<uint32_t>& layers,
                  std::vector<std::string>* texts) {
-  if (rules.has_apply()) texts->push_back(FormatRuleSpec({rules.apply(), layers, false}));
-  if (rules.has_analyze()) texts->push_back(FormatRuleSpec({rules.analyze(), layers, true}));
+  if (rules.has_apply()) texts->push_back(FormatRuleSpec({RuleOf(rules.apply()), layers, false}));
+  if (rules.has_analyze())
+    texts->push_back(FormatRuleSpec({RuleOf(rules.analyze()), layers, true}));
 }
 
 // FNV-1a: the same on every machine and in every version.
@@ -63,31 +57,16 @@ uint32_t Hash(std::string_view text) {
 
 }  // namespace
 
-std::string FormatRuleSpec(const v1::Rule& rule) {
-  if (rule.kind_case() == v1::Rule::KIND_NOT_SET) return "no rule";
-  const FieldDescriptor& kind = *v1::Rule::descriptor()->FindFieldByNumber(rule.kind_case());
-  const Message& parameters = rule.GetReflection()->GetMessage(rule, &kind);
-  std::string text = KeyOf(kind);
-  const FieldDescriptor& main = *kind.message_type()->field(0);
-  if (kind.name() != "hc" || !IsDefault(parameters, main)) {
-    absl::StrAppend(&text, "=", Value(parameters, main));
-  }
-  for (int i = 1; i < kind.message_type()->field_count(); ++i) {
-    const FieldDescriptor& field = *kind.message_type()->field(i);
-    if (IsDefault(parameters, field)) continue;
-    absl::StrAppend(&text, ",", KeyOf(field), "=", Value(parameters, field));
-  }
-  if (!IsDefault(rule, WeightField())) {
-    absl::StrAppend(&text, ",weights=", Value(rule, WeightField()));
-  }
-  return text;
+routing::Rule RuleOf(const v1::Rule& rule) {
+  api::RequestErrors unknown_values;  // of a newer server: shown as the default
+  return api::ToRule(rule, "", &unknown_values);
 }
 
 std::string FormatRuleSpec(const RuleSpec& spec) {
-  std::string text = FormatRuleSpec(spec.rule);
+  std::string text = FormatRule(spec.rule);
   if (!spec.layers.empty()) {
     absl::StrAppend(&text, ",layers=",
-                    absl::StrReplaceAll(FormatLayers(spec.layers), {{", ", "+"}}));
+                    absl::StrReplaceAll(routing::DescribeLayers(spec.layers), {{", ", "+"}}));
   }
   return absl::StrCat(text, spec.analyze ? ",analyze" : "");
 }

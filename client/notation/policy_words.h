@@ -1,26 +1,49 @@
-// The words of policy specs, which are those of the proto.
+// The words of policy specs: those of server/routing/rule_fields.h, with "-" for "_".
 #ifndef OLMOE_CLIENT_NOTATION_POLICY_WORDS_H_
 #define OLMOE_CLIENT_NOTATION_POLICY_WORDS_H_
 
 #include <cstddef>
+#include <optional>
 #include <string>
+#include <vector>
 
-#include "olmoe/v1/routing.pb.h"
+#include "absl/strings/str_replace.h"
+#include "server/routing/rule_fields.h"
 
 namespace olmoe::client::notation {
 
-// The keys of a rule are the fields of its message, so a rule that is added to the
-// proto can be written here at once: max_k is "max", calibration_id "calibration",
-// p_value "p-value", P_VALUE_KIND_ONE_MINUS_PROB "one-minus-prob".
-
 inline constexpr size_t kMaxPolicyIdLength = 32;
 
-std::string KeyOf(const google::protobuf::FieldDescriptor& field);
-std::string EnumWord(const google::protobuf::EnumValueDescriptor& value);
+inline std::string Dashed(const std::string& name) {
+  return absl::StrReplaceAll(name, {{"_", "-"}});
+}
 
-// Of v1::Rule: the kinds, and the field of the weight mode.
-const google::protobuf::OneofDescriptor& RuleKinds();
-const google::protobuf::FieldDescriptor& WeightField();
+// "bh", "top-k"
+inline std::string RuleName(const routing::Rule& rule) { return Dashed(routing::KindName(rule)); }
+
+// "max" of max_k, "p-value" of p_value
+template <class Field>
+std::string KeyOf(const Field& field) {
+  return *field.key != '\0' ? field.key : Dashed(field.name);
+}
+
+// "native", "sum-to-one", ...: the values of an enum, in its order.
+template <class Enum>
+std::vector<std::string> WordsOf() {
+  std::vector<std::string> words;
+  for (const char* name : routing::ValueNames<Enum>::kNames) words.push_back(Dashed(name));
+  return words;
+}
+
+// A parameter that a rule may leave unset; the first of others is required.
+template <class Value>
+constexpr bool IsOptional(const Value&) {
+  return false;
+}
+template <class Value>
+constexpr bool IsOptional(const std::optional<Value>&) {
+  return true;
+}
 
 }  // namespace olmoe::client::notation
 

@@ -4,62 +4,20 @@
 #include <numeric>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
-#include "client/notation/number_list.h"
 #include "client/notation/policy_spec.h"
 #include "client/render/format.h"
 #include "client/render/table.h"
 #include "olmoe/v1/admin.pb.h"
+#include "server/routing/rule_words.h"
 
 namespace olmoe::client::render {
 namespace {
 
-// WEIGHT_MODE_SUM_TO_ONE with prefix "WEIGHT_MODE_": "sum-to-one".
-std::string EnumWord(const std::string& name, size_t prefix) {
-  return absl::StrReplaceAll(absl::AsciiStrToLower(name.substr(prefix)), {{"_", "-"}});
-}
-
-template <typename Bounded>  // a rule with min_k and max_k
-std::string Bounds(const Bounded& rule) {
-  std::string text;
-  if (rule.min_k() > 0) absl::StrAppend(&text, ", min ", rule.min_k());
-  if (rule.max_k() > 0) absl::StrAppend(&text, ", max ", rule.max_k());
-  return text;
-}
-
-template <typename Tested>  // a rule on p-values
-std::string PValues(const Tested& rule) {
-  std::string text = rule.p_value() == v1::P_VALUE_KIND_ONE_MINUS_PROB
-                         ? ", p = 1 - prob"
-                         : absl::StrCat(", calibration ", rule.calibration_id());
-  if (rule.has_temperature() && rule.temperature() != 1) {
-    absl::StrAppend(&text, ", temperature ", rule.temperature());
-  }
-  return text;
-}
-
-std::string DescribeKind(const v1::Rule& rule) {
-  switch (rule.kind_case()) {
-    case v1::Rule::kTopK:
-      return absl::StrCat("top-k ", rule.top_k().k());
-    case v1::Rule::kTopP:
-      return absl::StrCat("top-p ", rule.top_p().p(), Bounds(rule.top_p()));
-    case v1::Rule::kMinP:
-      return absl::StrCat("min-p ", rule.min_p().ratio(), Bounds(rule.min_p()));
-    case v1::Rule::kBh:
-      return absl::StrCat("bh alpha ", rule.bh().alpha(), Bounds(rule.bh()), PValues(rule.bh()));
-    case v1::Rule::kHc:
-      return absl::StrCat(
-          "hc", rule.hc().beta() > 0 ? absl::StrCat(" beta ", rule.hc().beta()) : "",
-          Bounds(rule.hc()), PValues(rule.hc()));
-    case v1::Rule::KIND_NOT_SET:
-      break;
-  }
-  return "no rule";
+std::string DescribeRule(const v1::Rule& rule) {
+  return routing::DescribeRule(notation::RuleOf(rule));
 }
 
 template <typename Ruled>  // a policy or a layer override
@@ -101,21 +59,12 @@ std::string RenderProbe(const v1::PatchRoutersResponse& response, uint32_t num_l
 
 }  // namespace
 
-std::string DescribeRule(const v1::Rule& rule) {
-  std::string text = DescribeKind(rule);
-  if (rule.weight_mode() > v1::WEIGHT_MODE_MODEL_DEFAULT) {
-    absl::StrAppend(&text, ", weights ",
-                    EnumWord(v1::WeightMode_Name(rule.weight_mode()), sizeof("WEIGHT_MODE")));
-  }
-  return text;
-}
-
 std::string DescribePolicy(const v1::RoutingPolicy& policy) {
   std::string text = DescribeRules(policy);
   for (const auto& layers_rule : policy.layer_overrides()) {
     const std::vector<uint32_t> layers(layers_rule.layers().begin(), layers_rule.layers().end());
     absl::StrAppend(&text, text.empty() ? "" : "; ", DescribeRules(layers_rule), " on layers ",
-                    notation::FormatLayers(layers));
+                    routing::DescribeLayers(layers));
   }
   return text.empty() ? "the model's own" : text;
 }

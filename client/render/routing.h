@@ -14,15 +14,13 @@ class PlanRecord;
 class RoutingPlan;
 class RoutingPolicy;
 class RoutingStamp;
-class Rule;
 }  // namespace olmoe::v1
 
 namespace olmoe::client::render {
 
 inline constexpr size_t kShortDigest = 12;  // characters that tell digests apart in tables
 
-std::string DescribeRule(const v1::Rule& rule);            // "top-k 4, sum-to-one"
-std::string DescribePolicy(const v1::RoutingPolicy& policy);  // "top-k 4 on layers 0-3, 7"
+std::string DescribePolicy(const v1::RoutingPolicy& policy);  // "top 4 on layers 0-3, 7"
 std::string DescribeStamp(const v1::RoutingStamp& stamp);  // "generation 3, arm default, policy x"
 
 // A plan: a line about its generation, a table of its arms.

@@ -3,12 +3,16 @@
 #include <algorithm>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "client/notation/json_fields.h"
 #include "client/route/routed_row.h"
+#include "server/routing/rule_fields.h"
 
 namespace olmoe::client::route {
 namespace {
@@ -16,60 +20,62 @@ namespace {
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-routing::WeightMode ReadWeightMode(notation::JsonFields* fields) {
-  const std::string mode = fields->Text("weight_mode");
-  if (mode == "SUM_TO_ONE") return routing::WeightMode::kSumToOne;
-  if (mode == "MATCH_TOP_K_MASS") return routing::WeightMode::kMatchTopKMass;
-  if (mode != "NATIVE") fields->Fail("weight_mode", absl::StrCat("is not known: ", mode));
-  return routing::WeightMode::kNative;
+// Vectors call some things otherwise.
+std::string KindOf(const std::string& name) {
+  if (name == "BENJAMINI_HOCHBERG") return "bh";
+  if (name == "HIGHER_CRITICISM") return "hc";
+  return absl::AsciiStrToLower(name);
 }
+std::string VectorName(const std::string& field) { return field == "p_value" ? "pvalue" : field; }
 
-template <typename Kind>
-Kind WithBounds(Kind kind, notation::JsonFields* fields) {
-  kind.bounds.min_k = fields->Count("min_k");
-  kind.bounds.max_k = fields->Count("max_k");
-  return kind;
-}
+// Reads the parameters of a rule. There is one calibration for all rules of a line.
+class ParameterReader {
+ public:
+  ParameterReader(const std::string& calibration, notation::JsonFields* fields)
+      : calibration_(calibration), fields_(*fields) {}
 
-template <typename Kind>
-Kind WithPValue(Kind kind, const std::string& calibration, notation::JsonFields* fields) {
-  const std::string p_value = fields->Text("pvalue");
-  if (p_value != "LAYER_CDF" && p_value != "ONE_MINUS_PROB") {
-    fields->Fail("pvalue", absl::StrCat("is not known: ", p_value));
+  template <class Field, class Value>
+  void operator()(const Field& field, Value& value) const {
+    Read(VectorName(field.name), &value);
   }
-  kind.p_values.kind = p_value == "LAYER_CDF" ? routing::PValueKind::kLayerCdf
-                                              : routing::PValueKind::kOneMinusProb;
-  kind.p_values.calibration_id = calibration;
-  kind.p_values.temperature = fields->Number("temperature");
-  return WithBounds(std::move(kind), fields);
-}
 
-routing::HigherCriticism ReadHigherCriticism(const std::string& calibration,
-                                             notation::JsonFields* fields) {
-  routing::HigherCriticism hc;
-  if (fields->Object("beta") != "auto") hc.beta = fields->Number("beta");
-  return WithPValue(std::move(hc), calibration, fields);
-}
+ private:
+  void Read(const std::string& name, uint32_t* value) const { *value = fields_.Count(name); }
+  void Read(const std::string& name, double* value) const { *value = fields_.Number(name); }
+  void Read(const std::string& name, std::string* value) const {
+    *value = name == "calibration_id" ? calibration_ : fields_.Text(name);
+  }
+  template <class Value>
+  void Read(const std::string& name, std::optional<Value>* value) const {
+    if (fields_.Object(name) != "auto") Read(name, &value->emplace());
+  }
+  template <class Enum>
+    requires std::is_enum_v<Enum>
+  void Read(const std::string& name, Enum* value) const {
+    const std::string text = fields_.Text(name);
+    const auto& names = routing::ValueNames<Enum>::kNames;
+    const auto found = std::find(names.begin(), names.end(), absl::AsciiStrToLower(text));
+    if (found == names.end()) {
+      fields_.Fail(name, absl::StrCat("is not known: ", text));
+    } else {
+      *value = static_cast<Enum>(found - names.begin());
+    }
+  }
+
+  const std::string& calibration_;
+  notation::JsonFields& fields_;
+};
 
 routing::Rule ReadRule(const std::string& calibration, notation::JsonFields* fields) {
+  const ParameterReader reader(calibration, fields);
   routing::Rule rule;
-  rule.weight_mode = ReadWeightMode(fields);
+  routing::ForEachField(rule, reader);
   const std::string kind = fields->Text("kind");
-  if (kind == "TOP_K") {
-    rule.kind = routing::TopK{fields->Count("k")};
-  } else if (kind == "TOP_P") {
-    rule.kind = WithBounds(routing::TopP{fields->Number("p")}, fields);
-  } else if (kind == "MIN_P") {
-    rule.kind = WithBounds(routing::MinP{fields->Number("ratio")}, fields);
-  } else if (kind == "BENJAMINI_HOCHBERG") {
-    routing::BenjaminiHochberg bh;
-    bh.alpha = fields->Number("alpha");
-    rule.kind = WithPValue(std::move(bh), calibration, fields);
-  } else if (kind == "HIGHER_CRITICISM") {
-    rule.kind = ReadHigherCriticism(calibration, fields);
-  } else {
+  rule.kind = routing::MakeKind(KindOf(kind));
+  if (std::holds_alternative<std::monostate>(rule.kind)) {
     fields->Fail("kind", absl::StrCat("is not known: ", kind));
   }
+  std::visit([&reader](auto& parameters) { routing::ForEachField(parameters, reader); }, rule.kind);
   return rule;
 }
 
@@ -99,8 +105,8 @@ Case ReadCase(notation::JsonFields* line) {
   result.calibration = line->Has("calibration") ? line->Text("calibration") : "none";
   result.logits = ToLogits(line->Numbers("logits"));
   if (result.logits.size() != static_cast<size_t>(result.shape.num_experts)) {
-    line->Fail("logits", absl::StrCat("must have E = ", result.shape.num_experts,
-                                      " values, has ", result.logits.size()));
+    line->Fail("logits", absl::StrCat("must have E = ", result.shape.num_experts, " values, has ",
+                                      result.logits.size()));
   }
   result.policy = ReadRuleOf("policy", result.calibration, line);
   if (line->Has("base")) result.base = ReadRuleOf("base", result.calibration, line);

@@ -110,7 +110,7 @@ def test_patch_tells_both_generations(demo):
     before = int(demo.ctl_json("routing")["current"]["generation"])
     done = demo.ctl("patch", "--top-k", 4)
     assert f"generation {before} -> {before + 1}" in done.stdout
-    assert "top-k 4" in demo.ctl("routing").stdout
+    assert "top 4" in demo.ctl("routing").stdout
 
 
 def test_bytes_that_are_not_utf8_are_bad_usage(demo):

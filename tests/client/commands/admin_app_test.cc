@@ -110,7 +110,7 @@ TEST_F(AdminAppTest, RollbackAndRenewSendTheirGenerations) {
   *server_.patch_response.mutable_current() = Record(5, 4);
   ASSERT_EQ(Run({"rollback"}), ExitCode::kOk);
   EXPECT_FALSE(server_.rollback_request.has_to_generation());
-  EXPECT_THAT(out_.str(), HasSubstr("arm default: top-k 4\n"));
+  EXPECT_THAT(out_.str(), HasSubstr("arm default: top 4\n"));
   ASSERT_EQ(Run({"rollback", "3", "--expect", "4"}), ExitCode::kOk);
   EXPECT_EQ(server_.rollback_request.to_generation(), 3u);
   EXPECT_EQ(server_.rollback_request.expected_generation(), 4u);

@@ -23,13 +23,6 @@ TEST(ParseLayers, NonsenseIsRefusedByName) {
   EXPECT_THAT(std::string(ParseLayers("0,5-x").status().message()), HasSubstr("\"5-x\""));
 }
 
-TEST(FormatLayers, RunsAreJoined) {
-  EXPECT_EQ(FormatLayers({0, 1, 2, 3, 7}), "0-3, 7");
-  EXPECT_EQ(FormatLayers({4}), "4");
-  EXPECT_EQ(FormatLayers({1, 2}), "1-2");
-  EXPECT_EQ(FormatLayers({}), "");
-}
-
 TEST(ParseTokenIds, KeepsOrderAndRepeats) {
   EXPECT_THAT(*ParseTokenIds("3,1, 3"), ElementsAre(3, 1, 3));
   EXPECT_THAT(*ParseTokenIds("4294967295"), ElementsAre(4294967295u));

@@ -1,6 +1,7 @@
 #include "client/notation/policy_spec.h"
 
 #include <cmath>
+#include <variant>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -82,7 +83,7 @@ TEST(PolicySpec, DefaultsAreLeftOutOfTheText) {
   EXPECT_EQ(FormatPolicySpec(Parse("bh:alpha=0.4,calibration=c,p-value=layer-cdf,temperature=1,"
                                    "weights=model-default")),
             "bh=0.4,calibration=c");
-  EXPECT_EQ(FormatRuleSpec(v1::Rule()), "no rule");
+  EXPECT_EQ(FormatRuleSpec({RuleOf(v1::Rule()), {}, false}), "no rule");
 }
 
 TEST(PolicySpec, RangesAreLeftToTheServer) {
@@ -132,10 +133,24 @@ TEST(PolicySpec, OddFormsAreRefused) {
 TEST(PolicySpec, AFlagsValueIsWhatStandsBehindTheName) {
   const auto rule = ParseRule("bh", "alpha=0.4,min=1,layers=0-3,analyze");
   ASSERT_TRUE(rule.ok()) << rule.status();
-  EXPECT_EQ(rule->rule.bh().alpha(), 0.4);
-  EXPECT_EQ(rule->rule.bh().min_k(), 1u);
+  const auto& bh = std::get<routing::BenjaminiHochberg>(rule->rule.kind);
+  EXPECT_EQ(bh.alpha, 0.4);
+  EXPECT_EQ(bh.bounds.min_k, 1u);
   EXPECT_THAT(rule->layers, ElementsAre(0, 1, 2, 3));
   EXPECT_TRUE(rule->analyze);
+}
+
+TEST(PolicySpec, TheHelpHasEveryRuleAndKey) {
+  const std::string help = PolicySpecHelp();
+  for (const char* line :
+       {"    top-k=K                         the K largest logits\n", "    top-p=P[,BOUNDS]  ",
+        "    min-p=RATIO[,BOUNDS]  ", "    bh=ALPHA[,BOUNDS][,P-VALUES]  ",
+        "    hc[=BETA][,BOUNDS][,P-VALUES]  ", "  BOUNDS: any of min=K, max=K\n",
+        "  P-VALUES: any of p-value=layer-cdf|one-minus-prob, calibration=NAME, "
+        "temperature=TEMPERATURE\n",
+        "[,weights=model-default|native|sum-to-one|match-top-k-mass]\n"}) {
+    EXPECT_THAT(help, HasSubstr(line));
+  }
 }
 
 TEST(PolicySpec, ADefaultNameIsValidAndTellsPoliciesApart) {

@@ -15,19 +15,23 @@ v1::Rule TopK(uint32_t k) {
   return rule;
 }
 
-TEST(DescribeRule, NamesKindParametersAndWeights) {
-  v1::Rule rule = TopK(4);
-  EXPECT_EQ(DescribeRule(rule), "top-k 4");
+TEST(DescribePolicy, TellsWhatTheServerTellsOfARule) {
+  v1::RoutingPolicy policy;
+  v1::Rule& rule = *policy.mutable_apply();
+  rule = TopK(4);
+  EXPECT_EQ(DescribePolicy(policy), "top 4");
   rule.set_weight_mode(v1::WEIGHT_MODE_MODEL_DEFAULT);
-  EXPECT_EQ(DescribeRule(rule), "top-k 4");
-  rule.set_weight_mode(v1::WEIGHT_MODE_MATCH_TOP_K_MASS);
-  EXPECT_EQ(DescribeRule(rule), "top-k 4, weights match-top-k-mass");
+  EXPECT_EQ(DescribePolicy(policy), "top 4");
+  rule.set_weight_mode(v1::WEIGHT_MODE_SUM_TO_ONE);
+  EXPECT_EQ(DescribePolicy(policy), "top 4, weights sum to 1");
   rule.mutable_bh()->set_alpha(0.12);
   rule.mutable_bh()->set_max_k(16);
   rule.mutable_bh()->set_calibration_id("wiki-t8");
   rule.set_weight_mode(v1::WEIGHT_MODE_UNSPECIFIED);
-  EXPECT_EQ(DescribeRule(rule), "bh alpha 0.12, max 16, calibration wiki-t8");
-  EXPECT_EQ(DescribeRule(v1::Rule()), "no rule");
+  EXPECT_EQ(DescribePolicy(policy),
+            "Benjamini-Hochberg, alpha 0.12, at most 16, calibration wiki-t8");
+  rule.Clear();
+  EXPECT_EQ(DescribePolicy(policy), "no rule");
 }
 
 TEST(DescribePolicy, TellsWhichLayers) {
@@ -36,10 +40,10 @@ TEST(DescribePolicy, TellsWhichLayers) {
   auto* some = policy.add_layer_overrides();
   for (const uint32_t layer : {0, 1, 2, 7}) some->add_layers(layer);
   *some->mutable_apply() = TopK(4);
-  EXPECT_EQ(DescribePolicy(policy), "top-k 4 on layers 0-2, 7");
+  EXPECT_EQ(DescribePolicy(policy), "top 4 on layers 0-2, 7");
   *policy.mutable_apply() = TopK(8);
   *policy.mutable_analyze() = TopK(2);
-  EXPECT_EQ(DescribePolicy(policy), "top-k 8; analyzing top-k 2; top-k 4 on layers 0-2, 7");
+  EXPECT_EQ(DescribePolicy(policy), "top 8; analyzing top 2; top 4 on layers 0-2, 7");
 }
 
 v1::PatchRoutersResponse Patched() {
@@ -60,7 +64,7 @@ TEST(RenderPatch, TellsBothGenerationsTheSwapAndWarnings) {
   EXPECT_EQ(RenderPatch(Patched(), 0, Style()),
             "patched: generation 3 -> 4, admission blocked for 850 ns, 2 still on generation 3\n"
             "warning: no state directory: lost at restart\n"
-            "arm default: top-k 4\n");
+            "arm default: top 4\n");
 }
 
 TEST(RenderPatch, SaysWhenNothingChanged) {
@@ -90,7 +94,7 @@ TEST(RenderPatch, TellsDigestEndSharesAndWhatTheProbeCovered) {
             "2 still on generation 3\n"
             "digest 0123456789ab, until 1970-01-01 01:00:00 UTC\n"
             "warning: no state directory: lost at restart\n"
-            "arm default (75.0%): top-k 4\n"
+            "arm default (75.0%): top 4\n"
             "arm rest (25.0%): the model's own\n"
             "PROBE OF ARM  MAX |DIFFERENCE|  KL NATS  TOP TOKEN  MEAN K  ROUTERS COVERED\n"
             "default                   1.25  0.03125  changed      4.00         16 of 16\n");

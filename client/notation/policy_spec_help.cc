@@ -1,0 +1,113 @@
+#include <map>
+#include <optional>
+#include <type_traits>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "client/notation/policy_spec.h"
+#include "client/notation/policy_words.h"
+
+namespace olmoe::client::notation {
+namespace {
+
+// What stands for the value of a parameter: "K", "ALPHA", "layer-cdf|one-minus-prob".
+template <class Value>
+std::string Placeholder(const std::string& key, const Value&) {
+  if constexpr (std::is_enum_v<Value>) {
+    return absl::StrJoin(WordsOf<Value>(), "|");
+  } else if constexpr (std::is_same_v<Value, double>) {
+    return absl::AsciiStrToUpper(key);
+  } else if constexpr (std::is_same_v<Value, uint32_t>) {
+    return "K";
+  } else {
+    static_assert(std::is_same_v<Value, std::string>);
+    return "NAME";
+  }
+}
+template <class Value>
+std::string Placeholder(const std::string& key, const std::optional<Value>&) {
+  return Placeholder(key, Value());
+}
+
+// "max=K"
+template <class Field, class Value>
+std::string KeyAndPlaceholder(const Field& field, const Value& value) {
+  return absl::StrCat(KeyOf(field), "=", Placeholder(KeyOf(field), value));
+}
+
+// "min=K, max=K"
+template <class Part>
+std::string KeysOf(const Part& part) {
+  std::vector<std::string> keys;
+  routing::ForEachField(part, [&keys](const auto& field, const auto& value) {
+    keys.push_back(KeyAndPlaceholder(field, value));
+  });
+  return absl::StrJoin(keys, ", ");
+}
+
+struct KindHelp {
+  std::string name;       // "bh"
+  std::string help;       // what it keeps
+  std::string main = {};  // "ALPHA", the value that needs no key
+  bool required = false;
+  std::string rest = {};  // "[,BOUNDS][,P-VALUES]"
+};
+
+// Adds to `parts` what BOUNDS and P-VALUES stand for.
+template <class Kind>
+KindHelp HelpOf(const Kind& kind, std::map<std::string, std::string>* parts) {
+  KindHelp out{.name = RuleName({.kind = kind}), .help = routing::Description<Kind>::kHelp};
+  routing::ForEachEntry(
+      kind,
+      [&](const auto& field, const auto& value) {
+        if (out.main.empty()) {
+          out.main = Placeholder(KeyOf(field), value);
+          out.required = !IsOptional(value);
+        } else {
+          absl::StrAppend(&out.rest, "[,", KeyAndPlaceholder(field, value), "]");
+        }
+      },
+      [&]<class Part>(const Part& part) {
+        const char* name = routing::Description<Part>::kHelp;
+        absl::StrAppend(&out.rest, "[,", name, "]");
+        (*parts)[name] = KeysOf(part);
+      });
+  return out;
+}
+
+}  // namespace
+
+std::vector<RuleFlag> RuleFlags() {
+  std::vector<RuleFlag> flags;
+  std::map<std::string, std::string> parts;
+  routing::ForEachKind([&](const auto& kind) {
+    const KindHelp help = HelpOf(kind, &parts);
+    const std::string main = help.required ? help.main : absl::StrCat("[", help.main, "]");
+    flags.push_back({help.name, main + help.rest, help.help});
+  });
+  return flags;
+}
+
+std::string PolicySpecHelp() {
+  std::string text = "  SPEC is [NAME@]native or [NAME@]RULE[/RULE]...; a RULE is one of\n";
+  std::map<std::string, std::string> parts;
+  routing::ForEachKind([&](const auto& kind) {
+    const KindHelp help = HelpOf(kind, &parts);
+    const std::string main =
+        help.required ? absl::StrCat("=", help.main) : absl::StrCat("[=", help.main, "]");
+    absl::StrAppendFormat(&text, "    %-32s%s\n", help.name + main + help.rest, help.help);
+  });
+  for (const auto& [name, keys] : parts) {
+    absl::StrAppend(&text, "  ", name, ": any of ", keys, "\n");
+  }
+  absl::StrAppend(
+      &text, "  each with [,", KeysOf(routing::Rule()), "]\n",
+      "  [,layers=0-3+7] (all without) [,analyze] (counted, not run). bh:alpha=0.4 is bh=0.4.\n"
+      "  Examples: top-k=4   wide@top-p=0.7,max=16   top-k=2,layers=0-3/top-k=16,layers=12-15\n"
+      "            native/bh=0.12,max=32,calibration=wiki-t8,analyze\n");
+  return text;
+}
+
+}  // namespace olmoe::client::notation
