@@ -167,7 +167,7 @@ void AddServingFlags(CLI::App* app, Options* options) {
                   "Keep plans, their history and calibrations in this folder across restarts")
       ->type_name("DIR");
   app->add_option("--routing", options->routing_file,
-                  "First plan, a RoutingPlan in JSON; SIGHUP applies the file again")
+                  "First plan, a RoutingPlan in JSON; SIGHUP reads the file again")
       ->type_name("FILE");
   app->add_option("--ports-file", options->ports_file,
                   "Write this file when ready: {\"listen\": port, \"admin\": port, \"http\": port}")

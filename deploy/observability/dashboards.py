@@ -50,7 +50,7 @@ COLORS = {
     "arm": {"control": BLUE},
     "phase": {"prefill": BLUE, "decode": ORANGE, "score": PURPLE, "mixed": SKY},
     "reason": {"length": BLUE, "eos": ORANGE, "stop_string": PURPLE, "stop_token": SKY},
-    "outcome": {"applied": BLUE, "unchanged": SKY, "conflict": ORANGE, "rejected": VERMILION},
+    "outcome": {"published": BLUE, "unchanged": SKY, "conflict": ORANGE, "rejected": VERMILION},
     "bound": {"min": BLUE, "max": ORANGE},
     "code": {"OK": BLUE, "CANCELLED": SKY, "INVALID_ARGUMENT": YELLOW, "INTERNAL": VERMILION,
              "RESOURCE_EXHAUSTED": ORANGE, "DEADLINE_EXCEEDED": PURPLE, "UNAVAILABLE": GREEN},

@@ -42,7 +42,7 @@ struct AdminContext {
   absl::Time start_time;
   // Series that /metrics exports about the routers of a plan's arms.
   std::function<int64_t(const routing::RoutingPlan&)> count_series;
-  // A call that changes the plan has ended, its outcome "applied", "unchanged", "conflict" or
+  // A call that changes the plan has ended, its outcome "published", "unchanged", "conflict" or
   // "rejected"; admission was blocked for `swap_duration`.
   std::function<void(std::string_view outcome, absl::Duration swap_duration)> on_swap;
   // An operator drains the server by RPC.

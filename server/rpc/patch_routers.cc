@@ -33,7 +33,7 @@ std::vector<std::string> SeriesWarnings(const routing::RoutingPlan& plan,
 std::string_view OutcomeName(const absl::StatusOr<routing::PatchResult>& result) {
   if (absl::IsAborted(result.status())) return "conflict";
   if (!result.ok()) return "rejected";
-  return result->changed && !result->is_repeated ? "applied" : "unchanged";
+  return result->changed && !result->is_repeated ? "published" : "unchanged";
 }
 
 // The answer to a call that may have been refused; counts it.

@@ -101,7 +101,7 @@ inline constexpr MetricName kLastSwap = Gauge(
 inline constexpr MetricName kStaleRequests = Gauge(
     "olmoe_routing_stale_requests", "Running requests pinned to an older plan.");
 inline constexpr MetricName kSwaps = Counter(
-    "olmoe_routing_swaps_total", "Patches by outcome: applied, unchanged, conflict, rejected.");
+    "olmoe_routing_swaps_total", "Patches by outcome: published, unchanged, conflict, rejected.");
 inline constexpr MetricName kSwapSeconds = Histograms(
     "olmoe_routing_swap_seconds", "How long a swap blocked admission.");
 inline constexpr MetricName kArmWeight = Gauge(

@@ -8,7 +8,7 @@ namespace {
 constexpr const char* kMethods[] = {"Generate", "GenerateStream", "Score", "ScoreStream"};
 constexpr const char* kAssignmentNames[] = {"default", "split", "random_unit", "explicit_arm",
                                             "inline_policy"};
-constexpr const char* kOutcomeNames[] = {"applied", "unchanged", "conflict", "rejected"};
+constexpr const char* kOutcomeNames[] = {"published", "unchanged", "conflict", "rejected"};
 
 bool IsCompletion(std::string_view method) { return method.starts_with("Generate"); }
 
@@ -97,7 +97,7 @@ void RequestStats::Add(const engine::RequestOutcome& outcome) {
 void RequestStats::AddSwap(std::string_view outcome, absl::Duration swap_duration) {
   absl::MutexLock lock(&mu_);
   ++swaps_[std::string(outcome)];
-  if (outcome == "applied") swap_seconds_.Add(absl::ToDoubleSeconds(swap_duration));
+  if (outcome == "published") swap_seconds_.Add(absl::ToDoubleSeconds(swap_duration));
 }
 
 RequestCounts RequestStats::Snapshot() const {

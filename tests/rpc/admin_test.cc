@@ -138,7 +138,7 @@ TEST_F(AdminTest, AMismatchedGenerationIsAbortedWithTheCurrentOne) {
   v1::UnpatchRoutersRequest unpatch;
   unpatch.set_expected_generation(1);
   EXPECT_EQ(Unpatch(unpatch).error_code(), grpc::StatusCode::ABORTED);
-  EXPECT_THAT(server_.swaps(), ElementsAre("conflict", "applied", "conflict"));
+  EXPECT_THAT(server_.swaps(), ElementsAre("conflict", "published", "conflict"));
 }
 
 TEST_F(AdminTest, EveryViolationComesAtOnceAndNothingChanges) {

@@ -73,7 +73,7 @@ TEST_F(RoutingHistoryTest, RollbackPublishesThePlanBefore) {
   EXPECT_EQ(patched_.current().generation(), 4u);
   EXPECT_EQ(patched_.current().source(), "rollback");
   EXPECT_EQ(patched_.current().plan().arms(0).policy().policy_id(), "top-1");
-  EXPECT_THAT(server_.swaps(), ElementsAre("applied", "applied", "applied"));
+  EXPECT_THAT(server_.swaps(), ElementsAre("published", "published", "published"));
 }
 
 TEST_F(RoutingHistoryTest, RollbackToAnUnknownGenerationIsNotFound) {
@@ -128,7 +128,7 @@ TEST_F(RoutingHistoryTest, AKeyGivesTheFirstAnswerAgain) {
   first.mutable_current()->set_in_flight_requests(0);
   EXPECT_EQ(patched_.SerializeAsString(), first.SerializeAsString());
   EXPECT_EQ(Current().generation(), 3u);
-  EXPECT_THAT(server_.swaps(), ElementsAre("applied", "applied", "unchanged"));
+  EXPECT_THAT(server_.swaps(), ElementsAre("published", "published", "unchanged"));
 
   request.mutable_policy()->mutable_apply()->mutable_top_k()->set_k(2);
   const grpc::Status status = Patch(request);

@@ -172,9 +172,9 @@ TEST_F(ServerMetricsTest, ScoresAddTheirNegativeLogLikelihood) {
 
 TEST_F(ServerMetricsTest, SwapsAreCountedByOutcomeAndZeroFromTheStart) {
   EXPECT_THAT(Text(), HasSubstr("olmoe_routing_swaps_total{outcome=\"conflict\"} 0"));
-  metrics_.OnSwap("applied", absl::Microseconds(3));
+  metrics_.OnSwap("published", absl::Microseconds(3));
   metrics_.OnSwap("rejected", absl::ZeroDuration());
-  EXPECT_EQ(SumOf({"olmoe_routing_swaps_total", "applied"}), 1);
+  EXPECT_EQ(SumOf({"olmoe_routing_swaps_total", "published"}), 1);
   EXPECT_EQ(SumOf({"olmoe_routing_swaps_total", "rejected"}), 1);
   EXPECT_EQ(SumOf({"olmoe_routing_swap_seconds_count"}), 1);
   EXPECT_EQ(SumOf({"olmoe_routing_swap_seconds_bucket", "le=\"5e-06\""}), 1);
