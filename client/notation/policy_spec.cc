@@ -147,7 +147,7 @@ class RuleParser {
       error = std::visit([&](auto& kind) { return SetField(key, value, kind); }, spec_.rule.kind);
     }
     if (error) return *error;
-    return absl::StrCat("is no key of ", name_, "; keys: ", absl::StrJoin(Keys(), ", "));
+    return absl::StrCat("is not a key of ", name_, "; keys: ", absl::StrJoin(Keys(), ", "));
   }
 
   std::vector<std::string> Keys() const {

@@ -44,7 +44,7 @@ absl::Status CheckPair(const TlsMaterial& material) {
   const Certificate certificate = NextCertificate(Reader(material.certificate_chain).get());
   const Key key(
       PEM_read_bio_PrivateKey(Reader(material.private_key).get(), nullptr, &NoPassword, nullptr));
-  if (key == nullptr) return Problem("the key is no PEM private key without a password");
+  if (key == nullptr) return Problem("the key is not a PEM private key without a password");
   const Context context(SSL_CTX_new(TLS_server_method()));
   if (SSL_CTX_use_certificate(context.get(), certificate.get()) != 1) {
     return Problem("the certificate cannot be used");

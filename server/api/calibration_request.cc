@@ -24,7 +24,7 @@ void ParseTexts(const v1::BuildCalibrationRequest::Texts& texts, const experimen
                 experiment::CalibrationInput* input, RequestErrors* errors) {
   if (texts.texts_size() < 1 || texts.texts_size() > kMaxTexts) {
     errors->Add("texts.texts",
-                absl::StrCat("must be 1..", kMaxTexts, ", are ", texts.texts_size()));
+                absl::StrCat("must have 1..", kMaxTexts, " texts, has ", texts.texts_size()));
     return;
   }
   std::vector<engine::ScoreWindow> windows;
@@ -39,7 +39,9 @@ void ParseTexts(const v1::BuildCalibrationRequest::Texts& texts, const experimen
     windows.insert(windows.end(), std::make_move_iterator(made.begin()),
                    std::make_move_iterator(made.end()));
   }
-  if (windows.empty() && errors->empty()) errors->Add("texts.texts", "have no token");
+  if (windows.empty() && errors->empty()) {
+    errors->Add("texts.texts", "must have at least one token");
+  }
   input->groups =
       experiment::GroupWindows(std::move(windows), std::min(kMaxGroupRows, serving.model.max_context));
 }
@@ -54,7 +56,7 @@ void CheckArm(const std::string& arm_id, const std::string& field, const experim
   std::vector<FieldViolation> violations;
   routing::CheckName(arm_id, field, &violations);
   if (violations.empty()) {
-    errors->Add(field, absl::StrCat("is no arm of the current plan: ", arm_id));
+    errors->Add(field, absl::StrCat("is not an arm of the current plan: ", arm_id));
   } else {
     errors->Add(field, violations[0].description);
   }
@@ -69,8 +71,8 @@ void ParseLive(const v1::BuildCalibrationRequest& request, const experiment::Ser
                 absl::StrCat("must be 1..", kMaxLiveTokens, ", is ", live.tokens()));
   }
   if (static_cast<size_t>(live.arm_ids_size()) > stats::kMaxArmsKept) {
-    errors->Add("live.arm_ids", absl::StrCat("must be at most ", stats::kMaxArmsKept, ", are ",
-                                             live.arm_ids_size()));
+    errors->Add("live.arm_ids", absl::StrCat("must have at most ", stats::kMaxArmsKept,
+                                             " arms, has ", live.arm_ids_size()));
     return;
   }
   for (int i = 0; i < live.arm_ids_size(); ++i) {

@@ -15,7 +15,7 @@ namespace {
 // A filter longer than what there can be is one violation and not thousands.
 bool IsTooLong(int size, size_t at_most, const std::string& field, RequestErrors* errors) {
   if (static_cast<size_t>(size) <= at_most) return false;
-  errors->Add(field, absl::StrCat("must be at most ", at_most, ", are ", size));
+  errors->Add(field, absl::StrCat("must have at most ", at_most, " values, has ", size));
   return true;
 }
 

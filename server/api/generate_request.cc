@@ -70,7 +70,7 @@ model::SamplingParams ParseSampling(const v1::SamplingParams& sampling, int voca
 std::vector<std::string> ParseStop(const v1::GenerateRequest& request,
                                    const experiment::Serving& serving, RequestErrors* errors) {
   if (request.stop_size() > kMaxStopStrings) {
-    errors->Add("stop", absl::StrCat("must be at most ", kMaxStopStrings, " strings, are ",
+    errors->Add("stop", absl::StrCat("must have at most ", kMaxStopStrings, " strings, has ",
                                      request.stop_size()));
     return {};
   }
@@ -87,7 +87,7 @@ std::vector<std::string> ParseStop(const v1::GenerateRequest& request,
 std::vector<TokenId> ParseStopTokens(const v1::GenerateRequest& request,
                                      const experiment::Serving& serving, RequestErrors* errors) {
   if (request.stop_token_ids_size() > kMaxStopTokens) {
-    errors->Add("stop_token_ids", absl::StrCat("must be at most ", kMaxStopTokens, ", are ",
+    errors->Add("stop_token_ids", absl::StrCat("must have at most ", kMaxStopTokens, " ids, has ",
                                                request.stop_token_ids_size()));
     return {};
   }

@@ -166,7 +166,8 @@ void CheckAnswerSize(const ScoreInput& input, const experiment::Serving& serving
 void ParseItems(const v1::ScoreRequest& request, const experiment::Serving& serving,
                 const Interrupt& interrupt, ScoreInput* input, RequestErrors* errors) {
   if (request.items_size() < 1 || request.items_size() > kMaxItems) {
-    errors->Add("items", absl::StrCat("must be 1..", kMaxItems, ", are ", request.items_size()));
+    errors->Add("items",
+                absl::StrCat("must have 1..", kMaxItems, " items, has ", request.items_size()));
     return;
   }
   ItemReader reader(serving, interrupt, errors);

@@ -28,8 +28,8 @@ void ValidateArms(const std::vector<ArmSpec>& arms, const RouterShape& shape, in
                   std::string_view prefix, std::vector<FieldViolation>* violations) {
   const size_t limit = static_cast<size_t>(max_arms);
   if (arms.empty() || arms.size() > limit) {
-    violations->push_back({FieldPath(prefix, "arms"), absl::StrCat("must be 1..", limit,
-                                                                   " arms, are ", arms.size())});
+    violations->push_back({FieldPath(prefix, "arms"),
+                           absl::StrCat("must have 1..", limit, " arms, has ", arms.size())});
   } else if (!TotalWeight(WeightsOf(arms))) {
     violations->push_back(
         {FieldPath(prefix, "arms"), "the sum of the weights must be 1..4294967295"});

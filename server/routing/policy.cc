@@ -44,8 +44,8 @@ void ValidateOverrides(const std::vector<LayerOverride>& overrides, const Router
   const size_t num_layers = static_cast<size_t>(shape.num_layers);
   if (overrides.size() > num_layers) {
     violations->push_back({FieldPath(prefix, "layer_overrides"),
-                           absl::StrCat("must be at most one per layer (", num_layers, "), are ",
-                                        overrides.size())});
+                           absl::StrCat("must have at most one for each layer (", num_layers,
+                                        "), has ", overrides.size())});
     return;
   }
   std::vector<std::optional<size_t>> owner(num_layers);

@@ -33,7 +33,7 @@ class RuleWarner {
       WarnOneMinusProb(*bh);
     } else {
       Add(kind + ".p_value",
-          "ONE_MINUS_PROB is no p-value: it is near 1 for all experts but a dominating one, so "
+          "ONE_MINUS_PROB is not a p-value: it is near 1 for all experts but a dominating one, so "
           "the count says little about the row; use LAYER_CDF");
     }
     if (!p_values->calibration_id.empty()) {

@@ -31,7 +31,7 @@ uint64_t ParsePageToken(const std::string& token, api::RequestErrors* errors) {
 
 void CheckUnits(const v1::ExplainAssignmentRequest& request, api::RequestErrors* errors) {
   if (request.unit_ids_size() > kMaxUnits) {
-    errors->Add("unit_ids", absl::StrCat("must be at most ", kMaxUnits, " ids, are ",
+    errors->Add("unit_ids", absl::StrCat("must have at most ", kMaxUnits, " ids, has ",
                                          request.unit_ids_size()));
   }
   for (int i = 0; i < std::min(request.unit_ids_size(), kMaxUnits); ++i) {

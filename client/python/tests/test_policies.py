@@ -91,7 +91,7 @@ def test_what_olmoectl_reads_is_read_alike(server, text):
     ("top-p=0.5,min=0", "min=0 is not above 0"),
     ("top-p=0.5,p=0.6", "p is given twice"),
     ("bh=0.1,calibration=", "calibration= is empty"),
-    ("bh=0.1,pvalue=x", "is no key of bh; keys: alpha, min, max, p-value, calibration"),
+    ("bh=0.1,pvalue=x", "is not a key of bh; keys: alpha, min, max, p-value, calibration"),
     ("bh=0.1,p-value=x", "is not one of layer-cdf, one-minus-prob"),
     ("top-k=1,layers=3-1", "is not a list of layers such as 0-3+7"),
     ("top-k=1,analyze=yes", "takes no value"),

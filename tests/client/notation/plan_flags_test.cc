@@ -75,7 +75,7 @@ TEST(PlanOfFlags, EverythingThatIsWrongIsNamed) {
 
 TEST(PlanOfFlags, AKeyThatTheRuleDoesNotHaveIsNamed) {
   EXPECT_THAT(Error({{"top-k", "4"}, {"temperature", "2"}}),
-              HasSubstr("--top-k: temperature=2 is no key of top-k; keys: k, weights"));
+              HasSubstr("--top-k: temperature=2 is not a key of top-k; keys: k, weights"));
 }
 
 }  // namespace

@@ -101,7 +101,7 @@ TEST(PolicySpec, AZeroThatTheWireWouldLoseIsRefused) {
 
 TEST(PolicySpec, AnUnknownKeyIsNamedWithThoseThatExist) {
   EXPECT_EQ(Error("top-p=0.5,mim=1"),
-            "top-p: mim=1 is no key of top-p; keys: p, min, max, weights, layers, analyze");
+            "top-p: mim=1 is not a key of top-p; keys: p, min, max, weights, layers, analyze");
   EXPECT_EQ(Error("topk=4"),
             "\"topk\" is not a rule; rules: top-k, top-p, min-p, bh, hc");
 }

@@ -108,7 +108,7 @@ class _RuleParser:
             if _key(field) == key:
                 return self._set_field(self._message, field, value)
         keys = [*map(_key, _parameters(self._kind)), "weights", "layers", "analyze"]
-        return f"is no key of {_key(self._kind)}; keys: {', '.join(keys)}"
+        return f"is not a key of {_key(self._kind)}; keys: {', '.join(keys)}"
 
     def _set_layers(self, value: str) -> str:
         layers: set[int] = set()
