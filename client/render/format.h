@@ -22,14 +22,14 @@ std::string FormatBytes(uint64_t bytes);                          // "512 B", "1
 std::string FormatFixed(double value, int decimals);
 double ToSeconds(const google::protobuf::Duration& duration);
 
-// Without line breaks and control characters: each becomes a space.
+// Returns `text` with a space for each line break and control character.
 std::string OneLine(std::string text);
 
-// In double quotes; control characters, quotes and bytes that are not UTF-8 as
-// escapes. Longer than `max_code_points`: cut, with "..." after the quote.
+// Returns `bytes` in double quotes; control characters, quotes and bytes that are not UTF-8
+// become escapes. What is longer than `max_code_points` is cut, with "..." after the quote.
 std::string Quote(std::string_view bytes, size_t max_code_points = SIZE_MAX);
 
-// Generated text for a terminal: control characters other than line feed and tab
+// Returns generated text for a terminal: control characters other than line feed and tab
 // become U+FFFD, so that a model cannot send escape sequences.
 std::string ForTerminal(std::string_view text);
 

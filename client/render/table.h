@@ -8,8 +8,8 @@
 
 namespace olmoe::client::render {
 
-// Rows of text in aligned columns, two spaces apart, without lines: easy to read
-// and easy to cut. Widths are counted in code points. Thread-compatible.
+// Renders rows of text in aligned columns, two spaces apart, without lines: easy to
+// read and easy to cut. Widths are counted in code points. Thread-compatible.
 class Table {
  public:
   enum class Align { kLeft, kRight };
@@ -22,7 +22,7 @@ class Table {
   // One cell a column.
   void AddRow(std::vector<std::string> cells);
   bool empty() const { return rows_.empty(); }
-  // With a line of titles, unless all of them are empty.
+  // Returns the table with a line of titles, unless all of them are empty.
   std::string Render(const Style& style) const;
 
  private:

@@ -11,7 +11,7 @@ namespace olmoe::api {
 
 // Everything that is wrong with one request. Violations of fields come first and
 // all at once; an error of another kind (a permission, a missing tokenizer) is
-// told only when every field is in range. Thread-compatible.
+// reported only when every field is in range. Thread-compatible.
 class RequestErrors {
  public:
   // `description`: "must be 0..20, is 21".

@@ -14,7 +14,7 @@
 
 namespace olmoe::engine {
 
-// Names a request that an engine has accepted. Never 0, never used twice.
+// Names a request that an engine has accepted. It is never 0 and never used twice.
 using RequestHandle = uint64_t;
 
 // What of the routing a request wants back.
@@ -25,7 +25,7 @@ struct TraceOptions {
   bool any() const { return experts || weights || logits; }
 };
 
-// Continue a prompt.
+// Asks for a completion of a prompt.
 struct GenerateWork {
   std::vector<TokenId> prompt;  // not empty
   int max_new_tokens = 0;       // >= 1; prompt + max_new_tokens <= max_context
@@ -45,11 +45,11 @@ struct ScoreWindow {
   int first_scored = 0;  // 1..tokens.size() - 1
 };
 
-// Score any number of windows, in any order, each for itself.
+// Asks for the scores of any number of windows, in any order, each for itself.
 struct ScoreWork {
   std::vector<ScoreWindow> windows;  // not empty
   int top = 0;
-  // Give back the logits of each window's last computed row. Such a window shares its steps with
+  // Asks for the logits of each window's last computed row. Such a window shares its steps with
   // nothing else, because how an operation rounds may depend on the number of rows: two requests of
   // the same tokens then differ by their policies alone, and equal policies give equal bits.
   bool last_logits = false;
@@ -66,17 +66,17 @@ struct Request {
   absl::Time deadline = absl::InfiniteFuture();
 };
 
-// Positions of the KV cache that a sequence can need. One less than its tokens: the last token, be
-// it generated or scored, is never an input.
+// Returns the positions of the KV cache that a sequence can need: one less than its tokens, because
+// the last token, be it generated or scored, is never an input.
 int KvPositions(const GenerateWork& work);
 int KvPositions(const ScoreWindow& window);
-// Of the largest sequence of the request.
+// Returns those of the largest sequence of the request.
 int MaxKvPositions(const Request& request);
 
-// Tokens of the prompt, or of all windows.
+// Counts the tokens of the prompt, or of all windows.
 uint32_t PromptTokens(const Request& request);
 
-// CHECKs everything that this header says about `request`: rpc has validated it.
+// CHECKs everything that this header says about `request`: api has validated it.
 void CheckValid(const Request& request, const model::ModelInfo& model);
 
 }  // namespace olmoe::engine

@@ -64,7 +64,7 @@ struct WindowScores {
   std::vector<float> last_logits;   // [vocab_size]; empty unless asked for
 };
 
-// Durations of one request. Unset where it did not get that far.
+// The durations of one request; zero where it did not get that far.
 struct RequestTiming {
   absl::Duration queue;                // submitted -> first row computed
   absl::Duration prefill;              // first row computed -> first token or score

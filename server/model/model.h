@@ -1,6 +1,6 @@
-// The seam between the engine and whatever computes: one step of many sequences
-// in, sampled tokens, log-probabilities and the routing record out. Knows neither
-// torch nor gRPC.
+// The seam between the engine and whatever computes: one step of many sequences goes
+// in; sampled tokens, log-probabilities and the routing record come out. It knows
+// neither torch nor gRPC.
 #ifndef OLMOE_SERVER_MODEL_MODEL_H_
 #define OLMOE_SERVER_MODEL_MODEL_H_
 
@@ -18,8 +18,8 @@
 
 namespace olmoe::model {
 
-// Index of a page of the KV cache: the keys and values of `page_tokens`
-// consecutive positions of one sequence, in all layers.
+// The index of a page of the KV cache, which holds the keys and values of
+// `page_tokens` consecutive positions of one sequence, in all layers.
 using PageId = int32_t;
 
 struct ModelInfo {
@@ -49,7 +49,7 @@ struct KvCacheShape {
   int64_t page_bytes = 0;  // keys and values of one page, all layers
 };
 
-// How the next token is drawn; all fields in range (rpc checks them).
+// How the next token is drawn. REQUIRES: all fields are in range (api checks them).
 struct SamplingParams {
   double temperature = 1;  // 0 = greedy
   double top_p = 1;
@@ -64,10 +64,10 @@ struct TokenLogprob {
   float logprob = 0;  // nats, of the softmax of the unchanged logits
 };
 
-// Draw one token after the last row of a chunk.
+// Asks for one token, drawn after the last row of a chunk.
 struct SampleRequest {
   SamplingParams params;
-  // Prompt and everything generated so far; for the repetition penalty. Alive
+  // Prompt and completion so far, for the repetition penalty. REQUIRES: it is alive
   // during the step.
   std::span<const TokenId> history;
   // Position of the token to be drawn: with the seed, the only source of
@@ -77,7 +77,7 @@ struct SampleRequest {
   int top = 0;           // and this many alternatives, 0..20
 };
 
-// Score every row of a chunk whose target is not kNoTarget.
+// Asks for the score of every row of a chunk whose target is not kNoTarget.
 inline constexpr TokenId kNoTarget = -1;
 struct ScoreRequest {
   std::span<const TokenId> targets;  // [rows of the chunk]; alive during the step
@@ -131,7 +131,7 @@ struct StepOutput {
 };
 
 // A loaded model with its KV cache. Engine thread only, but for info() and
-// kv_cache(), which are constant.
+// kv_cache(), which are constant and thread-safe.
 class Model {
  public:
   virtual ~Model() = default;
@@ -140,8 +140,8 @@ class Model {
   virtual const KvCacheShape& kv_cache() const = 0;
 
   // Runs one step. `output` is reset; its memory is reused from step to step. An
-  // error is a failure of the whole step (out of memory, device lost): no chunk
-  // has a result then. Malformed batches CHECK.
+  // error is a failure of the whole step (out of memory, device lost), and no chunk
+  // has a result then. REQUIRES: the batch is well-formed (CHECK).
   virtual absl::Status Step(const StepBatch& batch, StepOutput* output) = 0;
 };
 

@@ -41,9 +41,9 @@ struct CdfTable {
   // survival = 1 - cdf. The arguments have passed CheckCdf.
   static CdfTable FromCdf(double x0, double dx, std::span<const double> cdf);
 
-  // 1 - F(logit), clamped. `logit` is the raw logit, finite.
+  // Returns 1 - F(logit), clamped. `logit` is the raw logit, finite.
   double PValue(float logit) const;
-  // The same of many: `logits` and `p` have the same size.
+  // The same for many. REQUIRES: `logits` and `p` have the same size.
   void PValues(std::span<const float> logits, std::span<double> p) const;
 };
 
@@ -66,7 +66,7 @@ class Calibration {
   static absl::StatusOr<std::shared_ptr<const Calibration>> Create(Options options);
 
   const std::string& calibration_id() const { return options_.calibration_id; }
-  // The table of `layer`; null where there is none: never another layer's.
+  // Returns the table of `layer`, null where there is none: never another layer's.
   const CdfTable* table(int layer) const;
   const std::map<int, CdfTable>& tables() const { return options_.tables; }
   int num_layers() const { return static_cast<int>(options_.tables.size()); }

@@ -75,18 +75,18 @@ class RoutingPlan {
   static std::shared_ptr<const RoutingPlan> Native(const RouterShape& shape, uint64_t generation,
                                                    PlanSource source, absl::Time activate_time);
 
-  // The unit's bucket, 0..sum of weights - 1, and the index of its arm.
+  // A unit's bucket, 0..sum of weights - 1, and the index of its arm.
   struct Draw {
     uint32_t bucket = 0;
     size_t arm = 0;
   };
   Draw DrawUnit(std::string_view unit_id) const;
 
-  // Sticky split by salt + `unit_id`; an empty unit id is replaced by the request
-  // id and the reason is kRandomUnit. One arm: always that one, kDefault.
+  // Assigns by the sticky split of salt + `unit_id`; an empty unit id is replaced by the
+  // request id, and the reason is kRandomUnit. One arm: always that one, kDefault.
   Assignment Assign(std::string_view unit_id, std::string_view request_id) const;
 
-  // The arm named by a client. PERMISSION_DENIED (ErrorInfo ARM_NOT_ALLOWED)
+  // Assigns the arm that a client names. PERMISSION_DENIED (ErrorInfo ARM_NOT_ALLOWED)
   // where it does not exist or does not allow it.
   absl::StatusOr<Assignment> AssignExplicit(std::string_view arm_id) const;
 

@@ -32,7 +32,7 @@ struct LayerRule {
 // model for kModelDefault.
 LayerRule MakeLayerRule(Rule rule, const RouterShape& shape, const CdfTable* cdf);
 
-// How many experts a rule chose for a row, and by which bound.
+// How many experts a rule selects for a row, and by which bound.
 struct Decision {
   uint8_t k = 0;            // 1..num_experts: the first k of the order
   bool min_hit = false;     // the rule wanted fewer than min_k
@@ -56,7 +56,7 @@ enum class RouteError {
   kNoTable,         // kLayerCdf without a table; a compiled policy never has this
 };
 
-// Routes one row. `logits`: [num_experts] fp32, as the gate gives them. `analyze`
+// Routes one row. `logits`: [num_experts] float32, as the router gives them. `analyze`
 // may be null. On an error *out is unspecified. Deterministic: the same row gives
 // the same bits, whatever else is in the batch; `analyze` never changes `applied`,
 // `order` up to applied.k, or `weights`.

@@ -18,7 +18,7 @@
 
 namespace olmoe::text {
 
-// Half-open range of Unicode code points of the text as given, before NFC.
+// A half-open range of Unicode code points of the text as given, before NFC.
 struct Offsets {
   uint32_t start;
   uint32_t end;
@@ -72,11 +72,11 @@ class Tokenizer {
   absl::Status EncodeInParts(std::string_view utf8, const EncodeOptions& options,
                              TakeTokens take) const;
 
-  // Text of `ids`; ill-formed bytes become U+FFFD, ids without a token nothing.
+  // Returns the text of `ids`; ill-formed bytes become U+FFFD, ids without a token nothing.
   std::string Decode(std::span<const TokenId> ids, bool skip_special_tokens) const;
 
-  // The bytes that a token stands for; may begin or end inside a UTF-8
-  // character. Empty for ids without a token. Valid as long as the tokenizer.
+  // Returns the bytes that a token stands for, which may begin or end inside a UTF-8
+  // character; empty for ids without a token. They are valid as long as the tokenizer.
   std::string_view TokenBytes(TokenId id) const;
 
   bool IsSpecial(TokenId id) const;
@@ -98,9 +98,9 @@ class StreamingDetokenizer {
  public:
   StreamingDetokenizer(const Tokenizer* tokenizer, bool skip_special_tokens);
 
-  // Whole characters that `id` completes; possibly empty.
+  // Returns the whole characters that `id` completes; possibly none.
   std::string Add(TokenId id);
-  // What is still held back, as U+FFFD; call once, at the end.
+  // Returns what is still held back, as U+FFFD. REQUIRES: called once, at the end.
   std::string Flush();
 
  private:

@@ -9,7 +9,7 @@ struct evp_md_ctx_st;
 
 namespace olmoe {
 
-// Incremental SHA-256 (OpenSSL, which uses the CPU's SHA instructions).
+// Computes a SHA-256 part by part (by OpenSSL, which uses the CPU's SHA instructions).
 // Thread-compatible.
 class Sha256 {
  public:
@@ -19,14 +19,14 @@ class Sha256 {
   Sha256& operator=(const Sha256&) = delete;
 
   void Update(const void* data, size_t bytes);
-  // The digest as 64 lower-case hex digits. Call once, last.
+  // Returns the digest as 64 lower-case hex digits. REQUIRES: called once, last.
   std::string HexDigest();
 
  private:
   evp_md_ctx_st* context_;  // owned
 };
 
-// The SHA-256 of `data` as 64 lower-case hex digits.
+// Returns the SHA-256 of `data` as 64 lower-case hex digits.
 std::string Sha256Hex(std::string_view data);
 
 }  // namespace olmoe

@@ -20,18 +20,18 @@ struct FieldViolation {
   std::string description;  // "must be > 0 and <= 1, is 1.5"
 };
 
-// INVALID_ARGUMENT with google.rpc.BadRequest; the message lists every violation.
-// `violations` must not be empty.
+// Returns INVALID_ARGUMENT with google.rpc.BadRequest; the message lists every violation.
+// REQUIRES: `violations` is not empty.
 absl::Status InvalidFields(const std::vector<FieldViolation>& violations);
 
-// Adds google.rpc.RetryInfo. No effect on an OK status.
+// Adds google.rpc.RetryInfo; leaves an OK status as it is.
 absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);
 
-// Adds google.rpc.ErrorInfo with domain "olmoe". No effect on an OK status.
+// Adds google.rpc.ErrorInfo with domain "olmoe"; leaves an OK status as it is.
 absl::Status WithErrorInfo(absl::Status status, std::string_view reason,
                            const std::map<std::string, std::string>& metadata = {});
 
-// Adds google.rpc.PreconditionFailure with one violation. No effect on an OK status.
+// Adds google.rpc.PreconditionFailure with one violation; leaves an OK status as it is.
 absl::Status WithPrecondition(absl::Status status, std::string_view type, std::string_view subject);
 
 }  // namespace olmoe

@@ -5,7 +5,7 @@
 
 namespace olmoe {
 
-// Index into the vocabulary, 0..vocab_size-1. Negative values never reach a model.
+// An index into the vocabulary, 0..vocab_size-1. Negative values never reach a model.
 using TokenId = int32_t;
 
 }  // namespace olmoe
