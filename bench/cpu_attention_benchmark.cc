@@ -96,7 +96,9 @@ void Decode(benchmark::State& state, ops::CpuIsa isa, int context) {
   for (auto _ : state) {
     first = first + pages <= pool.page_ids().size() ? first : 0;
     ops::RowBatch batch;
-    batch.sequences = {{.first_row = 0, .num_rows = 1, .first_position = context - 1,
+    batch.sequences = {{.first_row = 0,
+                        .num_rows = 1,
+                        .first_position = context - 1,
                         .pages = std::span(pool.page_ids()).subspan(first, pages)}};
     attention.Plan(batch, &tasks);
     RunTasks(attention, tasks, queries, &pool, &output);
@@ -106,8 +108,8 @@ void Decode(benchmark::State& state, ops::CpuIsa isa, int context) {
   probe = (probe + pool.ReadBytesPerSecond()) / 2;
   const double bytes = static_cast<double>(pages * attention.page_bytes());
   const double read = bytes * static_cast<double>(state.iterations()) / elapsed.count();
-  state.counters["read"] = benchmark::Counter(read, benchmark::Counter::kDefaults,
-                                              benchmark::Counter::kIs1000);
+  state.counters["read"] =
+      benchmark::Counter(read, benchmark::Counter::kDefaults, benchmark::Counter::kIs1000);
   state.counters["of_probe"] = read / probe;
 }
 
@@ -124,8 +126,8 @@ void Prefill(benchmark::State& state, ops::CpuIsa isa, int tokens) {
   attention.Plan(batch, &tasks);
   for (auto _ : state) RunTasks(attention, tasks, queries, &pool, &output);
   const double pairs = 0.5 * tokens * (tokens + 1);
-  state.counters["flops"] = benchmark::Counter(
-      pairs * 4 * kWidth, benchmark::Counter::kIsIterationInvariantRate);
+  state.counters["flops"] =
+      benchmark::Counter(pairs * 4 * kWidth, benchmark::Counter::kIsIterationInvariantRate);
 }
 
 void Store(benchmark::State& state, ops::CpuIsa isa, int tokens) {

@@ -69,38 +69,39 @@ uint64_t ReadStreams(const std::byte* data, size_t bytes) {
 // instruction hides, and names the registers itself, so that no compiler can move them
 // to memory.
 
-#define OLMOE_TWELVE_SUMS(INSTRUCTION, REGISTER)                                          \
-  "1:\n\t" INSTRUCTION " %%" REGISTER "14, %%" REGISTER "15, %%" REGISTER "0\n\t"          \
-  INSTRUCTION " %%" REGISTER "14, %%" REGISTER "15, %%" REGISTER "1\n\t"                   \
-  INSTRUCTION " %%" REGISTER "14, %%" REGISTER "15, %%" REGISTER "2\n\t"                   \
-  INSTRUCTION " %%" REGISTER "14, %%" REGISTER "15, %%" REGISTER "3\n\t"                   \
-  INSTRUCTION " %%" REGISTER "14, %%" REGISTER "15, %%" REGISTER "4\n\t"                   \
-  INSTRUCTION " %%" REGISTER "14, %%" REGISTER "15, %%" REGISTER "5\n\t"                   \
-  INSTRUCTION " %%" REGISTER "14, %%" REGISTER "15, %%" REGISTER "6\n\t"                   \
-  INSTRUCTION " %%" REGISTER "14, %%" REGISTER "15, %%" REGISTER "7\n\t"                   \
-  INSTRUCTION " %%" REGISTER "14, %%" REGISTER "15, %%" REGISTER "8\n\t"                   \
-  INSTRUCTION " %%" REGISTER "14, %%" REGISTER "15, %%" REGISTER "9\n\t"                   \
-  INSTRUCTION " %%" REGISTER "14, %%" REGISTER "15, %%" REGISTER "10\n\t"                  \
-  INSTRUCTION " %%" REGISTER "14, %%" REGISTER "15, %%" REGISTER "11\n\t"                  \
+#define OLMOE_TWELVE_SUMS(INSTRUCTION, REGISTER)                                              \
+  "1:\n\t" INSTRUCTION " %%" REGISTER "14, %%" REGISTER "15, %%" REGISTER "0\n\t" INSTRUCTION \
+  " %%" REGISTER "14, %%" REGISTER "15, %%" REGISTER "1\n\t" INSTRUCTION " %%" REGISTER       \
+  "14, %%" REGISTER "15, %%" REGISTER "2\n\t" INSTRUCTION " %%" REGISTER "14, %%" REGISTER    \
+  "15, %%" REGISTER "3\n\t" INSTRUCTION " %%" REGISTER "14, %%" REGISTER "15, %%" REGISTER    \
+  "4\n\t" INSTRUCTION " %%" REGISTER "14, %%" REGISTER "15, %%" REGISTER "5\n\t" INSTRUCTION  \
+  " %%" REGISTER "14, %%" REGISTER "15, %%" REGISTER "6\n\t" INSTRUCTION " %%" REGISTER       \
+  "14, %%" REGISTER "15, %%" REGISTER "7\n\t" INSTRUCTION " %%" REGISTER "14, %%" REGISTER    \
+  "15, %%" REGISTER "8\n\t" INSTRUCTION " %%" REGISTER "14, %%" REGISTER "15, %%" REGISTER    \
+  "9\n\t" INSTRUCTION " %%" REGISTER "14, %%" REGISTER "15, %%" REGISTER "10\n\t" INSTRUCTION \
+  " %%" REGISTER "14, %%" REGISTER "15, %%" REGISTER                                          \
+  "11\n\t"                                                                                    \
   "dec %[turns]\n\tjnz 1b\n\t"
 constexpr double kSumsPerTurn = 12;
 
 __attribute__((target("avx2,fma"))) void BurnAvx2(int64_t turns) {
-  asm volatile("vpxor %%ymm14, %%ymm14, %%ymm14\n\tvpxor %%ymm15, %%ymm15, %%ymm15\n\t"
-               OLMOE_TWELVE_SUMS("vfmadd231ps", "ymm")
-               : [turns] "+r"(turns)
-               :
-               : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
-                 "xmm10", "xmm11", "xmm14", "xmm15", "cc");
+  asm volatile(
+      "vpxor %%ymm14, %%ymm14, %%ymm14\n\tvpxor %%ymm15, %%ymm15, %%ymm15\n\t" OLMOE_TWELVE_SUMS(
+          "vfmadd231ps", "ymm")
+      : [turns] "+r"(turns)
+      :
+      : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+        "xmm11", "xmm14", "xmm15", "cc");
 }
 
 __attribute__((target("avx512f,avx512bf16"))) void BurnAvx512Bf16(int64_t turns) {
-  asm volatile("vpxord %%zmm14, %%zmm14, %%zmm14\n\tvpxord %%zmm15, %%zmm15, %%zmm15\n\t"
-               OLMOE_TWELVE_SUMS("vdpbf16ps", "zmm")
-               : [turns] "+r"(turns)
-               :
-               : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
-                 "xmm10", "xmm11", "xmm14", "xmm15", "cc");
+  asm volatile(
+      "vpxord %%zmm14, %%zmm14, %%zmm14\n\tvpxord %%zmm15, %%zmm15, %%zmm15\n\t" OLMOE_TWELVE_SUMS(
+          "vdpbf16ps", "zmm")
+      : [turns] "+r"(turns)
+      :
+      : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+        "xmm11", "xmm14", "xmm15", "cc");
 }
 
 // Four sums, two operands each, as a kernel holds them.
@@ -112,15 +113,16 @@ void BurnAmx(int64_t turns) {
     uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
   } config;
   static_assert(sizeof(config) == 64);
-  asm volatile("ldtilecfg %[config]\n\t"
-               "tilezero %%tmm0\n\ttilezero %%tmm1\n\ttilezero %%tmm2\n\ttilezero %%tmm3\n\t"
-               "tilezero %%tmm4\n\ttilezero %%tmm5\n\ttilezero %%tmm6\n\ttilezero %%tmm7\n\t"
-               "1:\n\ttdpbf16ps %%tmm6, %%tmm4, %%tmm0\n\ttdpbf16ps %%tmm7, %%tmm4, %%tmm1\n\t"
-               "tdpbf16ps %%tmm6, %%tmm5, %%tmm2\n\ttdpbf16ps %%tmm7, %%tmm5, %%tmm3\n\t"
-               "dec %[turns]\n\tjnz 1b\n\ttilerelease\n\t"
-               : [turns] "+r"(turns)
-               : [config] "m"(config)
-               : "cc");
+  asm volatile(
+      "ldtilecfg %[config]\n\t"
+      "tilezero %%tmm0\n\ttilezero %%tmm1\n\ttilezero %%tmm2\n\ttilezero %%tmm3\n\t"
+      "tilezero %%tmm4\n\ttilezero %%tmm5\n\ttilezero %%tmm6\n\ttilezero %%tmm7\n\t"
+      "1:\n\ttdpbf16ps %%tmm6, %%tmm4, %%tmm0\n\ttdpbf16ps %%tmm7, %%tmm4, %%tmm1\n\t"
+      "tdpbf16ps %%tmm6, %%tmm5, %%tmm2\n\ttdpbf16ps %%tmm7, %%tmm5, %%tmm3\n\t"
+      "dec %[turns]\n\tjnz 1b\n\ttilerelease\n\t"
+      : [turns] "+r"(turns)
+      : [config] "m"(config)
+      : "cc");
 }
 
 #endif
@@ -147,8 +149,8 @@ Burner BurnerOf(ops::CpuIsa isa) {
 
 MemoryProbe::MemoryProbe(size_t bytes)
     : bytes_(bytes),
-      data_(static_cast<std::byte*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))) {
+      data_(static_cast<std::byte*>(
+          mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))) {
   CHECK(static_cast<void*>(data_) != MAP_FAILED) << "no memory for the probe";
   madvise(data_, bytes, MADV_HUGEPAGE);
   std::memset(data_, 1, bytes);

@@ -69,9 +69,9 @@ class Benchmark {
     if (!checkpoint.ok()) return checkpoint.status();
     config_ = (*checkpoint)->config();
     if (config_.max_positions < kPrompt + kDecodeReserve) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "the model's context has ", config_.max_positions, " tokens, the measured streams need ",
-          kPrompt + kDecodeReserve));
+      return absl::InvalidArgumentError(
+          absl::StrCat("the model's context has ", config_.max_positions,
+                       " tokens, the measured streams need ", kPrompt + kDecodeReserve));
     }
     model::LoadOptions options;
     options.dir = flags_.model;
@@ -288,8 +288,9 @@ int Fail(const absl::Status& status) {
 
 int Main(int argc, char** argv) {
   Flags flags;
-  CLI::App app("Measures the model beside the limits of the machine: prefill, decode with 1, 8 and "
-               "16 streams");
+  CLI::App app(
+      "Measures the model beside the limits of the machine: prefill, decode with 1, 8 and "
+      "16 streams");
   app.add_option("--model", flags.model, "checkpoint folder")->required();
   app.add_option("--dtype", flags.dtype)->check(CLI::IsMember({"bfloat16", "float32"}));
   app.add_option("--cpu-isa", flags.cpu_isa, "as olmoe-server's")->capture_default_str();
@@ -313,8 +314,7 @@ int Main(int argc, char** argv) {
   Benchmark benchmark(flags);
   if (absl::Status status = benchmark.Load(); !status.ok()) return Fail(status);
   benchmark.Run();
-  std::cout << (flags.json ? benchmark.report().dump(2) + "\n"
-                           : Table(benchmark.report(), peers));
+  std::cout << (flags.json ? benchmark.report().dump(2) + "\n" : Table(benchmark.report(), peers));
   return 0;
 }
 

@@ -30,8 +30,7 @@ bool ParseHostPort(const std::string& text, HostPort* out) {
 }
 
 bool ParseDuration(const std::string& text, absl::Duration* out) {
-  return absl::ParseDuration(text, out) && *out >= absl::ZeroDuration() &&
-         *out <= absl::Hours(24);
+  return absl::ParseDuration(text, out) && *out >= absl::ZeroDuration() && *out <= absl::Hours(24);
 }
 
 void AddAddress(CLI::App* app, const char* flag, const char* help, HostPort* target) {
@@ -88,10 +87,9 @@ void AddModelFlags(CLI::App* app, Options* options) {
                   "Folder of the checkpoint, in the layout of the Hugging Face hub")
       ->required()
       ->type_name("DIR");
-  AddChoice<DType>(
-      app, "--dtype", "Type of weights and KV cache: float32 or bfloat16",
-      {{"float32", DType::kFloat32}, {"bfloat16", DType::kBFloat16}}, "bfloat16",
-      &options->model.dtype);
+  AddChoice<DType>(app, "--dtype", "Type of weights and KV cache: float32 or bfloat16",
+                   {{"float32", DType::kFloat32}, {"bfloat16", DType::kBFloat16}}, "bfloat16",
+                   &options->model.dtype);
   app->add_option("--device", options->model.device, "Device that the model runs on")
       ->capture_default_str();
   app->add_option(
@@ -187,8 +185,8 @@ CLI::Option* AddFile(CLI::App* app, const char* flag, const char* help, std::str
 }
 
 void AddAccessFlags(CLI::App* app, access::AccessFiles* files) {
-  CLI::Option* cert = AddFile(app, "--tls-cert", "Certificate chain of both gRPC ports, PEM",
-                              &files->tls_cert);
+  CLI::Option* cert =
+      AddFile(app, "--tls-cert", "Certificate chain of both gRPC ports, PEM", &files->tls_cert);
   CLI::Option* key =
       AddFile(app, "--tls-key", "Private key of the certificate, PEM", &files->tls_key);
   cert->needs(key);
@@ -215,9 +213,7 @@ std::string OneLine(std::string text) {
 
 }  // namespace
 
-std::string HostPort::ToString() const {
-  return is_unix() ? host : absl::StrCat(host, ":", port);
-}
+std::string HostPort::ToString() const { return is_unix() ? host : absl::StrCat(host, ":", port); }
 
 const char* ServerVersion() { return OLMOE_VERSION; }
 
@@ -237,8 +233,8 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
     std::ostringstream help, problem;
     const bool wants_help = app.exit(error, help, problem) == 0;
     out.exit_code = wants_help ? 0 : kBadUsage;
-    out.message = wants_help ? help.str()
-                             : absl::StrCat("olmoe-server: ", OneLine(error.what()), "\n");
+    out.message =
+        wants_help ? help.str() : absl::StrCat("olmoe-server: ", OneLine(error.what()), "\n");
   }
   return out;
 }

@@ -18,11 +18,11 @@
 #include "glog/logging.h"
 #include "nlohmann/json.hpp"
 #include "server/access/warnings.h"
+#include "server/api/plan_file.h"
 #include "server/http/monitoring.h"
 #include "server/model/checkpoint.h"
 #include "server/net/descriptors.h"
 #include "server/net/listener.h"
-#include "server/api/plan_file.h"
 #include "server/util/random.h"
 
 namespace olmoe {
@@ -168,8 +168,7 @@ routing::RoutingController::Options Server::RoutingOptions(
 absl::Status Server::CheckRouting() const {
   const auto checkpoint = model::Checkpoint::Open(options_.model.dir);
   if (!checkpoint.ok()) return checkpoint.status();
-  return routing::RoutingController::Check(
-      RoutingOptions((*checkpoint)->config().router_shape()));
+  return routing::RoutingController::Check(RoutingOptions((*checkpoint)->config().router_shape()));
 }
 
 absl::Status Server::MakeRouting() {
@@ -247,8 +246,8 @@ void Server::OnRequestDone(const engine::RequestOutcome& outcome) {
 
 absl::Status Server::Start() {
   CheckThreadsForGrpc();
-  for (const auto step : {&Server::ListenForInference, &Server::ListenForAdmin,
-                          &Server::ListenForHttp}) {
+  for (const auto step :
+       {&Server::ListenForInference, &Server::ListenForAdmin, &Server::ListenForHttp}) {
     if (absl::Status status = (this->*step)(); !status.ok()) return status;
   }
   both_listen_ = true;
@@ -262,25 +261,23 @@ absl::Status Server::Start() {
 }
 
 absl::Status Server::ListenForInference() {
-  auto server = rpc::GrpcServer::Create(
-      *std::move(inference_listener_),
-      {.service_name = rpc::kInferenceServiceName,
-       .access = access_.inference,
-       .connections = port_limits_,
-       .probe = ProbeOf("--listen")},
-      rpc::MakeInferenceService(&inference_context_));
+  auto server = rpc::GrpcServer::Create(*std::move(inference_listener_),
+                                        {.service_name = rpc::kInferenceServiceName,
+                                         .access = access_.inference,
+                                         .connections = port_limits_,
+                                         .probe = ProbeOf("--listen")},
+                                        rpc::MakeInferenceService(&inference_context_));
   if (server.ok()) inference_server_ = *std::move(server);
   return server.status();
 }
 
 absl::Status Server::ListenForAdmin() {
-  auto server = rpc::GrpcServer::Create(
-      *std::move(admin_listener_),
-      {.service_name = rpc::kAdminServiceName,
-       .access = access_.admin,
-       .connections = port_limits_,
-       .probe = ProbeOf("--admin-listen")},
-      rpc::MakeAdminService(&admin_context_));
+  auto server = rpc::GrpcServer::Create(*std::move(admin_listener_),
+                                        {.service_name = rpc::kAdminServiceName,
+                                         .access = access_.admin,
+                                         .connections = port_limits_,
+                                         .probe = ProbeOf("--admin-listen")},
+                                        rpc::MakeAdminService(&admin_context_));
   if (server.ok()) admin_server_ = *std::move(server);
   return server.status();
 }
@@ -330,12 +327,12 @@ void Server::LogWhatIsServed() const {
   const model::ModelInfo& model = model_->info();
   LOG(INFO) << "serving " << model.model_id << " (" << model.num_layers << " layers, "
             << model.num_experts << " experts, top-" << model.default_top_k << ", " << model.dtype
-            << " on " << model.device << " by " << model.kernels << ", context " << model.max_context << ") on "
-            << HostPort{options_.listen.host, port()}.ToString() << ", admin on "
-            << HostPort{options_.admin_listen.host, admin_port()}.ToString() << ", HTTP on "
-            << HostPort{options_.http_listen.host, http_port()}.ToString();
-  for (const std::string& warning : access::AccessWarnings(
-           options_.access, options_.listen.host, options_.admin_listen.host)) {
+            << " on " << model.device << " by " << model.kernels << ", context "
+            << model.max_context << ") on " << HostPort{options_.listen.host, port()}.ToString()
+            << ", admin on " << HostPort{options_.admin_listen.host, admin_port()}.ToString()
+            << ", HTTP on " << HostPort{options_.http_listen.host, http_port()}.ToString();
+  for (const std::string& warning :
+       access::AccessWarnings(options_.access, options_.listen.host, options_.admin_listen.host)) {
     LOG(WARNING) << warning;
   }
   if (!options_.behind_proxy) {

@@ -53,6 +53,8 @@ grpcurl() {
 
 # Quick, and before anything is compiled.
 checks() {
+  echo "== format"
+  tests/format.sh --all
   echo "== API"
   tests/api.sh
   echo "== clang-tidy"

@@ -164,8 +164,7 @@ AsyncCalls::~AsyncCalls() {
 }
 
 void AsyncCalls::Generate(const v1::GenerateRequest& request, OnEvent on_event, OnDone on_done) {
-  (new Connection::StreamCall(connection_.get(), request, std::move(on_event),
-                              std::move(on_done)))
+  (new Connection::StreamCall(connection_.get(), request, std::move(on_event), std::move(on_done)))
       ->Start();
 }
 

@@ -5,8 +5,7 @@
 namespace olmoe::client::bench {
 
 absl::Time SteadyClock::Now() {
-  return absl::UnixEpoch() +
-         absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
+  return absl::UnixEpoch() + absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
 }
 
 void SteadyClock::Wait(absl::CondVar* changed, absl::Mutex* mu, absl::Time until) {

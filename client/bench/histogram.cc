@@ -12,9 +12,7 @@ constexpr int kBits = 10;
 constexpr size_t kBucketsPerOctave = size_t{1} << kBits;
 
 // Values below 2 * 1024 ns have a bucket each; from there on an octave has 1024.
-int ShiftOf(uint64_t ns) {
-  return std::max(0, static_cast<int>(std::bit_width(ns)) - (kBits + 1));
-}
+int ShiftOf(uint64_t ns) { return std::max(0, static_cast<int>(std::bit_width(ns)) - (kBits + 1)); }
 
 size_t BucketOf(uint64_t ns) {
   const int shift = ShiftOf(ns);
@@ -54,8 +52,7 @@ void Histogram::Merge(const Histogram& other) {
 }
 
 absl::Duration Histogram::Mean() const {
-  return count_ == 0 ? absl::ZeroDuration()
-                     : absl::Nanoseconds(sum_ / static_cast<double>(count_));
+  return count_ == 0 ? absl::ZeroDuration() : absl::Nanoseconds(sum_ / static_cast<double>(count_));
 }
 
 absl::Duration Histogram::Quantile(double quantile) const {

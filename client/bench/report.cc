@@ -58,8 +58,10 @@ std::string RenderCounts(const Measurement& measurement, const render::Style& st
 std::string RenderLatencies(const Measurement& measurement, const render::Style& style) {
   using enum render::Table::Align;
   static constexpr std::pair<const char*, Histogram Numbers::*> kRows[] = {
-      {"first token", &Numbers::first_token},   {"inter-token", &Numbers::inter_token},
-      {"generate", &Numbers::duration},         {"score", &Numbers::score_duration},
+      {"first token", &Numbers::first_token},
+      {"inter-token", &Numbers::inter_token},
+      {"generate", &Numbers::duration},
+      {"score", &Numbers::score_duration},
       {"queue", &Numbers::queue},
   };
   render::Table table({{"LATENCY"},

@@ -46,11 +46,10 @@ ordered_json NumbersJson(const Numbers& numbers, double seconds) {
   out["completion_tokens"] = numbers.completion_tokens;
   out["tokens_per_second"] = PerSecond(numbers.tokens_in_window, seconds);
   out["scored_tokens"] = numbers.scored_tokens;
-  out["perplexity"] =
-      numbers.scored_tokens == 0
-          ? ordered_json()
-          : ordered_json(std::exp(-numbers.logprob_sum /
-                                  static_cast<double>(numbers.scored_tokens)));
+  out["perplexity"] = numbers.scored_tokens == 0
+                          ? ordered_json()
+                          : ordered_json(std::exp(-numbers.logprob_sum /
+                                                  static_cast<double>(numbers.scored_tokens)));
   out["first_token_seconds"] = HistogramJson(numbers.first_token);
   out["inter_token_seconds"] = HistogramJson(numbers.inter_token);
   out["generate_seconds"] = HistogramJson(numbers.duration);
@@ -64,16 +63,14 @@ ordered_json SwapsJson(const SwapReport& swaps) {
   out["swaps"] = swaps.swaps;
   out["conflicts"] = swaps.conflicts;
   out["failures"] = swaps.failures;
-  out["first_failure"] =
-      swaps.failures == 0 ? ordered_json() : ordered_json(swaps.first_failure);
+  out["first_failure"] = swaps.failures == 0 ? ordered_json() : ordered_json(swaps.first_failure);
   out["first_generation"] = swaps.first_generation;
   out["last_generation"] = swaps.last_generation;
   out["blocked_seconds"] = HistogramJson(swaps.blocked);
   out["round_trip_seconds"] = HistogramJson(swaps.round_trip);
   out["original_generation"] = swaps.original_generation;
-  out["restored_generation"] = swaps.restored_generation == 0
-                                   ? ordered_json()
-                                   : ordered_json(swaps.restored_generation);
+  out["restored_generation"] =
+      swaps.restored_generation == 0 ? ordered_json() : ordered_json(swaps.restored_generation);
   out["not_restored"] =
       swaps.not_restored.empty() ? ordered_json() : ordered_json(swaps.not_restored);
   return out;
@@ -111,9 +108,8 @@ ordered_json LoadJson(const BenchReport& report) {
   ordered_json out = {{"loop", load.arrivals ? "open" : "closed"}};
   out["concurrency"] = load.arrivals ? ordered_json() : ordered_json(load.concurrency);
   out["rate"] = load.arrivals ? ordered_json(load.arrivals->per_second) : ordered_json();
-  out["arrival"] = load.arrivals
-                       ? ordered_json(load.arrivals->constant ? "constant" : "poisson")
-                       : ordered_json();
+  out["arrival"] = load.arrivals ? ordered_json(load.arrivals->constant ? "constant" : "poisson")
+                                 : ordered_json();
   out["warmup_seconds"] = absl::ToDoubleSeconds(load.warmup);
   out["duration_seconds"] = load.duration == absl::InfiniteDuration()
                                 ? ordered_json()

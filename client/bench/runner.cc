@@ -21,8 +21,7 @@ Runner::Runner(const Options& options, const Traffic* traffic, Target* target, C
       target_(target),
       clock_(clock),
       start_(clock->Now()),
-      window_{.begin = start_ + options.warmup,
-              .end = start_ + options.warmup + options.duration},
+      window_{.begin = start_ + options.warmup, .end = start_ + options.warmup + options.duration},
       recorder_(window_) {
   if (options_.arrivals) arrivals_.emplace(*options_.arrivals);
 }

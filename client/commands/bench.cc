@@ -125,8 +125,7 @@ ExitCode Run(const BenchOptions& options, Session& session) {
                             .interrupted = false,
                             .run = std::nullopt,
                             .pairs = {}};
-  if (auto code = RunBenchmark(options, runs, *traffic, &report, session);
-      code != ExitCode::kOk) {
+  if (auto code = RunBenchmark(options, runs, *traffic, &report, session); code != ExitCode::kOk) {
     return code;
   }
   return Print(options, report, &json_file, session);

@@ -52,16 +52,19 @@ void LoadFlags(CLI::App& command, BenchOptions& options) {
 }
 
 void TrafficFlags(CLI::App& command, BenchOptions& options) {
-  auto* prompts = command.add_option("--prompts", options.prompts,
-                                     "Prompts; default: beginnings of stories; - = stdin, text")
+  auto* prompts = command
+                      .add_option("--prompts", options.prompts,
+                                  "Prompts; default: beginnings of stories; - = stdin, text")
                       ->type_name("FILE");
   command
       .add_option("--random-tokens", options.random_tokens,
                   "Prompts of so many random tokens; default 16 without a tokenizer")
       ->check(CLI::PositiveNumber)
       ->excludes(prompts);
-  command.add_option("-n,--max-new-tokens", options.max_new_tokens, "At most, where a prompt says "
-                                                                    "nothing")
+  command
+      .add_option("-n,--max-new-tokens", options.max_new_tokens,
+                  "At most, where a prompt says "
+                  "nothing")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command.add_option("--temperature", options.temperature, "0 = greedy; server's default 1");
@@ -75,8 +78,7 @@ void TrafficFlags(CLI::App& command, BenchOptions& options) {
       .add_option("--unit-distribution", options.unit_distribution,
                   "uniform (default), or zipf: few units with many requests")
       ->check(CLI::IsMember({"uniform", "zipf"}));
-  command.add_option("--arm", options.arm, "Ask for this arm of the routing plan")
-      ->check(IsUtf8());
+  command.add_option("--arm", options.arm, "Ask for this arm of the routing plan")->check(IsUtf8());
 }
 
 absl::Duration ReadDuration(const std::string& text) {

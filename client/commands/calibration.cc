@@ -67,12 +67,12 @@ void BuildFlags(CLI::App& command, BuildOptions& options) {
   command.add_option("--live", options.live, "From the next N tokens that the server routes")
       ->excludes(texts)
       ->type_name("N");
-  command.add_option("--arm", options.arms, "With --live: tokens of this arm only; may be repeated")
+  command
+      .add_option("--arm", options.arms, "With --live: tokens of this arm only; may be repeated")
       ->allow_extra_args(false)
       ->check(IsUtf8());
   command
-      .add_option("--trim-top", options.trim_top,
-                  "Leave out the T largest logits of every token")
+      .add_option("--trim-top", options.trim_top, "Leave out the T largest logits of every token")
       ->type_name("T")
       ->capture_default_str();
 }
@@ -186,9 +186,7 @@ struct DeleteOptions {
   std::string name;
 };
 
-void DeleteFlags(CLI::App& command, DeleteOptions& options) {
-  NameArgument(command, options.name);
-}
+void DeleteFlags(CLI::App& command, DeleteOptions& options) { NameArgument(command, options.name); }
 
 ExitCode Delete(const DeleteOptions& options, Session& session) {
   v1::DeleteCalibrationRequest request;

@@ -15,9 +15,7 @@ struct DetokenizeOptions {
 };
 
 void Flags(CLI::App& command, DetokenizeOptions& options) {
-  command.add_option("ids", options.ids, "Token ids: 1,2,3 or 1 2 3")
-      ->required()
-      ->type_name("IDS");
+  command.add_option("ids", options.ids, "Token ids: 1,2,3 or 1 2 3")->required()->type_name("IDS");
   command.add_flag("--skip-special", options.skip_special, "Leave out special tokens");
 }
 

@@ -33,8 +33,8 @@ ExitCode Run(const DrainOptions& options, Session& session) {
 
 void AddDrain(CLI::App& app, ChosenCommand& chosen) {
   AddCommand<DrainOptions>(app, chosen, "drain",
-                           "Let the server finish what it has accepted, and refuse the rest",
-                           Flags, Run);
+                           "Let the server finish what it has accepted, and refuse the rest", Flags,
+                           Run);
 }
 
 }  // namespace olmoe::client::commands

@@ -28,7 +28,8 @@ constexpr char kHelp[] =
     "A .jsonl file holds multiple-choice questions {context, continuations, label}; any other\n"
     "file is text, its documents separated by lines <|endoftext|>. Without --window every\n"
     "document is scored by itself, from the document start, in windows of the model's context.\n"
-    "With --window W --stride S a file is one stream, <|endoftext|> between its documents: a window\n"
+    "With --window W --stride S a file is one stream, <|endoftext|> between its documents: a "
+    "window\n"
     "runs tokens iS..iS+W-1 and predicts those after them that no earlier window predicted.\n"
     "LOSS is nats per predicted token (of questions: per token of the right answer), PPL its\n"
     "exponential, EXPERTS the mean per token and layer, ACTIVATIONS that of all layers. ACC NORM\n"
@@ -59,15 +60,16 @@ void Flags(CLI::App& command, EvalOptions& options) {
       ->check(IsUtf8());
   command.add_option("--window", options.cutting.window, "Tokens of a window; 0 = documents")
       ->check(CLI::NonNegativeNumber);
-  command.add_option("--stride", options.cutting.stride, "From window to window; default: its size");
+  command.add_option("--stride", options.cutting.stride,
+                     "From window to window; default: its size");
   command.add_option("--limit", options.cutting.limit,
                      "Only the first windows, documents or questions of a file");
   command.add_flag("--lines", options.lines, "Every line of a text is a document");
   command.add_option("--in-flight", options.in_flight, "Requests at a time")
       ->check(CLI::Range(1, 32))
       ->capture_default_str();
-  command.add_option("--resume", options.resume,
-                     "Keep what is done in this file, and go on from it")
+  command
+      .add_option("--resume", options.resume, "Keep what is done in this file, and go on from it")
       ->type_name("FILE");
   command.add_option("--seed", options.seed, "Of the bootstrap")->capture_default_str();
   command.add_option("--format", options.format, "table (default), markdown, csv or json")
@@ -94,8 +96,8 @@ absl::StatusOr<std::vector<eval::Subject>> ReadSubjects(const EvalOptions& optio
   std::set<std::string> names;
   for (const eval::Subject& subject : subjects) {
     if (names.insert(subject.name).second) continue;
-    return absl::InvalidArgumentError(absl::StrCat("eval: two policies are called \"",
-                                                   subject.name, "\": write NAME@SPEC"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("eval: two policies are called \"", subject.name, "\": write NAME@SPEC"));
   }
   return subjects;
 }
@@ -189,10 +191,9 @@ absl::Status Evaluate(const EvalOptions& options, const Evaluation& evaluation, 
   for (const eval::Dataset& dataset : evaluation.datasets) {
     std::vector<eval::UnitResult> first;
     for (const eval::Subject& subject : evaluation.subjects) {
-      auto results = runner.Run(
-          dataset, subject, [&](size_t done, size_t all, double tokens_per_second) {
-            progress.Show(
-                ProgressLine(dataset.name, subject.name, done, all, tokens_per_second));
+      auto results =
+          runner.Run(dataset, subject, [&](size_t done, size_t all, double tokens_per_second) {
+            progress.Show(ProgressLine(dataset.name, subject.name, done, all, tokens_per_second));
           });
       if (!results.ok()) return results.status();
       const bool is_first = first.empty();
@@ -249,8 +250,7 @@ ExitCode Run(const EvalOptions& options, Session& session) {
   }
   if (cutting.stride == 0) cutting.stride = cutting.window;
   if (auto code = ResolveSubjects(&evaluation, session); code != ExitCode::kOk) return code;
-  if (auto code = MakeDatasets(*std::move(corpora), &evaluation, session);
-      code != ExitCode::kOk) {
+  if (auto code = MakeDatasets(*std::move(corpora), &evaluation, session); code != ExitCode::kOk) {
     return code;
   }
   eval::Report report{

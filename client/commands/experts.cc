@@ -134,8 +134,7 @@ void Print(const v1::GetExpertStatsResponse& response, const std::string& format
 }
 
 // A terminal shows the newest in place of the one before.
-void PrintDelta(v1::GetExpertStatsResponse delta, const ExpertsOptions& options,
-                Session& session) {
+void PrintDelta(v1::GetExpertStatsResponse delta, const ExpertsOptions& options, Session& session) {
   const std::string format = Format(options, session);
   KeepPhase(options.filter, &delta);
   if (format == "json") {
@@ -155,8 +154,8 @@ ExitCode Watch(const ExpertsOptions& options, const v1::GetExpertStatsRequest& f
   v1::WatchExpertStatsRequest request;
   *request.mutable_filter() = filter;
   *request.mutable_interval() = *notation::ParseDuration(options.interval);
-  const absl::Status status = session.rpc().WatchExpertStats(
-      request, [&](const v1::WatchExpertStatsResponse& event) {
+  const absl::Status status =
+      session.rpc().WatchExpertStats(request, [&](const v1::WatchExpertStatsResponse& event) {
         PrintDelta(event.delta(), options, session);
         return session.out().flush().good();
       });
@@ -205,8 +204,8 @@ ExitCode Diff(const DiffOptions& options, Session& session) {
 }  // namespace
 
 void AddExperts(CLI::App& app, ChosenCommand& chosen) {
-  CLI::App* experts = AddCommand<ExpertsOptions>(
-      app, chosen, "experts", "Which experts work, by layer", Flags, Run);
+  CLI::App* experts = AddCommand<ExpertsOptions>(app, chosen, "experts",
+                                                 "Which experts work, by layer", Flags, Run);
   AddCommand<DiffOptions>(*experts, chosen, "diff", "How two arms use the experts differently",
                           DiffFlags, Diff);
 }

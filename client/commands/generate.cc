@@ -56,8 +56,9 @@ void Flags(CLI::App& command, GenerateOptions& options) {
       ->allow_extra_args(false)
       ->check(IsUtf8());
   command.add_flag("--ignore-eos", options.ignore_eos, "Do not end at the end-of-text token");
-  command.add_option("--logprobs", options.logprobs,
-                     "List the tokens with log-probabilities and N alternatives")
+  command
+      .add_option("--logprobs", options.logprobs,
+                  "List the tokens with log-probabilities and N alternatives")
       ->type_name("N");
   AddRequestFlags(command, options.request);
   command.add_flag("--no-special", options.no_special, "Add no special tokens to the prompt");
@@ -88,8 +89,7 @@ absl::Status SetPrompt(const GenerateOptions& options, Session& session,
   return text.status();
 }
 
-absl::StatusOr<v1::GenerateRequest> BuildRequest(const GenerateOptions& options,
-                                                 Session& session) {
+absl::StatusOr<v1::GenerateRequest> BuildRequest(const GenerateOptions& options, Session& session) {
   v1::GenerateRequest request;
   if (auto status = SetPrompt(options, session, &request); !status.ok()) return status;
   SetRequestFlags(options.request, &request);
@@ -271,7 +271,7 @@ ExitCode Run(const GenerateOptions& options, Session& session) {
   if (!request.ok()) return session.UsageError(request.status());
   TraceOut trace(options.trace_out);
   if (auto status = trace.Begin(&*request, session); !status.ok()) return session.Fail(status);
-  const auto call = options.stream_json       ? StreamJson
+  const auto call = options.stream_json      ? StreamJson
                     : session.options().json ? UnaryJson
                                              : StreamText;
   return trace.End(call(*request, session, &trace), session);

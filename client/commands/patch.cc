@@ -68,10 +68,10 @@ void Flags(CLI::App& command, PatchOptions& options) {
       "  olmoectl patch --arm control --weight 90 --arm wide --weight 10 --top-k 16 --ttl 1h\n\n",
       notation::PolicySpecHelp()));
   ArmFlags(command, options);
-  command.add_option("--plan", options.plan, "The plan from a file: RoutingPlan in JSON; - = stdin")
+  command
+      .add_option("--plan", options.plan, "The plan from a file: RoutingPlan in JSON; - = stdin")
       ->type_name("FILE");
-  command.add_option("--salt", options.salt, "Another salt draws every unit anew")
-      ->check(IsUtf8());
+  command.add_option("--salt", options.salt, "Another salt draws every unit anew")->check(IsUtf8());
   command.add_option("--note", options.note, "Kept in the history")->check(IsUtf8());
   AddExpectFlag(command, options.expect);
   command.add_option("--ttl", options.ttl, "Back to the plan before after this time: 10m")
@@ -96,8 +96,8 @@ void Flags(CLI::App& command, PatchOptions& options) {
 
 bool IsArmFlag(const CLI::App& command, const CLI::Option* option) {
   static constexpr const char* kOthers[] = {
-      "--plan", "--salt",     "--note",            "--expect", "--ttl", "--probe",
-      "--help", "--dry-run",  "--require-change",  "--wait",   "--idempotency-key"};
+      "--plan",    "--salt",           "--note", "--expect",         "--ttl", "--probe", "--help",
+      "--dry-run", "--require-change", "--wait", "--idempotency-key"};
   for (const char* other : kOthers) {
     if (command.get_option(other) == option) return false;
   }

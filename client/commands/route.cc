@@ -59,11 +59,14 @@ void Flags(CLI::App& command, RouteOptions& options) {
       ->capture_default_str();
   command.add_flag("--norm-topk-prob", options.norm_topk_prob,
                    "The model's own weights sum to one, for JSON logits");
-  auto* cases = command.add_option("--cases", options.cases,
-                                   "Decide cases with policies of their own: JSON lines")
+  auto* cases = command
+                    .add_option("--cases", options.cases,
+                                "Decide cases with policies of their own: JSON lines")
                     ->check(CLI::ExistingFile)
                     ->excludes(policy);
-  command.add_option("--tables", options.tables, "The tables that the cases name, a file as for --calibration")
+  command
+      .add_option("--tables", options.tables,
+                  "The tables that the cases name, a file as for --calibration")
       ->check(CLI::ExistingFile)
       ->needs(cases);
 }
@@ -171,8 +174,8 @@ absl::StatusOr<ordered_json> RouteLine(const std::string& text, const RouteOptio
     if (!status.ok()) return status;
   }
   if (logits.size() != static_cast<size_t>(trial->num_experts())) {
-    return absl::InvalidArgumentError(absl::StrCat("has ", logits.size(), " logits, the first row ",
-                                                   trial->num_experts()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("has ", logits.size(), " logits, the first row ", trial->num_experts()));
   }
   ordered_json out;
   if (names_layer) out["layer"] = layer;
@@ -186,10 +189,9 @@ absl::Status RouteLines(const RouteOptions& options, PolicyTrial* trial, Session
     file.open(options.logits);
     if (!file) return absl::InvalidArgumentError(absl::StrCat(options.logits, ": cannot be read"));
   }
-  return ForEachLine(
-      options.logits == "-" ? session.in() : file,
-      options.logits == "-" ? "standard input" : options.logits, session.out(),
-      [&](const std::string& line) { return RouteLine(line, options, trial); });
+  return ForEachLine(options.logits == "-" ? session.in() : file,
+                     options.logits == "-" ? "standard input" : options.logits, session.out(),
+                     [&](const std::string& line) { return RouteLine(line, options, trial); });
 }
 
 // Routes every row of a recording; tells how often the experts are those recorded.
@@ -257,8 +259,7 @@ ExitCode Run(const RouteOptions& options, Session& session) {
 
 void AddRoute(CLI::App& app, ChosenCommand& chosen) {
   AddCommand<RouteOptions>(app, chosen, "route",
-                           "Try a routing policy on recorded logits, without a server", Flags,
-                           Run);
+                           "Try a routing policy on recorded logits, without a server", Flags, Run);
 }
 
 }  // namespace olmoe::client::commands

@@ -32,16 +32,19 @@ struct ScoreOptions {
 };
 
 void Flags(CLI::App& command, ScoreOptions& options) {
-  command.add_option("--context", options.contexts,
-                     "What comes before; given once for all continuations, or once for each")
+  command
+      .add_option("--context", options.contexts,
+                  "What comes before; given once for all continuations, or once for each")
       ->allow_extra_args(false)
       ->check(IsUtf8());
-  command.add_option("--continuation", options.continuations,
-                     "The text to score; may be given several times")
+  command
+      .add_option("--continuation", options.continuations,
+                  "The text to score; may be given several times")
       ->allow_extra_args(false)
       ->check(IsUtf8());
-  command.add_option("--rolling", options.rolling,
-                     "Score all of a text without context: a file, - for stdin, or the text itself")
+  command
+      .add_option("--rolling", options.rolling,
+                  "Score all of a text without context: a file, - for stdin, or the text itself")
       ->allow_extra_args(false)
       ->type_name("FILE|TEXT");
   command.add_flag("--ids", options.ids, "Contexts and continuations are token ids: 1,2,3");
@@ -115,9 +118,9 @@ absl::StatusOr<v1::ScoreRequest> BuildRequest(const ScoreOptions& options, Sessi
     return absl::InvalidArgumentError("score: give --continuation or --rolling");
   }
   if (options.contexts.size() > 1 && options.contexts.size() != options.continuations.size()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("score: ", options.contexts.size(), " contexts for ",
-                     options.continuations.size(), " continuations"));
+    return absl::InvalidArgumentError(absl::StrCat("score: ", options.contexts.size(),
+                                                   " contexts for ", options.continuations.size(),
+                                                   " continuations"));
   }
   v1::ScoreRequest request;
   if (auto status = AddItems(options, session, &request); !status.ok()) return status;
@@ -179,8 +182,8 @@ std::string RenderTokens(const v1::ScoreResponse& response, const render::Style&
 }
 
 // Writes the trace to its file and takes out of the reply what was asked for this alone.
-absl::Status Record(const ScoreOptions& options, const v1::ScoreRequest& request,
-                    Session& session, v1::ScoreResponse* response) {
+absl::Status Record(const ScoreOptions& options, const v1::ScoreRequest& request, Session& session,
+                    v1::ScoreResponse* response) {
   auto status = trace::RecordScore(request, *response, options.trace_out, session.rpc());
   for (v1::ScoreResult& result : *response->mutable_results()) {
     result.clear_trace();
@@ -216,8 +219,7 @@ ExitCode Run(const ScoreOptions& options, Session& session) {
 }  // namespace
 
 void AddScore(CLI::App& app, ChosenCommand& chosen) {
-  AddCommand<ScoreOptions>(app, chosen, "score", "Log-likelihood of texts, perplexity", Flags,
-                           Run);
+  AddCommand<ScoreOptions>(app, chosen, "score", "Log-likelihood of texts, perplexity", Flags, Run);
 }
 
 }  // namespace olmoe::client::commands

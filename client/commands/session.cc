@@ -29,13 +29,10 @@ bool ReaderHasGone() {
 
 ExitCode ExitCodeFor(const absl::Status& status) {
   switch (status.code()) {
-    case absl::StatusCode::kOk:
-      return ExitCode::kOk;
-    case absl::StatusCode::kUnavailable:
-      return ExitCode::kUnreachable;
+    case absl::StatusCode::kOk: return ExitCode::kOk;
+    case absl::StatusCode::kUnavailable: return ExitCode::kUnreachable;
     case absl::StatusCode::kPermissionDenied:
-    case absl::StatusCode::kUnauthenticated:
-      return ExitCode::kNotAllowed;
+    case absl::StatusCode::kUnauthenticated: return ExitCode::kNotAllowed;
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kFailedPrecondition:
     case absl::StatusCode::kAborted:
@@ -43,10 +40,8 @@ ExitCode ExitCodeFor(const absl::Status& status) {
     case absl::StatusCode::kResourceExhausted:
     case absl::StatusCode::kNotFound:
     case absl::StatusCode::kAlreadyExists:
-    case absl::StatusCode::kUnimplemented:
-      return ExitCode::kRefused;
-    default:
-      return ExitCode::kFailed;
+    case absl::StatusCode::kUnimplemented: return ExitCode::kRefused;
+    default: return ExitCode::kFailed;
   }
 }
 

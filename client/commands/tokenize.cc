@@ -44,8 +44,7 @@ ExitCode Run(const TokenizeOptions& options, Session& session) {
   request.set_text(*std::move(text));
   request.set_add_special_tokens(options.special);
   const auto text = [&options](const v1::TokenizeResponse& response, const render::Style& style) {
-    return options.ids ? absl::StrJoin(response.ids(), ",") + "\n"
-                       : RenderTokens(response, style);
+    return options.ids ? absl::StrJoin(response.ids(), ",") + "\n" : RenderTokens(response, style);
   };
   return session.PrintReply(session.rpc().Tokenize(request), text);
 }

@@ -69,9 +69,8 @@ EvalUnit QuestionUnit(const Question& question) {
 absl::StatusOr<TokenList> TokenStream(const std::vector<std::string>& documents,
                                       const Cutting& cutting, uint32_t end,
                                       transport::RpcClient& rpc) {
-  const size_t enough = cutting.limit == 0
-                            ? SIZE_MAX
-                            : (cutting.limit - 1) * cutting.stride + cutting.window + 1;
+  const size_t enough =
+      cutting.limit == 0 ? SIZE_MAX : (cutting.limit - 1) * cutting.stride + cutting.window + 1;
   TokenList stream = {end};
   for (const std::string& document : documents) {
     if (stream.size() >= enough) break;

@@ -21,21 +21,18 @@ using nlohmann::ordered_json;
 
 struct CountField {
   const char* name;
-  uint64_t UnitResult::*member;
+  uint64_t UnitResult::* member;
 };
-constexpr CountField kCounts[] = {{"tokens", &UnitResult::tokens},
-                                  {"greedy", &UnitResult::greedy},
-                                  {"rows", &UnitResult::rows},
-                                  {"activations", &UnitResult::activations},
-                                  {"correct", &UnitResult::correct},
-                                  {"correct_norm", &UnitResult::correct_norm}};
+constexpr CountField kCounts[] = {
+    {"tokens", &UnitResult::tokens},   {"greedy", &UnitResult::greedy},
+    {"rows", &UnitResult::rows},       {"activations", &UnitResult::activations},
+    {"correct", &UnitResult::correct}, {"correct_norm", &UnitResult::correct_norm}};
 
 struct NumberField {
   const char* name;
-  double UnitResult::*member;
+  double UnitResult::* member;
 };
-constexpr NumberField kNumbers[] = {{"nll", &UnitResult::nll},
-                                    {"seconds", &UnitResult::seconds}};
+constexpr NumberField kNumbers[] = {{"nll", &UnitResult::nll}, {"seconds", &UnitResult::seconds}};
 
 bool ReadLine(std::string_view line, std::string* key, UnitResult* result) {
   const json value = json::parse(line, nullptr, /*allow_exceptions=*/false);
@@ -54,8 +51,8 @@ bool ReadLine(std::string_view line, std::string* key, UnitResult* result) {
   return result->tokens > 0 && result->rows > 0;
 }
 
-std::string FormatLine(const std::string& key, const std::string& data,
-                       const std::string& policy, const UnitResult& result) {
+std::string FormatLine(const std::string& key, const std::string& data, const std::string& policy,
+                       const UnitResult& result) {
   ordered_json line = {{"key", key}, {"data", data}, {"policy", policy}};
   for (const NumberField& field : kNumbers) line[field.name] = result.*field.member;
   for (const CountField& field : kCounts) line[field.name] = result.*field.member;

@@ -60,8 +60,8 @@ std::vector<Sheet> Sheets(const Report& report) {
   Sheet texts{{"DATA", "POLICY", "TOKENS", "LOSS", "PPL", "TOKEN ACC", "EXPERTS", "ACTIVATIONS",
                "TOK/S", "LOSS - FIRST [95%]"},
               {}};
-  Sheet choices{{"DATA", "POLICY", "QUESTIONS", "ACC", "ACC NORM", "LOSS", "EXPERTS",
-                 "ACTIVATIONS", "TOK/S", "ACC - FIRST [95%]"},
+  Sheet choices{{"DATA", "POLICY", "QUESTIONS", "ACC", "ACC NORM", "LOSS", "EXPERTS", "ACTIVATIONS",
+                 "TOK/S", "ACC - FIRST [95%]"},
                 {}};
   const double layers = report.model.num_layers();
   for (const ReportRow& row : report.rows) {
@@ -119,9 +119,8 @@ std::string CsvField(const ordered_json& value) {
 
 }  // namespace
 
-ReportRow MakeRow(const Dataset& dataset, const Subject& subject,
-                  std::span<const UnitResult> first, std::span<const UnitResult> other,
-                  bool is_first, uint64_t seed) {
+ReportRow MakeRow(const Dataset& dataset, const Subject& subject, std::span<const UnitResult> first,
+                  std::span<const UnitResult> other, bool is_first, uint64_t seed) {
   ReportRow row{.data = dataset.name,
                 .policy = subject.name,
                 .routing = subject.routing,
@@ -133,8 +132,8 @@ ReportRow MakeRow(const Dataset& dataset, const Subject& subject,
   for (size_t i = 0; i < other.size(); ++i) {
     row.sum.Add(other[i]);
     if (dataset.is_choice) {
-      pairs.push_back({static_cast<double>(first[i].correct),
-                       static_cast<double>(other[i].correct), 1});
+      pairs.push_back(
+          {static_cast<double>(first[i].correct), static_cast<double>(other[i].correct), 1});
     } else {
       pairs.push_back({first[i].nll, other[i].nll, static_cast<double>(other[i].tokens)});
     }
@@ -187,12 +186,10 @@ std::string RenderCsv(const Report& report) {
 
 std::string RenderJson(const Report& report, bool indent) {
   ordered_json out;
-  out["model"] = {{"model_id", report.model.model_id()},
-                  {"weights_digest", report.model.weights_digest()},
-                  {"dtype", report.model.dtype()},
-                  {"device", report.model.device()},
-                  {"num_layers", report.model.num_layers()},
-                  {"server_version", report.model.server_version()}};
+  out["model"] = {
+      {"model_id", report.model.model_id()},     {"weights_digest", report.model.weights_digest()},
+      {"dtype", report.model.dtype()},           {"device", report.model.device()},
+      {"num_layers", report.model.num_layers()}, {"server_version", report.model.server_version()}};
   out["window"] = report.cutting.window;
   out["stride"] = report.cutting.stride;
   out["limit"] = report.cutting.limit;

@@ -25,9 +25,8 @@ struct ReportRow {
 };
 
 // `first`, `other`: of the same units.
-ReportRow MakeRow(const Dataset& dataset, const Subject& subject,
-                  std::span<const UnitResult> first, std::span<const UnitResult> other,
-                  bool is_first, uint64_t seed);
+ReportRow MakeRow(const Dataset& dataset, const Subject& subject, std::span<const UnitResult> first,
+                  std::span<const UnitResult> other, bool is_first, uint64_t seed);
 
 struct Report {
   v1::GetModelInfoResponse model;

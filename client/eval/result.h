@@ -41,9 +41,7 @@ struct UnitResult {
 
   double Loss() const { return nll / static_cast<double>(tokens); }
   double Perplexity() const;
-  double TokenAccuracy() const {
-    return static_cast<double>(greedy) / static_cast<double>(tokens);
-  }
+  double TokenAccuracy() const { return static_cast<double>(greedy) / static_cast<double>(tokens); }
   double Accuracy() const { return static_cast<double>(correct) / static_cast<double>(units); }
   double AccuracyNorm() const {
     return static_cast<double>(correct_norm) / static_cast<double>(units);
@@ -53,9 +51,7 @@ struct UnitResult {
     return static_cast<double>(activations) / static_cast<double>(rows);
   }
   // 0 where no time was taken.
-  double TokensPerSecond() const {
-    return seconds > 0 ? static_cast<double>(rows) / seconds : 0;
-  }
+  double TokensPerSecond() const { return seconds > 0 ? static_cast<double>(rows) / seconds : 0; }
 };
 
 // The index of the largest value, the first of equals. Not empty.

@@ -24,8 +24,8 @@ std::optional<absl::Duration> RetryDelay(const absl::Status& status) {
   const auto payload = status.GetPayload("type.googleapis.com/google.rpc.RetryInfo");
   google::rpc::RetryInfo retry;
   if (!payload || !retry.ParseFromString(std::string(*payload))) return std::nullopt;
-  const absl::Duration delay = absl::Seconds(retry.retry_delay().seconds()) +
-                               absl::Nanoseconds(retry.retry_delay().nanos());
+  const absl::Duration delay =
+      absl::Seconds(retry.retry_delay().seconds()) + absl::Nanoseconds(retry.retry_delay().nanos());
   return std::clamp(delay, absl::Milliseconds(10), absl::Seconds(5));
 }
 
@@ -41,8 +41,8 @@ class Pass {
         on_progress_(on_progress),
         results_(dataset.units.size()) {
     for (size_t i = 0; i < dataset.units.size(); ++i) {
-      keys_.push_back(Sha256Hex(
-          absl::StrCat(model_key, "|", subject.digest, "|", dataset.units[i].digest)));
+      keys_.push_back(
+          Sha256Hex(absl::StrCat(model_key, "|", subject.digest, "|", dataset.units[i].digest)));
       if (const UnitResult* known = journal->Find(keys_.back())) {
         results_[i] = *known;
         ++done_;
@@ -69,8 +69,7 @@ class Pass {
   }
 
   // False where the pass has failed.
-  bool OnAnswer(const std::string& request_id,
-                const absl::StatusOr<v1::ScoreResponse>& response) {
+  bool OnAnswer(const std::string& request_id, const absl::StatusOr<v1::ScoreResponse>& response) {
     size_t unit = 0;
     if (!absl::SimpleAtoi(request_id.substr(std::min<size_t>(5, request_id.size())), &unit) ||
         unit >= results_.size()) {
@@ -86,12 +85,11 @@ class Pass {
     }
     status_ = response.ok() ? Accept(unit, *response) : response.status();
     if (status_.ok()) return true;
-    absl::Status named(status_.code(), absl::StrCat(dataset_.name, ", unit ", unit + 1, " of ",
-                                                    results_.size(), ", ", subject_.name, ": ",
-                                                    status_.message()));
-    status_.ForEachPayload([&named](absl::string_view url, const absl::Cord& value) {
-      named.SetPayload(url, value);
-    });
+    absl::Status named(status_.code(),
+                       absl::StrCat(dataset_.name, ", unit ", unit + 1, " of ", results_.size(),
+                                    ", ", subject_.name, ": ", status_.message()));
+    status_.ForEachPayload(
+        [&named](absl::string_view url, const absl::Cord& value) { named.SetPayload(url, value); });
     status_ = std::move(named);
     return false;
   }

@@ -36,8 +36,8 @@ void ReadPoints(JsonFields* fields, v1::LayerCdf* cdf) {
   for (size_t i = 0; i < points.size(); ++i) {
     const double expected = first + step * static_cast<double>(i);
     if (std::abs(points[i] - expected) <= 0.01 * std::abs(step)) continue;
-    fields->Fail(absl::StrCat("x[", i, "]"), absl::StrCat("is not evenly spaced: is ", points[i],
-                                                          ", not ", expected));
+    fields->Fail(absl::StrCat("x[", i, "]"),
+                 absl::StrCat("is not evenly spaced: is ", points[i], ", not ", expected));
     return;
   }
   cdf->set_x0(first);
@@ -79,8 +79,9 @@ class TableCollector {
 
   absl::StatusOr<std::vector<CalibrationTable>> Finish() && {
     if (errors_.empty() && tables_.empty()) {
-      Fail("no tables: a calibration is JSON {\"layers\": [TABLE, ...]}, an array of tables, or a "
-           "table a line; a TABLE is {\"x0\", \"dx\", \"cdf\"} or {\"x\", \"cdf\"}");
+      Fail(
+          "no tables: a calibration is JSON {\"layers\": [TABLE, ...]}, an array of tables, or a "
+          "table a line; a TABLE is {\"x0\", \"dx\", \"cdf\"} or {\"x\", \"cdf\"}");
     }
     if (errors_.empty()) return std::move(tables_);
     return absl::InvalidArgumentError(absl::StrJoin(errors_, "; "));
@@ -152,9 +153,9 @@ std::string FormatCalibration(const std::string& calibration_id,
                               const std::vector<v1::LayerCdf>& layers) {
   std::vector<std::string> lines;
   for (const v1::LayerCdf& layer : layers) {
-    std::string line = absl::StrCat("{\"layer\":", layer.layer(), ",\"x0\":",
-                                    json(layer.x0()).dump(), ",\"dx\":", json(layer.dx()).dump(),
-                                    ",\"cdf\":", Array(layer.cdf()).dump());
+    std::string line =
+        absl::StrCat("{\"layer\":", layer.layer(), ",\"x0\":", json(layer.x0()).dump(),
+                     ",\"dx\":", json(layer.dx()).dump(), ",\"cdf\":", Array(layer.cdf()).dump());
     if (!layer.survival().empty()) {
       absl::StrAppend(&line, ",\"survival\":", Array(layer.survival()).dump());
     }

@@ -21,8 +21,8 @@ absl::StatusOr<google::protobuf::Duration> ParseDuration(const std::string& text
   }
   google::protobuf::Duration duration;
   duration.set_seconds(absl::ToInt64Seconds(value));
-  duration.set_nanos(static_cast<int32_t>(
-      absl::ToInt64Nanoseconds(value - absl::Seconds(duration.seconds()))));
+  duration.set_nanos(
+      static_cast<int32_t>(absl::ToInt64Nanoseconds(value - absl::Seconds(duration.seconds()))));
   return duration;
 }
 

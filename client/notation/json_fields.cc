@@ -34,8 +34,7 @@ JsonFields::JsonFields(const json& object, std::string name)
 
 void JsonFields::Fail(const std::string& field, std::string_view what) {
   if (!error_.empty()) return;
-  const std::string path =
-      absl::StrCat(name_, name_.empty() || field.empty() ? "" : ".", field);
+  const std::string path = absl::StrCat(name_, name_.empty() || field.empty() ? "" : ".", field);
   error_ = absl::StrCat(path, path.empty() ? "" : ": ", std::string(what));
 }
 

@@ -58,8 +58,7 @@ class ArmBuilder {
   static std::string RulePart(const FlagValue& flag) {
     if (flag.name == "analyze") return ",analyze";
     if (flag.name != "layers") return absl::StrCat(",", flag.name, "=", flag.value);
-    return absl::StrCat(",layers=",
-                        absl::StrReplaceAll(flag.value, {{",", "+"}, {" ", ""}}));
+    return absl::StrCat(",layers=", absl::StrReplaceAll(flag.value, {{",", "+"}, {" ", ""}}));
   }
 
   void Join(const std::string& part) { rules_.back().value += part; }
@@ -90,8 +89,8 @@ class ArmBuilder {
                        " for arm ", name(), ": one of the two"));
     }
     if (rules_.empty() && !early_.empty()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "--", early_.substr(1, early_.find('=') - 1), " without a rule such as --top-k"));
+      return absl::InvalidArgumentError(absl::StrCat("--", early_.substr(1, early_.find('=') - 1),
+                                                     " without a rule such as --top-k"));
     }
     v1::RoutingPolicy policy;
     for (const FlagValue& flag : rules_) {

@@ -130,8 +130,7 @@ std::string BashValues(const std::string& command, const std::vector<Argument>& 
 }
 
 // The flags and fixed values, in a line.
-std::string BashWords(const std::vector<Argument>& arguments,
-                      std::vector<std::string> words = {}) {
+std::string BashWords(const std::vector<Argument>& arguments, std::vector<std::string> words = {}) {
   for (const Argument& argument : arguments) {
     const auto flags = argument.Flags();
     const auto& added = flags.empty() ? argument.values : flags;
@@ -266,9 +265,9 @@ std::string FishScript(const CLI::App& app, const std::vector<Command>& commands
     const std::string seen = absl::StrJoin(path, "; and __fish_seen_subcommand_from ");
     for (const Argument& argument : command.arguments) {
       if (argument.Flags().empty() && argument.values.empty()) continue;
-      absl::StrAppend(&script, FishArgument(absl::StrCat(head, " -n '__fish_seen_subcommand_from ",
-                                                         seen, "'"),
-                                            argument));
+      absl::StrAppend(
+          &script, FishArgument(absl::StrCat(head, " -n '__fish_seen_subcommand_from ", seen, "'"),
+                                argument));
     }
   }
   return script;

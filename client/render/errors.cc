@@ -38,8 +38,8 @@ std::vector<std::string> Describe(const google::protobuf::Any& detail) {
     }
   } else if (detail.UnpackTo(&precondition)) {
     for (const auto& violation : precondition.violations()) {
-      lines.push_back(absl::StrCat(violation.type(), " ", violation.subject(), ": ",
-                                   violation.description()));
+      lines.push_back(
+          absl::StrCat(violation.type(), " ", violation.subject(), ": ", violation.description()));
     }
   } else if (detail.UnpackTo(&info)) {
     lines.push_back(absl::StrCat("reason ", info.reason()));

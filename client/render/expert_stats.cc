@@ -17,9 +17,7 @@ void AddCounts(const Counts& from, Counts* to) {
   for (int i = 0; i < from.size(); ++i) (*to)[i] += from[i];
 }
 
-double Sum(const Counts& counts) {
-  return std::accumulate(counts.begin(), counts.end(), 0.0);
-}
+double Sum(const Counts& counts) { return std::accumulate(counts.begin(), counts.end(), 0.0); }
 
 void AddLayer(const v1::LayerExpertStats& from, v1::LayerExpertStats* to) {
   to->set_layer(from.layer());
@@ -95,8 +93,8 @@ void Finish(v1::ArmExpertStats* arm) {
 double Divergence(double p, double m) { return p > 0 ? p * std::log2(p / m) : 0; }
 
 LayerDifference CompareLayers(const v1::LayerExpertStats& a, const v1::LayerExpertStats& b) {
-  LayerDifference difference{.layer = a.layer(), .load_a = RelativeLoad(a),
-                             .load_b = RelativeLoad(b)};
+  LayerDifference difference{
+      .layer = a.layer(), .load_a = RelativeLoad(a), .load_b = RelativeLoad(b)};
   const size_t experts = std::min(difference.load_a.size(), difference.load_b.size());
   for (size_t expert = 0; expert < experts; ++expert) {
     const double p = difference.load_a[expert] / static_cast<double>(experts);

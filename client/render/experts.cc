@@ -16,10 +16,10 @@ namespace {
 // Blue to red through green. The steps are the same for every map, so that maps
 // can be compared; blocks carry their own background and show on light and dark.
 const HeatScale& LoadScale() {
-  static const HeatScale scale = {
-      {' ', kNoColor, "idle"}, {'.', 18, "<1/4"}, {':', 25, "<1/2"}, {'-', 31, "<3/4"},
-      {'=', 37, "<1"},         {'+', 72, "<1.5"},    {'*', 107, "<2"},     {'#', 178, "<3"},
-      {'%', 208, "<5"},        {'@', 160, "5+"}};
+  static const HeatScale scale = {{' ', kNoColor, "idle"}, {'.', 18, "<1/4"}, {':', 25, "<1/2"},
+                                  {'-', 31, "<3/4"},       {'=', 37, "<1"},   {'+', 72, "<1.5"},
+                                  {'*', 107, "<2"},        {'#', 178, "<3"},  {'%', 208, "<5"},
+                                  {'@', 160, "5+"}};
   return scale;
 }
 
@@ -32,9 +32,9 @@ int LoadLevel(double load) {
 
 // Less in blue, more in red.
 const HeatScale& DifferenceScale() {
-  static const HeatScale scale = {{'=', 25, "<-1"}, {'-', 75, "<-0.5"}, {',', 153, "<-0.1"},
-                                  {'.', kNoColor, "same"}, {'+', 223, ">0.1"},
-                                  {'*', 209, ">0.5"}, {'#', 160, ">1"}};
+  static const HeatScale scale = {{'=', 25, "<-1"},        {'-', 75, "<-0.5"}, {',', 153, "<-0.1"},
+                                  {'.', kNoColor, "same"}, {'+', 223, ">0.1"}, {'*', 209, ">0.5"},
+                                  {'#', 160, ">1"}};
   return scale;
 }
 
@@ -67,9 +67,8 @@ std::string PolicyName(const v1::ArmExpertStats& stats) {
 std::string Heading(const v1::ArmExpertStats& stats, const Style& style) {
   const std::string digest = stats.policy_digest().substr(0, kShortDigest);
   return absl::StrCat(style.Bold(absl::StrCat("arm ", stats.arm_id(), ", ", PolicyName(stats))),
-                      digest.empty() ? "" : ", digest ", digest, "\n",
-                      KindName(stats.kind()), ", ", PhaseName(stats.phase()), ": ",
-                      TokensRouted(stats), " tokens, mean k ",
+                      digest.empty() ? "" : ", digest ", digest, "\n", KindName(stats.kind()), ", ",
+                      PhaseName(stats.phase()), ": ", TokensRouted(stats), " tokens, mean k ",
                       FormatFixed(MeanExperts(stats), 2), "\n");
 }
 
@@ -98,8 +97,8 @@ std::vector<Mover> LargestMovers(const std::vector<LayerDifference>& differences
 std::string RenderMovers(const std::vector<Mover>& movers, const std::string& a,
                          const std::string& b, const Style& style) {
   using enum Table::Align;
-  Table table({{"LAYER", kRight}, {"EXPERT", kRight}, {a, kRight}, {b, kRight},
-               {"DIFFERENCE", kRight}});
+  Table table(
+      {{"LAYER", kRight}, {"EXPERT", kRight}, {a, kRight}, {b, kRight}, {"DIFFERENCE", kRight}});
   for (const Mover& mover : movers) {
     table.AddRow({absl::StrCat(mover.layer), absl::StrCat(mover.expert),
                   absl::StrFormat("%.2f%%", 100 * mover.share_a),
@@ -129,8 +128,8 @@ std::string RenderExpertMap(const v1::ArmExpertStats& stats, const Style& style)
     HeatRow row;
     row.label = absl::StrCat(layer.layer());
     for (const double load : RelativeLoad(layer)) row.levels.push_back(LoadLevel(load));
-    row.note = absl::StrFormat(" %5.2f %5.1f", layer.mean_experts_per_token(),
-                               layer.load_max_over_mean());
+    row.note =
+        absl::StrFormat(" %5.2f %5.1f", layer.mean_experts_per_token(), layer.load_max_over_mean());
     rows.push_back(std::move(row));
   }
   return Heading(stats, style) + RenderHeatMap(rows, "     k   max", LoadScale(), style);
@@ -142,9 +141,18 @@ std::string RenderLoadLegend(const Style& style) {
 
 std::string RenderExpertTable(const v1::ArmExpertStats& stats, const Style& style) {
   using enum Table::Align;
-  Table table({{"LAYER", kRight}, {"TOKENS", kRight}, {"MEAN K", kRight}, {"SD", kRight},
-               {"AT MIN", kRight}, {"AT MAX", kRight}, {"MASS", kRight}, {"ENTROPY", kRight},
-               {"MAX LOAD", kRight}, {"JAIN", kRight}, {"IDLE", kRight}, {"OVERLAP", kRight}});
+  Table table({{"LAYER", kRight},
+               {"TOKENS", kRight},
+               {"MEAN K", kRight},
+               {"SD", kRight},
+               {"AT MIN", kRight},
+               {"AT MAX", kRight},
+               {"MASS", kRight},
+               {"ENTROPY", kRight},
+               {"MAX LOAD", kRight},
+               {"JAIN", kRight},
+               {"IDLE", kRight},
+               {"OVERLAP", kRight}});
   for (const v1::LayerExpertStats& layer : stats.layers()) {
     const auto tokens = static_cast<double>(layer.tokens());
     table.AddRow({absl::StrCat(layer.layer()), absl::StrCat(layer.tokens()),
@@ -164,10 +172,9 @@ std::string ExpertCsv(const std::vector<v1::ArmExpertStats>& arms) {
   std::string csv =
       "arm,policy,policy_digest,kind,phase,layer,expert,expert_tokens,layer_tokens,load\n";
   for (const v1::ArmExpertStats& arm : arms) {
-    const std::string head =
-        absl::StrCat(CsvField(arm.arm_id()), ",", CsvField(arm.policy_id()), ",",
-                     CsvField(arm.policy_digest()), ",", KindName(arm.kind()), ",",
-                     PhaseName(arm.phase()), ",");
+    const std::string head = absl::StrCat(CsvField(arm.arm_id()), ",", CsvField(arm.policy_id()),
+                                          ",", CsvField(arm.policy_digest()), ",",
+                                          KindName(arm.kind()), ",", PhaseName(arm.phase()), ",");
     for (const v1::LayerExpertStats& layer : arm.layers()) {
       const std::vector<double> load = RelativeLoad(layer);
       for (size_t expert = 0; expert < load.size(); ++expert) {

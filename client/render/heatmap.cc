@@ -54,10 +54,10 @@ std::string RenderHeatMap(const std::vector<HeatRow>& rows, const std::string& n
   for (const HeatRow& row : rows) {
     for (size_t begin = 0; begin < std::max<size_t>(row.levels.size(), 1); begin += kColumns) {
       const std::string label = begin == 0 ? row.label : "";
-      absl::StrAppend(&text, std::string(label_width - label.size(), ' '), label, " ",
-                      Cells(row, begin, std::min(begin + kColumns, row.levels.size()), scale,
-                            style),
-                      begin == 0 ? row.note : "", "\n");
+      absl::StrAppend(
+          &text, std::string(label_width - label.size(), ' '), label, " ",
+          Cells(row, begin, std::min(begin + kColumns, row.levels.size()), scale, style),
+          begin == 0 ? row.note : "", "\n");
     }
   }
   return text;

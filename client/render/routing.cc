@@ -31,9 +31,8 @@ std::string DescribeRules(const Ruled& rules) {
 }
 
 uint64_t SumOfWeights(const v1::RoutingPlan& plan) {
-  return std::accumulate(
-      plan.arms().begin(), plan.arms().end(), uint64_t{0},
-      [](uint64_t total, const v1::Arm& arm) { return total + arm.weight(); });
+  return std::accumulate(plan.arms().begin(), plan.arms().end(), uint64_t{0},
+                         [](uint64_t total, const v1::Arm& arm) { return total + arm.weight(); });
 }
 
 std::string Share(uint32_t weight, uint64_t sum) {
@@ -44,8 +43,12 @@ std::string Share(uint32_t weight, uint64_t sum) {
 std::string RenderProbe(const v1::PatchRoutersResponse& response, uint32_t num_layers,
                         const Style& style) {
   using enum Table::Align;
-  Table table({{"PROBE OF ARM"}, {"MAX |DIFFERENCE|", kRight}, {"KL NATS", kRight},
-               {"TOP TOKEN"}, {"MEAN K", kRight}, {"ROUTERS COVERED", kRight}});
+  Table table({{"PROBE OF ARM"},
+               {"MAX |DIFFERENCE|", kRight},
+               {"KL NATS", kRight},
+               {"TOP TOKEN"},
+               {"MEAN K", kRight},
+               {"ROUTERS COVERED", kRight}});
   for (const v1::ProbeResult& result : response.probe_results()) {
     table.AddRow({result.arm_id(), absl::StrFormat("%.4g", result.max_abs_logit_difference()),
                   absl::StrFormat("%.4g", result.kl_divergence_nats()),
@@ -114,9 +117,9 @@ std::string RenderPatch(const v1::PatchRoutersResponse& response, uint32_t num_l
                         const Style& style) {
   std::string text;
   if (response.changed()) {
-    absl::StrAppend(&text, style.Green("patched"), ": generation ",
-                    response.previous_generation(), " -> ", response.current().generation(),
-                    ", admission blocked for ", FormatDuration(response.swap_duration()), ", ",
+    absl::StrAppend(&text, style.Green("patched"), ": generation ", response.previous_generation(),
+                    " -> ", response.current().generation(), ", admission blocked for ",
+                    FormatDuration(response.swap_duration()), ", ",
                     response.in_flight_on_previous(), " still on generation ",
                     response.previous_generation(), "\n");
   } else {

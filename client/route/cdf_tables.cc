@@ -13,10 +13,9 @@ namespace {
 bool IsComplement(const std::vector<double>& rounded,
                   const google::protobuf::RepeatedField<double>& exact) {
   constexpr double kRounding = 1e-9;
-  return std::equal(rounded.begin(), rounded.end(), exact.begin(), exact.end(),
-                    [](double a, double b) {
-                      return b >= 0 && b <= 1 && std::abs(a - b) <= kRounding;
-                    });
+  return std::equal(
+      rounded.begin(), rounded.end(), exact.begin(), exact.end(),
+      [](double a, double b) { return b >= 0 && b <= 1 && std::abs(a - b) <= kRounding; });
 }
 
 absl::StatusOr<routing::CdfTable> MakeTable(const v1::LayerCdf& layer) {

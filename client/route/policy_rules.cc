@@ -13,7 +13,7 @@ namespace {
 
 // The rule of `layer`: that of its override where it has one, else the policy's own.
 std::optional<routing::Rule> RuleOf(const routing::PolicySpec& spec, int layer,
-                                    std::optional<routing::Rule> routing::LayerOverride::*own,
+                                    std::optional<routing::Rule> routing::LayerOverride::* own,
                                     const std::optional<routing::Rule>& otherwise) {
   for (const routing::LayerOverride& some : spec.layer_overrides) {
     const bool here = std::find(some.layers.begin(), some.layers.end(),
@@ -53,8 +53,7 @@ const RowRules& PolicyRules::Of(int layer) {
   RowRules rules{.shape = shape_, .apply = {}, .analyze = {}};
   rules.apply = Resolve(
       RuleOf(spec_, layer, &routing::LayerOverride::apply, spec_.apply).value_or(own), layer);
-  const auto analyze =
-      RuleOf(spec_, layer, &routing::LayerOverride::analyze, spec_.analyze);
+  const auto analyze = RuleOf(spec_, layer, &routing::LayerOverride::analyze, spec_.analyze);
   if (analyze) rules.analyze = Resolve(*analyze, layer);
   return by_layer_.emplace(layer, std::move(rules)).first->second;
 }

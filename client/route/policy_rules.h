@@ -28,8 +28,7 @@ class PolicyRules {
   const RowRules& Of(int layer);
 
  private:
-  PolicyRules(routing::PolicySpec spec, const routing::RouterShape& shape,
-              const CdfTables* tables)
+  PolicyRules(routing::PolicySpec spec, const routing::RouterShape& shape, const CdfTables* tables)
       : spec_(std::move(spec)), shape_(shape), tables_(tables) {}
 
   routing::LayerRule Resolve(const routing::Rule& rule, int layer) const;

@@ -58,15 +58,14 @@ RoutedRow RouteLogits(std::span<const float> logits, const RowRules& rules) {
   const routing::RouteError error =
       routing::RouteRow(logits, rules.shape, rules.apply, analyze, &row.decision);
   if (error != routing::RouteError::kNone) {
-    row.json["error"] =
-        error == routing::RouteError::kNoTable ? "NO_TABLE" : "NON_FINITE_LOGIT";
+    row.json["error"] = error == routing::RouteError::kNoTable ? "NO_TABLE" : "NON_FINITE_LOGIT";
     return row;
   }
   row.routed = true;
   const routing::RowRouting& decision = row.decision;
   row.json = DecisionJson(decision.applied, decision.order, rules.apply, logits);
-  row.json["weights"] = std::vector<float>(decision.weights.begin(),
-                                           decision.weights.begin() + decision.applied.k);
+  row.json["weights"] =
+      std::vector<float>(decision.weights.begin(), decision.weights.begin() + decision.applied.k);
   if (!decision.analyzed) return row;
   row.json["candidate"] = DecisionJson(*decision.analyzed, decision.order, *analyze, logits);
   const auto [low, high] = std::minmax(decision.applied.k, decision.analyzed->k);

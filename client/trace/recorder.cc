@@ -80,8 +80,7 @@ absl::StatusOr<GenerateRecorder> GenerateRecorder::Create(v1::GenerateRequest* r
   return recorder;
 }
 
-absl::Status GenerateRecorder::Write(const std::string& path,
-                                     const v1::RoutingStamp& stamp) const {
+absl::Status GenerateRecorder::Write(const std::string& path, const v1::RoutingStamp& stamp) const {
   Recording recording;
   recording.Describe(model_, stamp);
   for (const v1::RoutingTrace& trace : traces_) {

@@ -40,20 +40,20 @@ class ArrayReader {
   explicit ArrayReader(const SafetensorsFile& file) : file_(file) {}
 
   template <typename T>
-  void Read(std::string_view name, DType dtype, size_t dimensions,
-            std::vector<int64_t>* shape, std::vector<T>* values) {
+  void Read(std::string_view name, DType dtype, size_t dimensions, std::vector<int64_t>* shape,
+            std::vector<T>* values) {
     const SafetensorsEntry* entry = file_.Find(name);
     if (entry == nullptr || entry->dtype != dtype || entry->shape.size() != dimensions) {
-      status_.Update(InvalidTensor(
-          file_.path(), name,
-          absl::StrCat("must be ", std::string(DTypeName(dtype)), " of ", dimensions,
-                       dimensions == 1 ? " dimension" : " dimensions")));
+      status_.Update(
+          InvalidTensor(file_.path(), name,
+                        absl::StrCat("must be ", std::string(DTypeName(dtype)), " of ", dimensions,
+                                     dimensions == 1 ? " dimension" : " dimensions")));
       return;
     }
     *shape = entry->shape;
     values->resize(entry->bytes / sizeof(T));
-    status_.Update(file_.reader().ReadAt(
-        entry->offset, std::as_writable_bytes(std::span<T>(*values))));
+    status_.Update(
+        file_.reader().ReadAt(entry->offset, std::as_writable_bytes(std::span<T>(*values))));
   }
 
   const absl::Status& status() const { return status_; }
@@ -124,9 +124,9 @@ absl::Status Recording::Append(const v1::RoutingTrace& trace, int32_t item,
                                std::span<const int32_t> row_tokens) {
   const size_t rows = trace.num_positions();
   const size_t slots = rows * static_cast<size_t>(shape.num_layers);
-  const size_t selections = std::accumulate(
-      trace.counts().begin(), trace.counts().end(), size_t{0},
-      [](size_t sum, char count) { return sum + static_cast<uint8_t>(count); });
+  const size_t selections =
+      std::accumulate(trace.counts().begin(), trace.counts().end(), size_t{0},
+                      [](size_t sum, char count) { return sum + static_cast<uint8_t>(count); });
   if (trace.num_layers() != static_cast<uint32_t>(shape.num_layers) ||
       trace.counts().size() != slots || trace.experts().size() != selections ||
       trace.weights().size() != selections * sizeof(float) ||

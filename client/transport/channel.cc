@@ -54,16 +54,15 @@ std::shared_ptr<grpc::ChannelCredentials> ChannelCredentials(const Credentials& 
 
 }  // namespace
 
-std::shared_ptr<grpc::Channel> Connect(const std::string& address,
-                                       const Credentials& credentials) {
+std::shared_ptr<grpc::Channel> Connect(const std::string& address, const Credentials& credentials) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);  // traces grow with the request
   std::vector<std::unique_ptr<experimental::ClientInterceptorFactoryInterface>> interceptors;
   if (!credentials.token.empty()) {
     interceptors.push_back(std::make_unique<TokenSenders>(credentials.token));
   }
-  return experimental::CreateCustomChannelWithInterceptors(
-      address, ChannelCredentials(credentials), arguments, std::move(interceptors));
+  return experimental::CreateCustomChannelWithInterceptors(address, ChannelCredentials(credentials),
+                                                           arguments, std::move(interceptors));
 }
 
 void SetDeadline(absl::Duration timeout, grpc::ClientContext* context) {

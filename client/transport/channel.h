@@ -17,8 +17,7 @@ namespace olmoe::client::transport {
 
 // A channel to `address`, "host:port", by TLS or plaintext as the credentials say; every
 // call on it carries their token. Connects when it is used.
-std::shared_ptr<grpc::Channel> Connect(const std::string& address,
-                                       const Credentials& credentials);
+std::shared_ptr<grpc::Channel> Connect(const std::string& address, const Credentials& credentials);
 
 // `timeout` from now on; no effect where it is infinite.
 void SetDeadline(absl::Duration timeout, grpc::ClientContext* context);

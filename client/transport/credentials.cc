@@ -27,9 +27,8 @@ absl::StatusOr<std::string> ReadFile(const char* flag, const std::string& path) 
 
 // What HTTP takes as a field's value, less the spaces.
 bool IsToken(const std::string& text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
-    return absl::ascii_isgraph(c);
-  });
+  return !text.empty() && std::all_of(text.begin(), text.end(),
+                                      [](unsigned char c) { return absl::ascii_isgraph(c); });
 }
 
 // The first token of a file in the server's format, [NAME:]TOKEN lines, so that the file

@@ -63,9 +63,9 @@ struct RpcClient::Connection {
   }
 
   template <typename Stub, typename Request, typename Response>
-  absl::StatusOr<Response> Unary(
-      grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
-      const Request& request) {
+  absl::StatusOr<Response> Unary(grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                              Response*),
+                                 const Request& request) {
     Call call(timeout, interruptible);
     Response response;
     absl::Status status =
@@ -76,10 +76,10 @@ struct RpcClient::Connection {
 
   // Each message to `on_event`; where that returns false the call is cancelled.
   template <typename Stub, typename Request, typename Response>
-  absl::Status ServerStream(
-      std::unique_ptr<grpc::ClientReader<Response>> (Stub::*method)(grpc::ClientContext*,
-                                                                    const Request&),
-      const Request& request, const std::function<bool(const Response&)>& on_event) {
+  absl::Status ServerStream(std::unique_ptr<grpc::ClientReader<Response>> (Stub::*method)(
+                                grpc::ClientContext*, const Request&),
+                            const Request& request,
+                            const std::function<bool(const Response&)>& on_event) {
     Call call(timeout, interruptible);
     auto reader = (stub<Stub>().*method)(&call.context, request);
     Response event;
@@ -146,7 +146,8 @@ absl::Status RpcClient::ScoreStream(
   stream->WritesDone();
   absl::Status status = FromGrpc(stream->Finish(), options_.server);
   if (status.ok() && open > 0) {
-    return absl::InternalError(absl::StrCat("the stream ended with ", open, " unanswered requests"));
+    return absl::InternalError(
+        absl::StrCat("the stream ended with ", open, " unanswered requests"));
   }
   return status;
 }
@@ -155,8 +156,7 @@ absl::StatusOr<v1::TokenizeResponse> RpcClient::Tokenize(const v1::TokenizeReque
   return server().Unary(&Inference::Tokenize, request);
 }
 
-absl::StatusOr<v1::DetokenizeResponse> RpcClient::Detokenize(
-    const v1::DetokenizeRequest& request) {
+absl::StatusOr<v1::DetokenizeResponse> RpcClient::Detokenize(const v1::DetokenizeRequest& request) {
   return server().Unary(&Inference::Detokenize, request);
 }
 
@@ -182,8 +182,7 @@ absl::StatusOr<v1::PatchRoutersResponse> RpcClient::UnpatchRouters(
   return admin().Unary(&Admin::UnpatchRouters, request);
 }
 
-absl::StatusOr<v1::GetRoutingResponse> RpcClient::GetRouting(
-    const v1::GetRoutingRequest& request) {
+absl::StatusOr<v1::GetRoutingResponse> RpcClient::GetRouting(const v1::GetRoutingRequest& request) {
   return admin().Unary(&Admin::GetRouting, request);
 }
 

@@ -56,8 +56,7 @@ class RpcClient {
   absl::StatusOr<v1::GetModelInfoResponse> GetModelInfo(const v1::GetModelInfoRequest& request);
 
   absl::StatusOr<v1::PatchRoutersResponse> PatchRouters(const v1::PatchRoutersRequest& request);
-  absl::StatusOr<v1::PatchRoutersResponse> UnpatchRouters(
-      const v1::UnpatchRoutersRequest& request);
+  absl::StatusOr<v1::PatchRoutersResponse> UnpatchRouters(const v1::UnpatchRoutersRequest& request);
   absl::StatusOr<v1::GetRoutingResponse> GetRouting(const v1::GetRoutingRequest& request);
   absl::StatusOr<v1::PatchRoutersResponse> RollbackRouting(
       const v1::RollbackRoutingRequest& request);

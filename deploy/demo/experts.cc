@@ -11,14 +11,16 @@
 
 namespace {
 
-constexpr int H = 64, I = 32, P = 2 * I;  // hidden size, expert width, width of gate and up together
+constexpr int H = 64, I = 32,
+              P = 2 * I;  // hidden size, expert width, width of gate and up together
 
 typedef float Lanes __attribute__((vector_size(64), aligned(4)));
 constexpr int kLanes = 16;
 
 // C[M][16*NV] = sum over k of A[m*am + k*ak] * B[k*ldb ...].
 template <int M, int NV>
-inline void tile(long depth, const float* a, long am, long ak, const float* b, long ldb, float* c, long ldc) {
+inline void tile(long depth, const float* a, long am, long ak, const float* b, long ldb, float* c,
+                 long ldc) {
   Lanes sum[M][NV] = {};
   for (long k = 0; k < depth; ++k) {
     Lanes row[NV];
@@ -34,10 +36,12 @@ inline void tile(long depth, const float* a, long am, long ak, const float* b, l
 
 // The same for any number of rows; 24 of the 32 vector registers hold sums.
 template <int NV>
-void product(long rows, long depth, const float* a, long am, long ak, const float* b, long ldb, float* c, long ldc) {
+void product(long rows, long depth, const float* a, long am, long ak, const float* b, long ldb,
+             float* c, long ldc) {
   constexpr int kBlock = 24 / NV;
   long m = 0;
-  for (; m + kBlock <= rows; m += kBlock) tile<kBlock, NV>(depth, a + m * am, am, ak, b, ldb, c + m * ldc, ldc);
+  for (; m + kBlock <= rows; m += kBlock)
+    tile<kBlock, NV>(depth, a + m * am, am, ak, b, ldb, c + m * ldc, ldc);
   for (; m + 2 <= rows; m += 2) tile<2, NV>(depth, a + m * am, am, ak, b, ldb, c + m * ldc, ldc);
   for (; m < rows; ++m) tile<1, NV>(depth, a + m * am, am, ak, b, ldb, c + m * ldc, ldc);
 }
@@ -49,7 +53,8 @@ void transpose(const float* from, int rows, int columns, float* to) {
 
 // Rows [count][H] of table that belong to the tokens of these pairs.
 void gather(const float* table, const int32_t* pairs, long count, int top_k, float* rows) {
-  for (long r = 0; r < count; ++r) std::memcpy(rows + r * H, table + pairs[r] / top_k * long{H}, H * sizeof(float));
+  for (long r = 0; r < count; ++r)
+    std::memcpy(rows + r * H, table + pairs[r] / top_k * long{H}, H * sizeof(float));
 }
 
 void scatter_add(const float* rows, const int32_t* pairs, long count, int top_k, float* table) {
@@ -59,7 +64,8 @@ void scatter_add(const float* rows, const int32_t* pairs, long count, int top_k,
   }
 }
 
-void sort_by_expert(const int64_t* index, long pairs, int experts, int32_t* order, int32_t* starts) {
+void sort_by_expert(const int64_t* index, long pairs, int experts, int32_t* order,
+                    int32_t* starts) {
   std::memset(starts, 0, (experts + 1) * sizeof(int32_t));
   for (long i = 0; i < pairs; ++i) ++starts[index[i] + 1];
   for (int e = 0; e < experts; ++e) starts[e + 1] += starts[e];
@@ -68,7 +74,8 @@ void sort_by_expert(const int64_t* index, long pairs, int experts, int32_t* orde
 }
 
 // inner [count][I] = silu(gate) * up * weight, from projected [count][2I].
-void swiglu(const float* projected, const float* weight, const int32_t* pairs, long count, float* inner) {
+void swiglu(const float* projected, const float* weight, const int32_t* pairs, long count,
+            float* inner) {
   for (long r = 0; r < count; ++r) {
     const float *gate = projected + r * P, *up = gate + I, w = weight[pairs[r]];
     for (int i = 0; i < I; ++i) inner[r * I + i] = gate[i] / (1 + std::exp(-gate[i])) * up[i] * w;
@@ -76,10 +83,11 @@ void swiglu(const float* projected, const float* weight, const int32_t* pairs, l
 }
 
 // From grad_inner and projected: grad_projected [count][2I], and grad_weight of each pair.
-void swiglu_backward(const float* projected, const float* weight, const float* grad_inner, const int32_t* pairs,
-                     long count, float* grad_projected, float* grad_weight) {
+void swiglu_backward(const float* projected, const float* weight, const float* grad_inner,
+                     const int32_t* pairs, long count, float* grad_projected, float* grad_weight) {
   for (long r = 0; r < count; ++r) {
-    const float *gate = projected + r * P, *up = gate + I, *grad = grad_inner + r * I, w = weight[pairs[r]];
+    const float *gate = projected + r * P, *up = gate + I, *grad = grad_inner + r * I,
+                w = weight[pairs[r]];
     float *grad_gate = grad_projected + r * P, *grad_up = grad_gate + I, sum = 0;
     for (int i = 0; i < I; ++i) {
       const float sigmoid = 1 / (1 + std::exp(-gate[i])), silu = gate[i] * sigmoid;
@@ -100,9 +108,9 @@ int experts_hidden() { return H; }
 int experts_width() { return I; }
 
 // Fills order [N*K], starts [E+1], projected [N*K][2I] (in that order) and out.
-void experts_forward(long tokens, int top_k, int experts, const float* x, const float* weight, const int64_t* index,
-                     const float* gate_up, const float* down, int32_t* order, int32_t* starts, float* projected,
-                     float* out) {
+void experts_forward(long tokens, int top_k, int experts, const float* x, const float* weight,
+                     const int64_t* index, const float* gate_up, const float* down, int32_t* order,
+                     int32_t* starts, float* projected, float* out) {
   sort_by_expert(index, tokens * top_k, experts, order, starts);
   std::memset(out, 0, tokens * H * sizeof(float));
   std::vector<float> matrix(H * P), rows(tokens * H), inner(tokens * I);
@@ -121,12 +129,13 @@ void experts_forward(long tokens, int top_k, int experts, const float* x, const 
 }
 
 // Fills grad_x, grad_weight, grad_gate_up and grad_down.
-void experts_backward(long tokens, int top_k, int experts, const float* x, const float* weight, const float* gate_up,
-                      const float* down, const int32_t* order, const int32_t* starts, const float* projected,
-                      const float* grad_out, float* grad_x, float* grad_weight, float* grad_gate_up,
-                      float* grad_down) {
+void experts_backward(long tokens, int top_k, int experts, const float* x, const float* weight,
+                      const float* gate_up, const float* down, const int32_t* order,
+                      const int32_t* starts, const float* projected, const float* grad_out,
+                      float* grad_x, float* grad_weight, float* grad_gate_up, float* grad_down) {
   std::memset(grad_x, 0, tokens * H * sizeof(float));
-  std::vector<float> rows(tokens * H), grad_rows(tokens * H), inner(tokens * I), grad_inner(tokens * I);
+  std::vector<float> rows(tokens * H), grad_rows(tokens * H), inner(tokens * I),
+      grad_inner(tokens * I);
   std::vector<float> grad_projected(tokens * P);
   for (int e = 0; e < experts; ++e) {
     const int32_t* pairs = order + starts[e];
@@ -134,12 +143,17 @@ void experts_backward(long tokens, int top_k, int experts, const float* x, const
     const float* mine = projected + starts[e] * long{P};
     gather(grad_out, pairs, count, top_k, grad_rows.data());
     swiglu(mine, weight, pairs, count, inner.data());
-    product<I / kLanes>(H, count, grad_rows.data(), 1, H, inner.data(), I, grad_down + e * long{H * I}, I);
-    product<I / kLanes>(count, H, grad_rows.data(), H, 1, down + e * long{H * I}, I, grad_inner.data(), I);
-    swiglu_backward(mine, weight, grad_inner.data(), pairs, count, grad_projected.data(), grad_weight);
+    product<I / kLanes>(H, count, grad_rows.data(), 1, H, inner.data(), I,
+                        grad_down + e * long{H * I}, I);
+    product<I / kLanes>(count, H, grad_rows.data(), H, 1, down + e * long{H * I}, I,
+                        grad_inner.data(), I);
+    swiglu_backward(mine, weight, grad_inner.data(), pairs, count, grad_projected.data(),
+                    grad_weight);
     gather(x, pairs, count, top_k, rows.data());
-    product<H / kLanes>(P, count, grad_projected.data(), 1, P, rows.data(), H, grad_gate_up + e * long{P * H}, H);
-    product<H / kLanes>(count, P, grad_projected.data(), P, 1, gate_up + e * long{P * H}, H, rows.data(), H);
+    product<H / kLanes>(P, count, grad_projected.data(), 1, P, rows.data(), H,
+                        grad_gate_up + e * long{P * H}, H);
+    product<H / kLanes>(count, P, grad_projected.data(), P, 1, gate_up + e * long{P * H}, H,
+                        rows.data(), H);
     scatter_add(rows.data(), pairs, count, top_k, grad_x);
   }
 }

@@ -25,9 +25,9 @@ absl::StatusOr<TlsMaterial> TlsFiles::Read() {
   TlsMaterial material;
   // All of them even where one fails: each remembers what it looked like.
   absl::Status status;
-  for (const auto& [file, target] : {std::pair(&cert_, &material.certificate_chain),
-                                     std::pair(&key_, &material.private_key),
-                                     std::pair(&client_ca_, &material.client_ca)}) {
+  for (const auto& [file, target] :
+       {std::pair(&cert_, &material.certificate_chain), std::pair(&key_, &material.private_key),
+        std::pair(&client_ca_, &material.client_ca)}) {
     auto content = file->Read();
     status.Update(content.status());
     if (content.ok()) *target = *std::move(content);
@@ -44,14 +44,13 @@ absl::Status TlsFiles::Load() {
   if (!material.ok()) return material.status();
   if (material_ != nullptr && *material == *material_) return absl::OkStatus();
   if (absl::Status status = CheckTls(*material); !status.ok()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(cert_.path(), ", ", key_.path(), client_ca_.path().empty() ? "" : ", ",
-                     client_ca_.path(), ": ", status.message()));
+    return absl::InvalidArgumentError(absl::StrCat(cert_.path(), ", ", key_.path(),
+                                                   client_ca_.path().empty() ? "" : ", ",
+                                                   client_ca_.path(), ": ", status.message()));
   }
   material_ = std::make_shared<const TlsMaterial>(*std::move(material));
   for (const WatchedFile* file : {&cert_, &client_ca_}) {
-    const std::string& pem =
-        file == &cert_ ? material_->certificate_chain : material_->client_ca;
+    const std::string& pem = file == &cert_ ? material_->certificate_chain : material_->client_ca;
     for (const std::string& problem : DateProblems(pem, absl::Now())) {
       LOG(WARNING) << file->path() << ": " << problem << ", so connections fail";
     }

@@ -23,8 +23,8 @@ absl::Status Problem(const std::string& what) {
   const unsigned long code = ERR_get_error();  // NOLINT: OpenSSL's type
   const char* reason = ERR_reason_error_string(code);
   ERR_clear_error();
-  return absl::InvalidArgumentError(
-      reason == nullptr ? what : absl::StrCat(what, " (", reason, ")"));
+  return absl::InvalidArgumentError(reason == nullptr ? what
+                                                      : absl::StrCat(what, " (", reason, ")"));
 }
 
 // At least one certificate, and nothing after it that looks like one and is none.
@@ -68,10 +68,9 @@ std::string DateProblem(const X509& certificate, absl::Time now) {
   if (begin <= now && now <= end) return "";
   char name[256];
   X509_NAME_oneline(X509_get_subject_name(&certificate), name, sizeof(name));
-  return absl::StrCat("the certificate of ", name,
-                      now > end ? " has expired at " : " is not valid before ",
-                      absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", now > end ? end : begin,
-                                       absl::UTCTimeZone()));
+  return absl::StrCat(
+      "the certificate of ", name, now > end ? " has expired at " : " is not valid before ",
+      absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", now > end ? end : begin, absl::UTCTimeZone()));
 }
 
 }  // namespace

@@ -22,8 +22,7 @@ absl::Status TokenFile::Load() {
   if (digest == content_digest_) return absl::OkStatus();
   auto tokens = TokenList::Parse(*content);
   if (!tokens.ok()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(file_.path(), ": ", tokens.status().message()));
+    return absl::InvalidArgumentError(absl::StrCat(file_.path(), ": ", tokens.status().message()));
   }
   content_digest_ = std::move(digest);
   tokens_ = std::make_shared<const TokenList>(*std::move(tokens));

@@ -11,7 +11,8 @@ namespace olmoe::access {
 namespace {
 
 std::string Plaintext(const char* flag, const std::string& host) {
-  return absl::StrCat(flag, " ", host, " without TLS: prompts, replies and tokens can be read and "
+  return absl::StrCat(flag, " ", host,
+                      " without TLS: prompts, replies and tokens can be read and "
                       "changed on the way; see --tls-cert");
 }
 

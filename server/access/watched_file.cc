@@ -40,8 +40,14 @@ bool IsSettled(const struct stat& info) {
 }  // namespace
 
 WatchedFile::Stamp WatchedFile::StampOf(const struct stat& info) {
-  return {0,           info.st_dev,         info.st_ino,         info.st_size, info.st_mtim.tv_sec,
-          info.st_mtim.tv_nsec, info.st_ctim.tv_sec, info.st_ctim.tv_nsec};
+  return {0,
+          info.st_dev,
+          info.st_ino,
+          info.st_size,
+          info.st_mtim.tv_sec,
+          info.st_mtim.tv_nsec,
+          info.st_ctim.tv_sec,
+          info.st_ctim.tv_nsec};
 }
 
 WatchedFile::Stamp WatchedFile::NoFile(int error) { return {error, 0, 0, 0, 0, 0, 0, 0}; }

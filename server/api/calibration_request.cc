@@ -5,11 +5,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/api/request_errors.h"
+#include "server/api/request_fields.h"
 #include "server/routing/calibration.h"
 #include "server/routing/controller.h"
 #include "server/routing/field_checks.h"
-#include "server/api/request_errors.h"
-#include "server/api/request_fields.h"
 #include "server/stats/arm_table.h"
 
 namespace olmoe::api {
@@ -34,21 +34,21 @@ void ParseTexts(const v1::BuildCalibrationRequest::Texts& texts, const experimen
       errors->Add(field, "must not be empty");
       continue;
     }
-    auto made = experiment::CalibrationWindows(EncodeText(texts.texts(i), field, false, serving, errors),
-                                   serving.model.max_context);
+    auto made = experiment::CalibrationWindows(
+        EncodeText(texts.texts(i), field, false, serving, errors), serving.model.max_context);
     windows.insert(windows.end(), std::make_move_iterator(made.begin()),
                    std::make_move_iterator(made.end()));
   }
   if (windows.empty() && errors->empty()) {
     errors->Add("texts.texts", "must have at least one token");
   }
-  input->groups =
-      experiment::GroupWindows(std::move(windows), std::min(kMaxGroupRows, serving.model.max_context));
+  input->groups = experiment::GroupWindows(std::move(windows),
+                                           std::min(kMaxGroupRows, serving.model.max_context));
 }
 
 // An arm that does not exist would never have a token.
-void CheckArm(const std::string& arm_id, const std::string& field, const experiment::Serving& serving,
-              RequestErrors* errors) {
+void CheckArm(const std::string& arm_id, const std::string& field,
+              const experiment::Serving& serving, RequestErrors* errors) {
   if (arm_id == routing::kInlineArm) return;
   const auto plan = serving.controller->slot().Current();
   const auto& arms = plan->arms();
@@ -67,8 +67,7 @@ void ParseLive(const v1::BuildCalibrationRequest& request, const experiment::Ser
   const v1::BuildCalibrationRequest::LiveTokens& live = request.live();
   input->live_tokens = live.tokens();
   if (live.tokens() < 1 || live.tokens() > kMaxLiveTokens) {
-    errors->Add("live.tokens",
-                absl::StrCat("must be 1..", kMaxLiveTokens, ", is ", live.tokens()));
+    errors->Add("live.tokens", absl::StrCat("must be 1..", kMaxLiveTokens, ", is ", live.tokens()));
   }
   if (static_cast<size_t>(live.arm_ids_size()) > stats::kMaxArmsKept) {
     errors->Add("live.arm_ids", absl::StrCat("must have at most ", stats::kMaxArmsKept,
@@ -98,8 +97,8 @@ void ParseSource(const v1::BuildCalibrationRequest& request, const experiment::S
 
 }  // namespace
 
-absl::StatusOr<experiment::CalibrationInput> ParseBuildCalibration(const v1::BuildCalibrationRequest& request,
-                                                       const experiment::Serving& serving) {
+absl::StatusOr<experiment::CalibrationInput> ParseBuildCalibration(
+    const v1::BuildCalibrationRequest& request, const experiment::Serving& serving) {
   RequestErrors errors;
   experiment::CalibrationInput input;
   input.calibration_id = request.calibration_id();

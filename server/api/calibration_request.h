@@ -18,8 +18,8 @@ namespace olmoe::api {
 // Errors: INVALID_ARGUMENT with every violation; then FAILED_PRECONDITION (texts without
 // a tokenizer), ALREADY_EXISTS (live tokens under a name that is taken: they would not
 // be the same again).
-absl::StatusOr<experiment::CalibrationInput> ParseBuildCalibration(const v1::BuildCalibrationRequest& request,
-                                                       const experiment::Serving& serving);
+absl::StatusOr<experiment::CalibrationInput> ParseBuildCalibration(
+    const v1::BuildCalibrationRequest& request, const experiment::Serving& serving);
 
 }  // namespace olmoe::api
 

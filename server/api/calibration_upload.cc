@@ -40,9 +40,9 @@ void CheckSurvival(const v1::LayerCdf& layer, const std::string& prefix, Request
   }
   if (layer.cdf_size() == 0) return;
   if (layer.cdf_size() != layer.survival_size()) {
-    errors->Add(prefix + ".survival", absl::StrCat("must have as many points as cdf (",
-                                                   layer.cdf_size(), "), has ",
-                                                   layer.survival_size()));
+    errors->Add(prefix + ".survival",
+                absl::StrCat("must have as many points as cdf (", layer.cdf_size(), "), has ",
+                             layer.survival_size()));
     return;
   }
   for (int i = 0; i < layer.cdf_size(); ++i) {
@@ -87,8 +87,8 @@ void CalibrationUpload::AddLayer(const v1::LayerCdf& layer, const std::string& p
   if (layer.layer() >= static_cast<uint32_t>(num_layers_)) {
     errors_.Add(prefix + ".layer",
                 absl::StrCat("must be 0..", num_layers_ - 1, ", is ", layer.layer()));
-  } else if (const auto [first, is_new] = message_of_layer_.try_emplace(
-                 static_cast<int>(layer.layer()), num_messages_);
+  } else if (const auto [first, is_new] =
+                 message_of_layer_.try_emplace(static_cast<int>(layer.layer()), num_messages_);
              !is_new) {
     errors_.Add(prefix + ".layer", absl::StrCat("layer ", layer.layer(), " is in messages[",
                                                 first->second, "] already"));

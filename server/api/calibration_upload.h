@@ -10,8 +10,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "olmoe/v1/admin.pb.h"
-#include "server/routing/calibration.h"
 #include "server/api/request_errors.h"
+#include "server/routing/calibration.h"
 
 namespace olmoe::api {
 

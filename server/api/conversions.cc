@@ -42,8 +42,7 @@ v1::TokenLogprob ToProto(const model::TokenLogprob& logprob) {
   return out;
 }
 
-v1::GeneratedToken ToProto(const engine::GeneratedToken& token,
-                           const text::Tokenizer* tokenizer) {
+v1::GeneratedToken ToProto(const engine::GeneratedToken& token, const text::Tokenizer* tokenizer) {
   v1::GeneratedToken out;
   out.set_token_id(static_cast<uint32_t>(token.token));
   if (tokenizer != nullptr) out.set_piece(std::string(tokenizer->TokenBytes(token.token)));

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/routing/field_checks.h"
 #include "server/api/time_proto.h"
+#include "server/routing/field_checks.h"
 #include "server/stats/arm_table.h"
 #include "server/stats/derived.h"
 

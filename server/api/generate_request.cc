@@ -19,8 +19,9 @@ constexpr int kMaxStopStrings = 16;
 constexpr size_t kMaxStopBytes = 256;
 constexpr int kMaxStopTokens = 64;
 
-std::vector<TokenId> ParsePrompt(const v1::GenerateRequest& request, const experiment::Serving& serving,
-                                 const Interrupt& interrupt, RequestErrors* errors) {
+std::vector<TokenId> ParsePrompt(const v1::GenerateRequest& request,
+                                 const experiment::Serving& serving, const Interrupt& interrupt,
+                                 RequestErrors* errors) {
   switch (request.prompt_case()) {
     case v1::GenerateRequest::kText:
       if (!request.text().empty()) {
@@ -55,8 +56,8 @@ model::SamplingParams ParseSampling(const v1::SamplingParams& sampling, int voca
   if (sampling.has_min_p()) out.min_p = sampling.min_p();
   if (sampling.has_repetition_penalty()) out.repetition_penalty = sampling.repetition_penalty();
   // More than the vocabulary is all of it.
-  out.top_k = static_cast<int>(std::min<uint32_t>(sampling.top_k(),
-                                                  static_cast<uint32_t>(vocab_size)));
+  out.top_k =
+      static_cast<int>(std::min<uint32_t>(sampling.top_k(), static_cast<uint32_t>(vocab_size)));
   out.seed = sampling.has_seed() ? sampling.seed() : RandomBits();
   Check(out.temperature >= 0 && std::isfinite(out.temperature), "sampling.temperature",
         ">= 0 and finite", out.temperature, errors);
@@ -102,14 +103,13 @@ int ParseMaxNewTokens(uint32_t max_new_tokens, size_t prompt_tokens, int max_con
   }
   const uint64_t needed = prompt_tokens + uint64_t{max_new_tokens};
   if (needed <= static_cast<uint64_t>(max_context)) return static_cast<int>(max_new_tokens);
-  errors->Add(WithErrorInfo(
-      absl::OutOfRangeError(absl::StrCat("the prompt of ", prompt_tokens, " tokens and ",
-                                         max_new_tokens, " new tokens exceed the context of ",
-                                         max_context, " tokens")),
-      "CONTEXT_LENGTH_EXCEEDED",
-      {{"prompt_tokens", absl::StrCat(prompt_tokens)},
-       {"max_new_tokens", absl::StrCat(max_new_tokens)},
-       {"max_context", absl::StrCat(max_context)}}));
+  errors->Add(WithErrorInfo(absl::OutOfRangeError(absl::StrCat(
+                                "the prompt of ", prompt_tokens, " tokens and ", max_new_tokens,
+                                " new tokens exceed the context of ", max_context, " tokens")),
+                            "CONTEXT_LENGTH_EXCEEDED",
+                            {{"prompt_tokens", absl::StrCat(prompt_tokens)},
+                             {"max_new_tokens", absl::StrCat(max_new_tokens)},
+                             {"max_context", absl::StrCat(max_context)}}));
   return 0;
 }
 

@@ -6,9 +6,9 @@
 #include "absl/status/statusor.h"
 #include "olmoe/v1/inference.pb.h"
 #include "server/engine/request.h"
-#include "server/util/interrupt.h"
 #include "server/experiment/engine_request.h"
 #include "server/experiment/serving.h"
+#include "server/util/interrupt.h"
 
 namespace olmoe::api {
 

@@ -109,8 +109,8 @@ experiment::ProbeInput ParseProbe(const v1::Probe& probe, const experiment::Serv
   const size_t limit =
       std::min(experiment::kMaxProbeTokens, static_cast<size_t>(serving.model.max_context));
   if (input.prompt.empty() || input.prompt.size() > limit) {
-    errors->Add("probe.text", absl::StrCat("must be 1..", limit, " tokens, is ",
-                                           input.prompt.size()));
+    errors->Add("probe.text",
+                absl::StrCat("must be 1..", limit, " tokens, is ", input.prompt.size()));
   }
   return input;
 }
@@ -121,8 +121,8 @@ std::string AsOnePolicy(std::string_view text) {
 
 // `status` with its fields, in the message and in its BadRequest, named below "policy".
 absl::Status AsOnePolicy(const absl::Status& status) {
-  absl::Status out(status.code(), AsOnePolicy(std::string_view(status.message().data(),
-                                                               status.message().size())));
+  absl::Status out(status.code(),
+                   AsOnePolicy(std::string_view(status.message().data(), status.message().size())));
   status.ForEachPayload([&out](auto url, const absl::Cord& detail) {
     google::rpc::BadRequest bad;
     if (url != kBadRequest || !bad.ParseFromString(std::string(detail))) {

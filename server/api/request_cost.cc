@@ -41,8 +41,7 @@ int64_t TraceBytes(const engine::TraceOptions& trace, const model::ModelInfo& mo
 
 int64_t AnswerBytes(const ScoreInput& input, const model::ModelInfo& model) {
   constexpr int64_t kWireTokenBytes = 24, kWireTopBytes = 16;
-  const int64_t per_scored =
-      input.per_token ? kWireTokenBytes + kWireTopBytes * input.work.top : 0;
+  const int64_t per_scored = input.per_token ? kWireTokenBytes + kWireTopBytes * input.work.top : 0;
   const int64_t per_position = TraceBytes(input.work.trace, model);
   int64_t bytes = 0;
   for (const engine::ScoreWindow& window : input.work.windows) {

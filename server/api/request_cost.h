@@ -5,10 +5,10 @@
 
 #include <cstdint>
 
-#include "server/engine/request.h"
-#include "server/model/model.h"
 #include "server/api/calibration_request.h"
 #include "server/api/score_request.h"
+#include "server/engine/request.h"
+#include "server/model/model.h"
 
 namespace olmoe::api {
 

@@ -34,16 +34,16 @@ std::shared_ptr<const routing::RoutingPolicy> CompileInline(const v1::RoutingPol
                                                             const experiment::Serving& serving,
                                                             RequestErrors* errors) {
   if (!serving.allow_inline_policy) {
-    errors->Add(WithErrorInfo(
-        absl::PermissionDeniedError("this server does not take inline policies "
-                                    "(it was started without --allow-inline-policy)"),
-        "INLINE_POLICY_NOT_ALLOWED"));
+    errors->Add(
+        WithErrorInfo(absl::PermissionDeniedError("this server does not take inline policies "
+                                                  "(it was started without --allow-inline-policy)"),
+                      "INLINE_POLICY_NOT_ALLOWED"));
     return nullptr;
   }
   constexpr char kField[] = "routing.policy";
-  auto compiled = routing::RoutingPolicy::Create(ToPolicySpec(policy, kField, errors),
-                                                 serving.controller->shape(),
-                                                 serving.calibrations, kField);
+  auto compiled =
+      routing::RoutingPolicy::Create(ToPolicySpec(policy, kField, errors),
+                                     serving.controller->shape(), serving.calibrations, kField);
   errors->Add(compiled.status());
   return compiled.ok() ? *std::move(compiled) : nullptr;
 }
@@ -101,9 +101,9 @@ std::vector<TokenId> EncodeText(std::string_view text, const std::string& field,
     errors->Add(status);
     return {};
   }
-  absl::StatusOr<text::Encoding> encoding = serving.tokenizer->Encode(
-      text, {.add_special_tokens = add_special_tokens,
-             .interrupt = [&interrupt] { return interrupt.Check(); }});
+  absl::StatusOr<text::Encoding> encoding =
+      serving.tokenizer->Encode(text, {.add_special_tokens = add_special_tokens,
+                                       .interrupt = [&interrupt] { return interrupt.Check(); }});
   if (absl::IsInvalidArgument(encoding.status())) {
     errors->Add(field, std::string(encoding.status().message()));
     return {};
@@ -122,13 +122,14 @@ int ParseTop(uint32_t top, const std::string& field, RequestErrors* errors) {
   return 0;
 }
 
-experiment::RoutingChoice ParseRouting(const v1::RoutingSelector& selector, const std::string& unit_id,
-                           const experiment::Serving& serving, RequestErrors* errors) {
+experiment::RoutingChoice ParseRouting(const v1::RoutingSelector& selector,
+                                       const std::string& unit_id,
+                                       const experiment::Serving& serving, RequestErrors* errors) {
   experiment::RoutingChoice choice;
   choice.unit_id = unit_id;
   if (unit_id.size() > kMaxUnitIdBytes) {
-    errors->Add("unit_id", absl::StrCat("must be at most ", kMaxUnitIdBytes, " bytes, is ",
-                                        unit_id.size()));
+    errors->Add("unit_id",
+                absl::StrCat("must be at most ", kMaxUnitIdBytes, " bytes, is ", unit_id.size()));
   }
   if (selector.choice_case() == v1::RoutingSelector::kArmId) choice.arm_id = selector.arm_id();
   if (selector.choice_case() == v1::RoutingSelector::kPolicy) {

@@ -10,10 +10,10 @@
 #include "absl/status/status.h"
 #include "google/protobuf/repeated_field.h"
 #include "olmoe/v1/inference.pb.h"
-#include "server/util/interrupt.h"
 #include "server/api/request_errors.h"
 #include "server/experiment/engine_request.h"
 #include "server/experiment/serving.h"
+#include "server/util/interrupt.h"
 #include "server/util/token_id.h"
 
 namespace olmoe::api {

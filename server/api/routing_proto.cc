@@ -1,8 +1,8 @@
 #include "server/api/routing_proto.h"
 
 #include "absl/strings/str_cat.h"
-#include "server/routing/plan_rebuild.h"
 #include "server/api/time_proto.h"
+#include "server/routing/plan_rebuild.h"
 
 namespace olmoe::api {
 namespace {

@@ -9,10 +9,10 @@
 
 #include "olmoe/v1/admin.pb.h"
 #include "olmoe/v1/routing.pb.h"
-#include "server/routing/plan.h"
-#include "server/routing/plan_store.h"
 #include "server/api/policy_proto.h"
 #include "server/api/request_errors.h"
+#include "server/routing/plan.h"
+#include "server/routing/plan_store.h"
 
 namespace olmoe::api {
 

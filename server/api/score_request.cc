@@ -136,7 +136,8 @@ ScoreItemLayout ItemReader::Read(const v1::ScoreItem& item, const std::string& n
   const TokenId prefix = PrefixToken(serving_.model);
   layout.byte_count = ContinuationBytes(item, tokens.continuation);
   if (item.rolling()) {
-    auto made = experiment::MakeRollingWindows(prefix, tokens.continuation, serving_.model.max_context);
+    auto made =
+        experiment::MakeRollingWindows(prefix, tokens.continuation, serving_.model.max_context);
     windows->insert(windows->end(), std::make_move_iterator(made.begin()),
                     std::make_move_iterator(made.end()));
   } else if (FitsContext(tokens.continuation.size(), name)) {

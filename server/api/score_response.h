@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "olmoe/v1/inference.pb.h"
-#include "server/engine/token_sink.h"
 #include "server/api/score_request.h"
+#include "server/engine/token_sink.h"
 
 namespace olmoe::api {
 

@@ -70,9 +70,9 @@ absl::Status Engine::CheckFits(const Request& request) const {
   const int64_t capacity = int64_t{kv.num_pages} * kv.page_tokens;
   if (positions <= capacity) return absl::OkStatus();
   return WithErrorInfo(
-      absl::ResourceExhaustedError(absl::StrCat(
-          "a sequence of the request needs ", positions, " positions of the KV cache, which has ",
-          capacity)),
+      absl::ResourceExhaustedError(absl::StrCat("a sequence of the request needs ", positions,
+                                                " positions of the KV cache, which has ",
+                                                capacity)),
       "KV_CAPACITY",
       {{"needed_positions", absl::StrCat(positions)}, {"capacity", absl::StrCat(capacity)}});
 }

@@ -90,9 +90,9 @@ void Engine::EndExpired() {
   std::vector<std::pair<RequestHandle, absl::Status>> expired;
   for (const auto& [handle, request] : live_) {
     if (request->request().deadline <= now) {
-      expired.emplace_back(handle, absl::DeadlineExceededError(absl::StrCat(
-                                       "the deadline passed after ",
-                                       request->completion_tokens(), " tokens")));
+      expired.emplace_back(
+          handle, absl::DeadlineExceededError(absl::StrCat(
+                      "the deadline passed after ", request->completion_tokens(), " tokens")));
     } else if (request->state() == RequestState::kPaused &&
                request->paused_since() + options_.slow_reader_timeout <= now) {
       expired.emplace_back(handle, absl::ResourceExhaustedError(absl::StrCat(
@@ -173,12 +173,12 @@ void Engine::Observe(absl::Time begin, absl::Time end) {
   for (size_t i = 0; i < step_.chunks.size(); ++i) {
     const ScheduledChunk& chunk = step_.chunks[i];
     const bool next_token = chunk.phase == Phase::kDecode && output_.chunks[i].status.ok();
-    step_rows_.push_back({.assignment = &chunk.request->request().assignment,
-                          .phase = chunk.phase,
-                          .first_row = chunk.first_row,
-                          .num_rows = chunk.num_rows,
-                          .token_interval = next_token ? chunk.request->SinceOutput(end)
-                                                       : std::nullopt});
+    step_rows_.push_back(
+        {.assignment = &chunk.request->request().assignment,
+         .phase = chunk.phase,
+         .first_row = chunk.first_row,
+         .num_rows = chunk.num_rows,
+         .token_interval = next_token ? chunk.request->SinceOutput(end) : std::nullopt});
   }
   observer_(step_rows_, output_.routing, end - begin);
 }
@@ -206,10 +206,9 @@ void Engine::DeliverToken(const ScheduledChunk& chunk, model::ChunkOutput output
     StopCondition::Outcome outcome = request->AddToken(sampled.token);
     request->OnOutput(now);
     delta.text = std::move(outcome.text);
-    delta.tokens.push_back(
-        {.token = sampled.token,
-         .logprob = logprobs ? std::optional(sampled.logprob) : std::nullopt,
-         .top = std::move(sampled.top)});
+    delta.tokens.push_back({.token = sampled.token,
+                            .logprob = logprobs ? std::optional(sampled.logprob) : std::nullopt,
+                            .top = std::move(sampled.top)});
     if (outcome.finish.has_value()) SetOutcome(request, absl::OkStatus());
   }
   if (delta.tokens.empty() && delta.trace.num_positions == 0) return;

@@ -21,14 +21,10 @@ enum class RequestState {
 
 constexpr bool IsLegalTransition(RequestState from, RequestState to) {
   switch (from) {
-    case RequestState::kQueued:
-      return to == RequestState::kRunning || to == RequestState::kEnded;
-    case RequestState::kRunning:
-      return to == RequestState::kPaused || to == RequestState::kEnded;
-    case RequestState::kPaused:
-      return to == RequestState::kRunning || to == RequestState::kEnded;
-    case RequestState::kEnded:
-      return false;
+    case RequestState::kQueued: return to == RequestState::kRunning || to == RequestState::kEnded;
+    case RequestState::kRunning: return to == RequestState::kPaused || to == RequestState::kEnded;
+    case RequestState::kPaused: return to == RequestState::kRunning || to == RequestState::kEnded;
+    case RequestState::kEnded: return false;
   }
   return false;
 }

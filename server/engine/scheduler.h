@@ -57,7 +57,7 @@ struct ScheduledChunk {
   LiveRequest* request = nullptr;  // sequence->request()
   Phase phase = Phase::kPrefill;
   int first_position = 0;  // in the sequence
-  int first_row = 0;       // in the step
+  int first_row = 0;  // in the step
   int num_rows = 0;
 };
 
@@ -73,7 +73,7 @@ class Scheduler {
  public:
   struct Options {
     int max_sequences = 1;  // >= 1
-    int group_rows = 1;     // >= 1; of prompts and windows in one step
+    int group_rows = 1;  // >= 1; of prompts and windows in one step
     // Between two tokens of a completion; zero: as long as the group takes.
     absl::Duration itl_target = absl::ZeroDuration();
     // Rows of one step at the most.
@@ -119,7 +119,7 @@ class Scheduler {
   absl::Duration score_debt_ = absl::ZeroDuration();
   bool windows_yield_ = false;  // in the step that is being chosen
   std::vector<std::unique_ptr<Sequence>> running_;  // have a slot, in the order they began
-  std::deque<LiveRequest*> waiting_;                // have a sequence that has not begun
+  std::deque<LiveRequest*> waiting_;  // have a sequence that has not begun
 };
 
 }  // namespace olmoe::engine

@@ -31,9 +31,9 @@ struct StepRows {
 
 // Called on the engine thread after every step that did not fail as a whole; must not block. `rows`
 // covers the record in order.
-using StepObserver = std::function<void(const std::vector<StepRows>& rows,
-                                        const routing::RoutingRecord& record,
-                                        absl::Duration step_time)>;
+using StepObserver =
+    std::function<void(const std::vector<StepRows>& rows, const routing::RoutingRecord& record,
+                       absl::Duration step_time)>;
 
 }  // namespace olmoe::engine
 

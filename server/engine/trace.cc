@@ -41,8 +41,7 @@ std::vector<float> PositionMajor(std::span<const float> logits, int num_layers, 
 }  // namespace
 
 RoutingTrace TraceRows(const TraceOptions& options, const TracedRows& rows,
-                       const routing::RoutingRecord& record,
-                       std::span<const float> router_logits) {
+                       const routing::RoutingRecord& record, std::span<const float> router_logits) {
   RoutingTrace trace;
   if (!options.any()) return trace;
   trace.first_position = rows.first_position;

@@ -24,8 +24,8 @@ std::vector<engine::ScoreWindow> CalibrationWindows(std::span<const TokenId> tok
   return windows;
 }
 
-std::vector<std::vector<engine::ScoreWindow>> GroupWindows(
-    std::vector<engine::ScoreWindow> windows, int max_rows) {
+std::vector<std::vector<engine::ScoreWindow>> GroupWindows(std::vector<engine::ScoreWindow> windows,
+                                                           int max_rows) {
   std::vector<std::vector<engine::ScoreWindow>> groups;
   int rows = 0;
   for (engine::ScoreWindow& window : windows) {
@@ -40,8 +40,7 @@ std::vector<std::vector<engine::ScoreWindow>> GroupWindows(
   return groups;
 }
 
-LogitCollector::LogitCollector(const routing::RouterShape& shape, int trim_top,
-                               uint64_t max_tokens)
+LogitCollector::LogitCollector(const routing::RouterShape& shape, int trim_top, uint64_t max_tokens)
     : shape_(shape),
       max_tokens_(max_tokens),
       builder_(*routing::CalibrationBuilder::Create(shape, trim_top)) {}

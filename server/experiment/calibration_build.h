@@ -43,8 +43,8 @@ std::vector<engine::ScoreWindow> CalibrationWindows(std::span<const TokenId> tok
                                                     int max_context);
 
 // Consecutive windows together, as many as have at most `max_rows` rows; one at least.
-std::vector<std::vector<engine::ScoreWindow>> GroupWindows(
-    std::vector<engine::ScoreWindow> windows, int max_rows);
+std::vector<std::vector<engine::ScoreWindow>> GroupWindows(std::vector<engine::ScoreWindow> windows,
+                                                           int max_rows);
 
 // Counts the router logits of tokens, at most `max_tokens`. One user at a time.
 class LogitCollector {

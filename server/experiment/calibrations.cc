@@ -65,8 +65,7 @@ absl::StatusOr<std::shared_ptr<const routing::Calibration>> FindCalibration(
 absl::Status DeleteCalibration(const std::string& calibration_id, const Serving& serving) {
   const auto found = FindCalibration(calibration_id, serving);
   if (!found.ok()) return found.status();
-  return serving.controller->BetweenPatches(
-      [&] { return RemoveUnused(calibration_id, serving); });
+  return serving.controller->BetweenPatches([&] { return RemoveUnused(calibration_id, serving); });
 }
 
 }  // namespace olmoe::experiment

@@ -12,9 +12,8 @@ namespace {
 void WarnOfSeries(const routing::RoutingPlan& plan, const Serving& serving,
                   std::vector<std::string>* warnings) {
   const std::vector<routing::Arm>& arms = plan.arms();
-  const bool analyzes = std::any_of(arms.begin(), arms.end(), [](const routing::Arm& arm) {
-    return arm.policy->analyzes();
-  });
+  const bool analyzes = std::any_of(arms.begin(), arms.end(),
+                                    [](const routing::Arm& arm) { return arm.policy->analyzes(); });
   if (!serving.count_series || (arms.size() == 1 && !analyzes)) return;
   warnings->push_back(absl::StrCat(
       "the routers of this plan's arms export ", serving.count_series(plan),

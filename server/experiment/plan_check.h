@@ -10,9 +10,9 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "olmoe/v1/admin.pb.h"
-#include "server/routing/plan.h"
 #include "server/experiment/probe.h"
 #include "server/experiment/serving.h"
+#include "server/routing/plan.h"
 
 namespace olmoe::experiment {
 

@@ -57,9 +57,7 @@ class ProbeSink final : public engine::ScoreSink {
 absl::Status OfProbe(std::string_view arm_id, const absl::Status& status) {
   absl::Status named(status.code(), absl::StrCat("probe of ", std::string(arm_id), ": ",
                                                  std::string(status.message())));
-  status.ForEachPayload([&](auto url, const absl::Cord& detail) {
-    named.SetPayload(url, detail);
-  });
+  status.ForEachPayload([&](auto url, const absl::Cord& detail) { named.SetPayload(url, detail); });
   return named;
 }
 
@@ -127,9 +125,9 @@ absl::Status Unchanged(const std::vector<std::string>& arm_ids) {
     violation->set_description(
         "the rule differs from the model's own, and the logits of the probe are the same bits");
   }
-  absl::Status status = absl::FailedPreconditionError(absl::StrCat(
-      "the probe shows no change for arm ", absl::StrJoin(arm_ids, ", "),
-      ": the rule differs from the model's own, and the logits are the same bits"));
+  absl::Status status = absl::FailedPreconditionError(
+      absl::StrCat("the probe shows no change for arm ", absl::StrJoin(arm_ids, ", "),
+                   ": the rule differs from the model's own, and the logits are the same bits"));
   status.SetPayload("type.googleapis.com/google.rpc.PreconditionFailure",
                     absl::Cord(failure.SerializeAsString()));
   return status;
@@ -163,9 +161,9 @@ LogitDifference CompareLogits(std::span<const float> own, std::span<const float>
 }
 
 absl::StatusOr<std::vector<routing::ProbeResult>> RunProbe(const routing::RoutingPlan& candidate,
-                                                      const ProbeInput& input,
-                                                      absl::Time deadline,
-                                                      const Serving& serving) {
+                                                           const ProbeInput& input,
+                                                           absl::Time deadline,
+                                                           const Serving& serving) {
   const Prober prober(input, std::min(deadline, absl::Now() + kMaxProbeTime), serving);
   const absl::StatusOr<Scored> own =
       prober.Score(serving.controller->native_policy(), "the model's own routing");

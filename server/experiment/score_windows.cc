@@ -11,8 +11,8 @@ namespace {
 // str.isspace(): White_Space and the information separators 1C..1F.
 bool IsPythonSpace(uint32_t c) {
   return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 ||
-         c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
-         c == 0x202F || c == 0x205F || c == 0x3000;
+         c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
+         c == 0x205F || c == 0x3000;
 }
 
 // The last character of well-formed UTF-8 and how many bytes it has. White space
@@ -49,8 +49,7 @@ PairWindow MakePairWindow(std::span<const TokenId> context, std::span<const Toke
   return out;
 }
 
-std::vector<engine::ScoreWindow> MakeRollingWindows(TokenId prefix,
-                                                    std::span<const TokenId> tokens,
+std::vector<engine::ScoreWindow> MakeRollingWindows(TokenId prefix, std::span<const TokenId> tokens,
                                                     int max_context) {
   CHECK(!tokens.empty());
   CHECK_GT(max_context, 0);

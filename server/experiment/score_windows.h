@@ -33,8 +33,7 @@ PairWindow MakePairWindow(std::span<const TokenId> context, std::span<const Toke
                           int max_context);
 
 // `tokens` is not empty.
-std::vector<engine::ScoreWindow> MakeRollingWindows(TokenId prefix,
-                                                    std::span<const TokenId> tokens,
+std::vector<engine::ScoreWindow> MakeRollingWindows(TokenId prefix, std::span<const TokenId> tokens,
                                                     int max_context);
 
 // Bytes of the white space that `utf8` ends with, as Python's str.rstrip() sees it.

@@ -13,7 +13,7 @@ class Engine;
 namespace olmoe::routing {
 class CalibrationSet;
 class RoutingController;
-}
+}  // namespace olmoe::routing
 namespace olmoe::text {
 class Tokenizer;
 }

@@ -128,11 +128,11 @@ asio::awaitable<bool> Connection::ServeOne() {
   if (!response) response = co_await Handle(*route, parser.request());
   // A body that nobody wants is not read, so nothing can follow it.
   const bool has_end = response->stream == nullptr || parser.request().http11;
-  const bool keep = parser.state() == State::kDone && parser.keep_alive() && has_end &&
-                    !state_->stopping;
+  const bool keep =
+      parser.state() == State::kDone && parser.keep_alive() && has_end && !state_->stopping;
   const bool written = co_await Write(parser.request(), *response, keep);
   state_->table.HoldRequest(this, 0);
-  co_return written && keep;
+  co_return written&& keep;
 }
 
 asio::awaitable<bool> Connection::ReadPast(State state, RequestParser* parser) {

@@ -76,8 +76,8 @@ class HttpServer::Impl {
   }
   // Fine enough for every limit.
   static milliseconds TickOf(const ConnectionLimits& limits) {
-    const milliseconds shortest = std::min({limits.handshake, limits.idle, limits.request,
-                                            limits.answer, limits.linger});
+    const milliseconds shortest =
+        std::min({limits.handshake, limits.idle, limits.request, limits.answer, limits.linger});
     return std::clamp(shortest / 8, milliseconds(5), milliseconds(250));
   }
 
@@ -158,8 +158,8 @@ milliseconds HttpServer::Impl::AcceptSome(int listening) {
   for (size_t i = 0; i < accepts_in_a_row_; ++i) {
     sockaddr_storage peer = {};
     socklen_t size = sizeof(peer);
-    const int fd = accept4(listening, reinterpret_cast<sockaddr*>(&peer), &size,
-                           SOCK_NONBLOCK | SOCK_CLOEXEC);
+    const int fd =
+        accept4(listening, reinterpret_cast<sockaddr*>(&peer), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
       Accept(fd, peer);
     } else if (errno == EAGAIN) {
@@ -233,8 +233,7 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Create(Options options) 
     if (absl::Status status = impl->Start(); !status.ok()) return status;
     return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
   } catch (const std::exception& error) {  // the standard's and Boost's system_error
-    return absl::ResourceExhaustedError(
-        absl::StrCat("cannot start the HTTP port: ", error.what()));
+    return absl::ResourceExhaustedError(absl::StrCat("cannot start the HTTP port: ", error.what()));
   }
 }
 

@@ -29,9 +29,9 @@ Json WordsOrNull(const std::optional<routing::Rule>& rule) {
 }
 
 Json ModelJson(const model::ModelInfo& model) {
-  return {{"id", model.model_id},           {"layers", model.num_layers},
-          {"experts", model.num_experts},   {"top_k", model.default_top_k},
-          {"dtype", model.dtype},           {"device", model.device}};
+  return {{"id", model.model_id},         {"layers", model.num_layers},
+          {"experts", model.num_experts}, {"top_k", model.default_top_k},
+          {"dtype", model.dtype},         {"device", model.device}};
 }
 
 Json EngineJson(const engine::EngineLoad& load) {
@@ -62,9 +62,9 @@ Json PolicyJson(const routing::RoutingPolicy& policy) {
 }
 
 Json ArmsJson(const routing::RoutingPlan& plan, engine::EngineLoad load) {
-  const double total_weight = std::accumulate(
-      plan.arms().begin(), plan.arms().end(), 0.0,
-      [](double sum, const routing::Arm& arm) { return sum + arm.weight; });
+  const double total_weight =
+      std::accumulate(plan.arms().begin(), plan.arms().end(), 0.0,
+                      [](double sum, const routing::Arm& arm) { return sum + arm.weight; });
   Json arms = Json::array();
   for (const routing::Arm& arm : plan.arms()) {
     arms.push_back({{"arm", arm.arm_id},

@@ -79,8 +79,8 @@ absl::StatusOr<std::vector<Route>> MonitoringRoutes(const MonitoringOptions& opt
 
   std::vector<Route> routes;
   routes.push_back(RenderedRoute(
-      renderer, "/metrics",
-      [metrics = options.metrics] { return MetricsText(metrics->Collect()); }, kMetricsType));
+      renderer, "/metrics", [metrics = options.metrics] { return MetricsText(metrics->Collect()); },
+      kMetricsType));
   routes.push_back({"GET", "/healthz", [](const Request&, Reply reply) {
                       reply.Send(TextResponse(200, "ok\n", kTextType));
                     }});

@@ -26,7 +26,7 @@ class RequestParser {
 
   enum class State {
     kHeader,  // not all of the header is there
-    kBody,    // the header is; SetBodyLimit, then go on
+    kBody,  // the header is; SetBodyLimit, then go on
     kDone,
     kFailed,
   };

@@ -8,8 +8,8 @@ namespace {
 
 // Half of the memory is for what is not a message on its way.
 Receipts::Options ReceiptsWithin(int64_t max_bytes, Receipts::Options options) {
-  options.max_turns = static_cast<size_t>(
-      std::max<int64_t>(1, max_bytes / 2 / options.max_message_bytes));
+  options.max_turns =
+      static_cast<size_t>(std::max<int64_t>(1, max_bytes / 2 / options.max_message_bytes));
   return options;
 }
 

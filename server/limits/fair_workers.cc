@@ -21,9 +21,9 @@ namespace {
 constexpr absl::Duration kRetryDelay = absl::Seconds(1);
 
 absl::Status Full(const char* whose) {
-  return WithRetryDelay(absl::ResourceExhaustedError(
-                            std::string("too many large requests of ") + whose + " wait"),
-                        kRetryDelay);
+  return WithRetryDelay(
+      absl::ResourceExhaustedError(std::string("too many large requests of ") + whose + " wait"),
+      kRetryDelay);
 }
 
 }  // namespace
@@ -119,9 +119,8 @@ void FairWorkers::Cancel(const Waiting* cancelled) {
 }
 
 FairWorkers::WaitingPtr FairWorkers::Take() {
-  const auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
-    return stopping_ || !turns_.empty();
-  };
+  const auto ready = [this]()
+                         ABSL_SHARED_LOCKS_REQUIRED(mu_) { return stopping_ || !turns_.empty(); };
   absl::MutexLock lock(&mu_);
   mu_.Await(absl::Condition(&ready));
   if (stopping_) return nullptr;

@@ -9,9 +9,9 @@ namespace olmoe::limits {
 namespace {
 
 absl::Status NoMemory() {
-  return WithRetryDelay(absl::ResourceExhaustedError(
-                            "the memory for requests is in use (--max-request-memory)"),
-                        absl::Seconds(1));
+  return WithRetryDelay(
+      absl::ResourceExhaustedError("the memory for requests is in use (--max-request-memory)"),
+      absl::Seconds(1));
 }
 
 absl::Status TooSlow() {
@@ -163,8 +163,8 @@ void Receipts::DropWaiting(absl::FunctionRef<bool(const Entry&)> leaves, const a
                            std::vector<Entry>* dropped) {
   for (auto client = waiting_.begin(); client != waiting_.end();) {
     std::deque<Entry>& line = client->second;
-    const auto leaving = std::stable_partition(
-        line.begin(), line.end(), [leaves](const Entry& one) { return !leaves(one); });
+    const auto leaving = std::stable_partition(line.begin(), line.end(),
+                                               [leaves](const Entry& one) { return !leaves(one); });
     for (auto entry = leaving; entry != line.end(); ++entry) {
       entry->why = why;
       dropped->push_back(std::move(*entry));

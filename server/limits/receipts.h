@@ -80,8 +80,8 @@ class Receipts {
     std::shared_ptr<Receiver> receiver;
     Wish wish;
     int64_t bytes_before = 0;  // that its hold had before the turn
-    absl::Time since = {};     // of the turn
-    absl::Status why = {};     // it was dropped
+    absl::Time since = {};  // of the turn
+    absl::Status why = {};  // it was dropped
   };
 
   bool BeginOne(std::vector<Entry>* begun) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -59,9 +59,9 @@ absl::Status RequestMemory::Change(Client* client, int64_t change, int64_t headr
         absl::StrCat("the request needs ", change, " bytes of memory; one client may have ", share,
                      " of the ", max_bytes_, " for requests (--max-request-memory)"));
   }
-  return WithRetryDelay(absl::ResourceExhaustedError(
-                            "the memory for requests is in use (--max-request-memory)"),
-                        absl::Seconds(1));
+  return WithRetryDelay(
+      absl::ResourceExhaustedError("the memory for requests is in use (--max-request-memory)"),
+      absl::Seconds(1));
 }
 
 void RequestMemory::Close(Client* client) {

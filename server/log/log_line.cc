@@ -34,10 +34,10 @@ struct ToWord {
 };
 
 std::string Text(const LogLine& line) {
-  std::string out = absl::StrCat(
-      std::string(1, line.severity[0]),
-      absl::FormatTime("%Y%m%d %H:%M:%E6S ", line.time, absl::LocalTimeZone()),
-      absl::CHexEscape(line.message), "]");
+  std::string out =
+      absl::StrCat(std::string(1, line.severity[0]),
+                   absl::FormatTime("%Y%m%d %H:%M:%E6S ", line.time, absl::LocalTimeZone()),
+                   absl::CHexEscape(line.message), "]");
   for (const auto& [name, value] : line.fields) {
     absl::StrAppend(&out, " ", name, "=", std::visit(ToWord(), value));
   }

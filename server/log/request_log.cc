@@ -23,8 +23,9 @@ LogLine LineOf(const engine::RequestOutcome& outcome, absl::Time now) {
   if (outcome.completion == nullptr) return line;
   const engine::Completion& completion = *outcome.completion;
   if (outcome.status.ok() && completion.completion_tokens > 0) {
-    line.fields.emplace_back("finish_reason", std::string(engine::kFinishReasonNames[
-                                                  static_cast<size_t>(completion.finish_reason)]));
+    line.fields.emplace_back(
+        "finish_reason",
+        std::string(engine::kFinishReasonNames[static_cast<size_t>(completion.finish_reason)]));
   }
   line.fields.emplace_back("prompt_tokens", uint64_t{completion.prompt_tokens});
   line.fields.emplace_back("completion_tokens", uint64_t{completion.completion_tokens});

@@ -37,9 +37,9 @@ absl::Status CheckTensor(const SafetensorsFile& file, const SafetensorsEntry& en
                                       ShapeText(spec.shape), " by ", kConfigFile));
   }
   if (!IsWeightDType(entry.dtype)) {
-    return InvalidTensor(file.path(), entry.name,
-                         absl::StrCat("dtype ", std::string(DTypeName(entry.dtype)),
-                                      ", expected BF16, F16 or F32"));
+    return InvalidTensor(
+        file.path(), entry.name,
+        absl::StrCat("dtype ", std::string(DTypeName(entry.dtype)), ", expected BF16, F16 or F32"));
   }
   return absl::OkStatus();
 }
@@ -94,8 +94,7 @@ class TensorMatcher {
 absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::Open(const std::string& folder) {
   const absl::StatusOr<OlmoeConfig> config = ReadConfig(folder);
   if (!config.ok()) return config.status();
-  absl::StatusOr<std::vector<std::unique_ptr<SafetensorsFile>>> files =
-      OpenCheckpointFiles(folder);
+  absl::StatusOr<std::vector<std::unique_ptr<SafetensorsFile>>> files = OpenCheckpointFiles(folder);
   if (!files.ok()) return files.status();
 
   TensorMatcher matcher(CheckpointLayout(*config));

@@ -58,8 +58,8 @@ void ReadWeightMap(const JsonCursor& weight_map, CheckpointIndex* index) {
     std::string name = shard.String();
     if (!shard.ok()) return;
     if (!IsSafeShardName(name)) {
-      shard.Fail(absl::StrCat("shard ", Quoted(name),
-                              " is not the plain name of a .safetensors file"));
+      shard.Fail(
+          absl::StrCat("shard ", Quoted(name), " is not the plain name of a .safetensors file"));
     }
     shards.insert(name);
     if (shards.size() > kMaxShards) {
@@ -73,8 +73,8 @@ void ReadWeightMap(const JsonCursor& weight_map, CheckpointIndex* index) {
 
 // INVALID_ARGUMENT naming the entry.
 absl::StatusOr<CheckpointIndex> ParseIndex(std::string_view json) {
-  const absl::StatusOr<JsonDocument> document = JsonDocument::Parse(
-      json, {.max_depth = 4, .max_values = kMaxSafetensorsEntries + 10'000});
+  const absl::StatusOr<JsonDocument> document =
+      JsonDocument::Parse(json, {.max_depth = 4, .max_values = kMaxSafetensorsEntries + 10'000});
   if (!document.ok()) return document.status();
   absl::Status first_error;
   const JsonCursor root(*document, &first_error);
@@ -100,8 +100,8 @@ absl::Status CheckShardsExist(const std::string& folder, const CheckpointIndex& 
   }
   if (missing.empty()) return absl::OkStatus();
   return absl::NotFoundError(absl::StrCat(PathIn(folder, kIndexFile), ": names ",
-                                          index.shards.size(), " shards, missing: ",
-                                          ListText(missing)));
+                                          index.shards.size(),
+                                          " shards, missing: ", ListText(missing)));
 }
 
 absl::StatusOr<Files> OpenAll(const std::string& folder, const std::vector<std::string>& names) {
@@ -144,9 +144,9 @@ absl::Status CheckPresent(const std::string& folder, const CheckpointIndex& inde
   }
   if (absent.empty()) return absl::OkStatus();
   std::sort(absent.begin(), absent.end());
-  return InvalidFile(PathIn(folder, index.shard_of.at(absent.front())),
-                     absl::StrCat("lacks tensors that ", kIndexFile, " places there: ",
-                                  ListText(absent)));
+  return InvalidFile(
+      PathIn(folder, index.shard_of.at(absent.front())),
+      absl::StrCat("lacks tensors that ", kIndexFile, " places there: ", ListText(absent)));
 }
 
 absl::StatusOr<Files> OpenSharded(const std::string& folder) {

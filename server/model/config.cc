@@ -72,8 +72,7 @@ void ReadDimensions(const JsonCursor& root, OlmoeConfig* config) {
   config->hidden_size = IntegerOr(root["hidden_size"], 2048, 2, kMaxWidth);
   config->intermediate_size = IntegerOr(root["intermediate_size"], 2048, 1, kMaxWidth);
   config->num_heads = IntegerOr(root["num_attention_heads"], 16, 1, kMaxHeads);
-  config->num_kv_heads =
-      IntegerOr(root["num_key_value_heads"], config->num_heads, 1, kMaxHeads);
+  config->num_kv_heads = IntegerOr(root["num_key_value_heads"], config->num_heads, 1, kMaxHeads);
   config->vocab_size = IntegerOr(root["vocab_size"], 50304, 1, kMaxVocab);
   config->num_experts = IntegerOr(root["num_experts"], 64, 2, routing::kMaxExperts);
   config->experts_per_token = IntegerOr(root["num_experts_per_tok"], 8, 1, routing::kMaxExperts);
@@ -90,13 +89,11 @@ void CheckHeads(const JsonCursor& root, OlmoeConfig* config) {
   const int heads = config->num_heads;
   const JsonCursor heads_field = root["num_attention_heads"];
   Check(config->experts_per_token <= config->num_experts, root["num_experts_per_tok"],
-        absl::StrCat(config->experts_per_token, " is more than num_experts ",
-                     config->num_experts));
+        absl::StrCat(config->experts_per_token, " is more than num_experts ", config->num_experts));
   Check(hidden % heads == 0, heads_field,
         absl::StrCat("hidden_size ", hidden, " is not divisible by ", heads));
   Check(heads % config->num_kv_heads == 0, root["num_key_value_heads"],
-        absl::StrCat("num_attention_heads ", heads, " is not divisible by ",
-                     config->num_kv_heads));
+        absl::StrCat("num_attention_heads ", heads, " is not divisible by ", config->num_kv_heads));
   config->head_size = hidden / heads;
   Check(config->head_size % 2 == 0, heads_field,
         absl::StrCat("head size ", config->head_size, " (hidden_size / num_attention_heads) ",

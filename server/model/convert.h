@@ -29,8 +29,8 @@ inline float FloatFromF16(uint16_t bits) {
   // The biases of the exponents are 127 and 15. A subnormal is read as 2^-14 + itself,
   // which has no subnormal float on the way (these may be flushed to zero).
   const uint32_t normal = magnitude + ((127u - 15) << 23);
-  const uint32_t subnormal = std::bit_cast<uint32_t>(
-      std::bit_cast<float>(magnitude + ((127u - 14) << 23)) - 0x1p-14f);
+  const uint32_t subnormal =
+      std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude + ((127u - 14) << 23)) - 0x1p-14f);
   const uint32_t finite = magnitude < (1u << 23) ? subnormal : normal;
   const bool is_inf_or_nan = magnitude >= (31u << 23);
   const uint32_t result = is_inf_or_nan ? magnitude | 0x7f800000 : finite;

@@ -24,8 +24,8 @@ constexpr int64_t kMaxKvCacheBytes = int64_t{1} << 44;
 constexpr int64_t kMaxPages = int64_t{1} << 30;  // PageId is int32
 
 absl::Status OutOfRange(std::string_view option, int64_t value, int64_t min, int64_t max) {
-  return absl::InvalidArgumentError(absl::StrCat(std::string(option), " must be in ", min, "..",
-                                                 max, ", is ", value));
+  return absl::InvalidArgumentError(
+      absl::StrCat(std::string(option), " must be in ", min, "..", max, ", is ", value));
 }
 
 absl::Status CheckOptions(const LoadOptions& options, const OlmoeConfig& config) {
@@ -69,9 +69,9 @@ absl::StatusOr<KvCacheShape> ShapeKvCache(const LoadOptions& options, const Olmo
   const int64_t pages = options.kv_cache_bytes > 0 ? options.kv_cache_bytes / shape.page_bytes
                                                    : kDefaultKvSequences * pages_of_sequence;
   if (pages < 1 || pages > kMaxPages) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("kv_cache_bytes of ", options.kv_cache_bytes, " makes ", pages, " pages of ",
-                     shape.page_bytes, " bytes; there must be 1..", kMaxPages));
+    return absl::InvalidArgumentError(absl::StrCat("kv_cache_bytes of ", options.kv_cache_bytes,
+                                                   " makes ", pages, " pages of ", shape.page_bytes,
+                                                   " bytes; there must be 1..", kMaxPages));
   }
   shape.num_pages = static_cast<int>(pages);
   return shape;
@@ -127,10 +127,10 @@ absl::StatusOr<KvCacheShape> CheckAndShape(const LoadOptions& options, const Olm
   if (!status.ok()) return status;
   const absl::StatusOr<KvCacheShape> kv_cache = ShapeKvCache(options, config);
   if (!kv_cache.ok() || options.device != "cpu") return kv_cache;
-  status = CheckBudget(
-      ComputeBudget(config, static_cast<int64_t>(DTypeBytes(options.dtype)), *kv_cache,
-                    MaxContext(options, config), options.max_batch_tokens),
-      AvailableHostBytes());
+  status =
+      CheckBudget(ComputeBudget(config, static_cast<int64_t>(DTypeBytes(options.dtype)), *kv_cache,
+                                MaxContext(options, config), options.max_batch_tokens),
+                  AvailableHostBytes());
   if (!status.ok()) return status;
   return kv_cache;
 }

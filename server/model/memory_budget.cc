@@ -67,8 +67,9 @@ MemoryBudget ComputeBudget(const OlmoeConfig& config, int64_t element_bytes,
   const int64_t embeddings = (config.tie_word_embeddings ? 1 : 2) * vocabulary * hidden;
   const int64_t routers = int64_t{config.num_layers} * config.num_experts * hidden;  // float32
   MemoryBudget budget;
-  budget.weight_bytes = element_bytes * (config.num_layers * ParametersOfLayer(config) + embeddings) +
-                        int64_t{4} * (routers + (4 * int64_t{config.num_layers} + 1) * hidden);
+  budget.weight_bytes =
+      element_bytes * (config.num_layers * ParametersOfLayer(config) + embeddings) +
+      int64_t{4} * (routers + (4 * int64_t{config.num_layers} + 1) * hidden);
   budget.kv_cache_bytes = kv_cache.page_bytes * kv_cache.num_pages;
 
   const int64_t rows = max_batch_tokens;

@@ -90,8 +90,7 @@ typename Ops::Tensor OlmoeModel<Ops>::Forward(const ops::RowBatch& rows, const S
 }
 
 template <ops::Operations Ops>
-typename Ops::Tensor OlmoeModel<Ops>::Attention(size_t layer, const Tensor& x,
-                                                const Batch& batch) {
+typename Ops::Tensor OlmoeModel<Ops>::Attention(size_t layer, const Tensor& x, const Batch& batch) {
   const LayerWeights<Ops>& weights = weights_.layers[layer];
   const int64_t query = int64_t{config_.num_heads} * config_.head_size;
   const int64_t key_value = int64_t{config_.num_kv_heads} * config_.head_size;
@@ -126,9 +125,9 @@ void OlmoeModel<Ops>::Route(int layer, const HostRows& logits, const StepBatch& 
         output->routing.Add(routing_);
       } else {
         output->routing.AddFailed();
-        FailChunk(absl::InternalError(
-                      absl::StrCat("layer ", layer, ": router logits are not finite")),
-                  &result);
+        FailChunk(
+            absl::InternalError(absl::StrCat("layer ", layer, ": router logits are not finite")),
+            &result);
       }
     }
   }

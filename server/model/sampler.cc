@@ -168,8 +168,7 @@ class Draw {
 TokenId DrawToken(std::span<const float> logits, const SampleRequest& request) {
   const SamplingParams& params = request.params;
   if (params.temperature == 0) return FirstToken(logits);
-  return Draw(logits, params).Take(
-      UniformAt(params.seed, static_cast<uint64_t>(request.position)));
+  return Draw(logits, params).Take(UniformAt(params.seed, static_cast<uint64_t>(request.position)));
 }
 
 }  // namespace
@@ -198,7 +197,8 @@ absl::Status ScoreRow(std::span<const float> logits, TokenId target, int top, Sc
   const float logit = LogitOf(logits, target);
   uint32_t before = 0;
   for (size_t i = 0; i < logits.size(); ++i) {
-    const bool first = logits[i] > logit || (logits[i] == logit && static_cast<TokenId>(i) < target);
+    const bool first =
+        logits[i] > logit || (logits[i] == logit && static_cast<TokenId>(i) < target);
     before += first ? 1u : 0u;
   }
   const double log_sum = LogSumExp(logits);

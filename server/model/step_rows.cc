@@ -82,8 +82,8 @@ std::vector<LogitRow> CollectLogitRows(const StepBatch& step, const StepOutput& 
       const bool last = row == RowsOf(chunk) - 1;
       wanted.sample = chunk.sample.has_value() && last;
       wanted.keep = chunk.last_logits && last;
-      const bool has_target = chunk.score.has_value() &&
-                              chunk.score->targets[static_cast<size_t>(row)] != kNoTarget;
+      const bool has_target =
+          chunk.score.has_value() && chunk.score->targets[static_cast<size_t>(row)] != kNoTarget;
       if (has_target) wanted.scored = scored++;
       if (wanted.sample || wanted.keep || has_target) rows.push_back(wanted);
     }

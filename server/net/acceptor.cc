@@ -43,10 +43,8 @@ bool IsOfTheConnection(int error) {
     case ENONET:
     case EHOSTUNREACH:
     case EOPNOTSUPP:
-    case ENETUNREACH:
-      return true;
-    default:
-      return false;
+    case ENETUNREACH: return true;
+    default: return false;
   }
 }
 
@@ -64,8 +62,8 @@ bool AddToEpoll(int epoll, int fd, uint32_t events) {
 }
 
 absl::Status FromErrno(const char* call) {
-  return absl::UnavailableError(absl::StrCat("cannot accept connections: ", call, ": ",
-                                             std::strerror(errno)));
+  return absl::UnavailableError(
+      absl::StrCat("cannot accept connections: ", call, ": ", std::strerror(errno)));
 }
 
 }  // namespace
@@ -284,8 +282,7 @@ void Acceptor::Remove(int duplicate) {
 }
 
 void Acceptor::Pause(int error) {
-  LOG_EVERY_T(WARNING, 10) << listener_.address() << ": connections wait: "
-                           << std::strerror(error);
+  LOG_EVERY_T(WARNING, 10) << listener_.address() << ": connections wait: " << std::strerror(error);
   paused_ = true;
   resume_at_ = Clock::now() + absl::ToChronoNanoseconds(options_.pause);
   ArmListener(0);

@@ -20,8 +20,7 @@ ConnectionLimits GrpcPortLimits(uint64_t descriptors) {
   const uint64_t kept = kForFiles + descriptors / 4;
   const uint64_t in_all = descriptors > kept ? (descriptors - kept) / kCost / kPorts : 0;
   ConnectionLimits limits;
-  limits.in_all =
-      std::max(kLeastInAll, static_cast<int>(std::min<uint64_t>(in_all, kMostInAll)));
+  limits.in_all = std::max(kLeastInAll, static_cast<int>(std::min<uint64_t>(in_all, kMostInAll)));
   limits.per_client = std::max(kLeastPerClient, limits.in_all / 4);
   return limits;
 }

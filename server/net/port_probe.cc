@@ -40,8 +40,7 @@ bool TakesIpv4Too(int fd) {
 void SetLoopback(bool by_ipv4, sockaddr_in6* address) {
   address->sin6_addr = in6addr_loopback;
   if (!by_ipv4) return;
-  constexpr in6_addr kMappedLoopback = {
-      {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 127, 0, 0, 1}}};
+  constexpr in6_addr kMappedLoopback = {{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 127, 0, 0, 1}}};
   address->sin6_addr = kMappedLoopback;
 }
 

@@ -59,13 +59,13 @@ struct OpsOptions {
 // Block:   the part of a weight that one tensor of a checkpoint fills.
 // HostRows: float32 rows that the host can read: row(i) is a span<const float>.
 template <typename T>
-concept Operations = requires(
-    T ops, int64_t n, Precision precision, const RowBatch& rows, std::span<const int32_t> picked,
-    const ExpertSelection& selection, std::function<void(int)> task,
-    std::function<absl::Status()> body, typename T::Tensor tensor, const typename T::Tensor& x,
-    const typename T::Vector& vector, const typename T::Matrix& matrix,
-    const typename T::Experts& experts, typename T::KvPages pages, const typename T::Batch& batch,
-    const typename T::Block& block) {
+concept Operations = requires(T ops, int64_t n, Precision precision, const RowBatch& rows,
+                              std::span<const int32_t> picked, const ExpertSelection& selection,
+                              std::function<void(int)> task, std::function<absl::Status()> body,
+                              typename T::Tensor tensor, const typename T::Tensor& x,
+                              const typename T::Vector& vector, const typename T::Matrix& matrix,
+                              const typename T::Experts& experts, typename T::KvPages pages,
+                              const typename T::Batch& batch, const typename T::Block& block) {
   // Weights, not initialized. `bias`: whether the matrix has one.
   { ops.NewVector(n) } -> std::same_as<typename T::Vector>;
   { ops.NewMatrix(n, n, precision, /*bias=*/true) } -> std::same_as<typename T::Matrix>;

@@ -4,8 +4,7 @@
 
 namespace olmoe::routing {
 
-Alarm::Alarm(std::function<void()> ring)
-    : ring_(std::move(ring)), thread_([this] { Loop(); }) {}
+Alarm::Alarm(std::function<void()> ring) : ring_(std::move(ring)), thread_([this] { Loop(); }) {}
 
 Alarm::~Alarm() {
   {

@@ -65,17 +65,15 @@ void CheckCdf(double x0, double dx, std::span<const double> cdf, std::string_vie
         {FieldPath(prefix, "dx"), absl::StrCat("must be > 0 and finite, is ", dx)});
   }
   if (cdf.size() < 2 || cdf.size() > kMaxCdfPoints) {
-    violations->push_back(
-        {FieldPath(prefix, "cdf"),
-         absl::StrCat("must have 2..", kMaxCdfPoints, " points, has ", cdf.size())});
+    violations->push_back({FieldPath(prefix, "cdf"), absl::StrCat("must have 2..", kMaxCdfPoints,
+                                                                  " points, has ", cdf.size())});
   }
   double previous = 0;
   for (size_t i = 0; i < cdf.size(); ++i) {
     if (!IsPoint(cdf[i], previous)) {
-      violations->push_back(
-          {FieldPath(prefix, "cdf", i),
-           absl::StrCat("must be in [0, 1] and not below the point before it (", previous,
-                        "), is ", cdf[i])});
+      violations->push_back({FieldPath(prefix, "cdf", i),
+                             absl::StrCat("must be in [0, 1] and not below the point before it (",
+                                          previous, "), is ", cdf[i])});
       return;
     }
     previous = cdf[i];

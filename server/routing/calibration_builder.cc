@@ -58,8 +58,8 @@ CdfTable LogitHistogram::Table() const {
 absl::StatusOr<CalibrationBuilder> CalibrationBuilder::Create(const RouterShape& shape,
                                                               int trim_top) {
   if (trim_top < 0 || trim_top >= shape.num_experts) {
-    return InvalidFields({{"trim_top", absl::StrCat("must be 0..", shape.num_experts - 1, ", is ",
-                                                    trim_top)}});
+    return InvalidFields(
+        {{"trim_top", absl::StrCat("must be 0..", shape.num_experts - 1, ", is ", trim_top)}});
   }
   return CalibrationBuilder(shape, trim_top);
 }

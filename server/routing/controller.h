@@ -173,8 +173,7 @@ class RoutingController {
   // Compares, checks, stores and publishes; `next` is one generation above the current
   // plan.
   absl::StatusOr<PatchResult> Swap(std::shared_ptr<const RoutingPlan> next,
-                                   const PatchOptions& options,
-                                   std::vector<std::string> warnings,
+                                   const PatchOptions& options, std::vector<std::string> warnings,
                                    std::optional<std::string> file_digest)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(admin_mu_);
   absl::Status Store(const PlanChange& change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(admin_mu_);
@@ -189,8 +188,7 @@ class RoutingController {
   void SetAlarm(const PlanRecord& record);
   // Waits as options.wait_for_drain says, then counts who holds the plan; without admin_mu_, so
   // that a slow drain holds up no other patch.
-  void Settle(const PatchOptions& options, PatchResult* result)
-      ABSL_LOCKS_EXCLUDED(admin_mu_);
+  void Settle(const PatchOptions& options, PatchResult* result) ABSL_LOCKS_EXCLUDED(admin_mu_);
 
   // Constant after construction.
   const Options options_;

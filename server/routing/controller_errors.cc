@@ -29,8 +29,8 @@ absl::Status UnknownGeneration(uint64_t generation) {
 
 absl::Status NoTimeToLive(uint64_t generation) {
   return WithErrorInfo(
-      absl::FailedPreconditionError(absl::StrCat(
-          "the plan of generation ", generation, " has no time to live: it stays until replaced")),
+      absl::FailedPreconditionError(absl::StrCat("the plan of generation ", generation,
+                                                 " has no time to live: it stays until replaced")),
       "NO_TTL");
 }
 

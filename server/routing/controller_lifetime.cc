@@ -47,8 +47,8 @@ RoutingController::RoutingController(Options options, Start start)
 absl::StatusOr<std::unique_ptr<RoutingController>> RoutingController::Create(Options options) {
   absl::StatusOr<std::optional<PlanRecord>> newest = NewestStored(options);
   if (!newest.ok()) return newest.status();
-  absl::StatusOr<Start> start = newest->has_value() ? StartAgain(options, **std::move(newest))
-                                                    : FirstStart(options);
+  absl::StatusOr<Start> start =
+      newest->has_value() ? StartAgain(options, **std::move(newest)) : FirstStart(options);
   if (!start.ok()) return start.status();
   std::unique_ptr<RoutingController> controller(
       new RoutingController(std::move(options), *std::move(start)));
@@ -71,13 +71,12 @@ absl::Status RoutingController::Check(const Options& options) {
     if (*applied == options.file->digest) return absl::OkStatus();
   }
   return RoutingPlan::Create(options.file->spec, options.shape, options.calibrations,
-                             options.max_arms, /*generation=*/1, PlanSource::kFile,
-                             options.now(), "plan")
+                             options.max_arms, /*generation=*/1, PlanSource::kFile, options.now(),
+                             "plan")
       .status();
 }
 
-absl::StatusOr<std::optional<PlanRecord>> RoutingController::NewestStored(
-    const Options& options) {
+absl::StatusOr<std::optional<PlanRecord>> RoutingController::NewestStored(const Options& options) {
   if (options.store == nullptr) return std::optional<PlanRecord>();
   absl::StatusOr<std::vector<PlanRecord>> stored = options.store->List(UINT64_MAX, 1);
   if (!stored.ok()) return stored.status();
@@ -103,8 +102,8 @@ absl::StatusOr<RoutingController::Start> RoutingController::FirstStart(const Opt
     start.plan = *std::move(plan);
     change.file_digest = options.file->digest;
   } else {
-    start.plan = RoutingPlan::Native(options.shape, /*generation=*/1, PlanSource::kStartup,
-                                     options.now());
+    start.plan =
+        RoutingPlan::Native(options.shape, /*generation=*/1, PlanSource::kStartup, options.now());
   }
   start.record = RecordOf(*start.plan, /*actor=*/"");
   change.plan = start.record;

@@ -63,14 +63,13 @@ class Counter {
     PRow p, ranked;
     PValues(rule.p_values, cdf_, &row_, p);
     const int ranks = RanksThatCanPass(p, rule.alpha, row_);
-    return BenjaminiHochbergCount(Ranked(p, ranks, &row_, &ranked), row_.num_experts(),
-                                  rule.alpha);
+    return BenjaminiHochbergCount(Ranked(p, ranks, &row_, &ranked), row_.num_experts(), rule.alpha);
   }
 
   int operator()(const HigherCriticism& rule) const {
     const int num_experts = row_.num_experts();
-    const int last = rule.beta ? std::max(1, static_cast<int>(num_experts * *rule.beta))
-                               : num_experts;
+    const int last =
+        rule.beta ? std::max(1, static_cast<int>(num_experts * *rule.beta)) : num_experts;
     PRow p, ranked;
     PValues(rule.p_values, cdf_, &row_, p);
     return HigherCriticismCount(Ranked(p, last, &row_, &ranked), num_experts,

@@ -52,8 +52,7 @@ absl::Status MemoryPlanStore::SetExpireTime(uint64_t generation, absl::Time expi
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<PlanRecord>> MemoryPlanStore::List(uint64_t before,
-                                                              size_t limit) const {
+absl::StatusOr<std::vector<PlanRecord>> MemoryPlanStore::List(uint64_t before, size_t limit) const {
   absl::MutexLock lock(&mu_);
   std::vector<PlanRecord> records;
   for (auto end = std::make_reverse_iterator(plans_.lower_bound(before));
@@ -70,8 +69,7 @@ absl::StatusOr<PlanRecord> MemoryPlanStore::Find(uint64_t generation) const {
   return found->second;
 }
 
-absl::StatusOr<std::optional<KeptAnswer>> MemoryPlanStore::FindAnswer(
-    std::string_view key) const {
+absl::StatusOr<std::optional<KeptAnswer>> MemoryPlanStore::FindAnswer(std::string_view key) const {
   absl::MutexLock lock(&mu_);
   const auto found = answers_.find(key);
   if (found == answers_.end()) return std::optional<KeptAnswer>();

@@ -63,26 +63,19 @@ std::string DigestOf(std::string_view salt, const std::vector<Arm>& arms) {
 
 std::string_view PlanSourceName(PlanSource source) {
   switch (source) {
-    case PlanSource::kStartup:
-      return "startup";
-    case PlanSource::kPatch:
-      return "patch";
-    case PlanSource::kUnpatch:
-      return "unpatch";
-    case PlanSource::kRollback:
-      return "rollback";
-    case PlanSource::kExpired:
-      return "expired";
-    case PlanSource::kFile:
-      return "file";
+    case PlanSource::kStartup: return "startup";
+    case PlanSource::kPatch: return "patch";
+    case PlanSource::kUnpatch: return "unpatch";
+    case PlanSource::kRollback: return "rollback";
+    case PlanSource::kExpired: return "expired";
+    case PlanSource::kFile: return "file";
   }
   LOG(FATAL) << "no such plan source: " << static_cast<int>(source);
 }
 
 std::optional<PlanSource> PlanSourceOf(std::string_view name) {
-  for (const PlanSource source :
-       {PlanSource::kStartup, PlanSource::kPatch, PlanSource::kUnpatch, PlanSource::kRollback,
-        PlanSource::kExpired, PlanSource::kFile}) {
+  for (const PlanSource source : {PlanSource::kStartup, PlanSource::kPatch, PlanSource::kUnpatch,
+                                  PlanSource::kRollback, PlanSource::kExpired, PlanSource::kFile}) {
     if (PlanSourceName(source) == name) return source;
   }
   return std::nullopt;

@@ -20,9 +20,9 @@ void ValidateLayers(const std::vector<uint32_t>& layers, size_t override_index,
                     std::vector<FieldViolation>* violations) {
   const size_t num_layers = owner->size();
   if (layers.empty() || layers.size() > num_layers) {
-    violations->push_back({FieldPath(prefix, "layers"),
-                           absl::StrCat("must name 1..", num_layers, " layers, names ",
-                                        layers.size())});
+    violations->push_back(
+        {FieldPath(prefix, "layers"),
+         absl::StrCat("must name 1..", num_layers, " layers, names ", layers.size())});
     return;
   }
   for (size_t i = 0; i < layers.size(); ++i) {
@@ -56,8 +56,8 @@ void ValidateOverrides(const std::vector<LayerOverride>& overrides, const Router
     if (!override.apply && !override.analyze) {
       violations->push_back({path, "must have a rule: apply, analyze or both"});
     }
-    for (const auto& [rule, name] : {std::pair(&override.apply, "apply"),
-                                     std::pair(&override.analyze, "analyze")}) {
+    for (const auto& [rule, name] :
+         {std::pair(&override.apply, "apply"), std::pair(&override.analyze, "analyze")}) {
       if (rule->has_value()) {
         ValidateRule(**rule, shape.num_experts, FieldPath(path, name), violations);
       }
@@ -213,8 +213,8 @@ std::shared_ptr<const RoutingPolicy> RoutingPolicy::Native(const RouterShape& sh
 RouteError RoutingPolicy::Route(int layer, std::span<const float> logits, RowRouting* out) const {
   CHECK(layer >= 0 && layer < shape_.num_layers);
   const std::optional<LayerRule>& analyze = analyze_[static_cast<size_t>(layer)];
-  return RouteRow(logits, shape_, apply_[static_cast<size_t>(layer)],
-                  analyze ? &*analyze : nullptr, out);
+  return RouteRow(logits, shape_, apply_[static_cast<size_t>(layer)], analyze ? &*analyze : nullptr,
+                  out);
 }
 
 }  // namespace olmoe::routing

@@ -44,8 +44,7 @@ void Weigh(const Rule& rule, const RouterShape& shape, LogitRow* row, std::span<
   }
   // The first weight is the largest of E <= 128 that sum to 1: sum > 0.
   switch (rule.weight_mode) {
-    case WeightMode::kNative:
-      return;
+    case WeightMode::kNative: return;
     case WeightMode::kSumToOne:
       for (float& weight : weights) weight = static_cast<float>(weight / sum);
       return;
@@ -54,8 +53,7 @@ void Weigh(const Rule& rule, const RouterShape& shape, LogitRow* row, std::span<
       for (float& weight : weights) weight = static_cast<float>(weight * mass / sum);
       return;
     }
-    case WeightMode::kModelDefault:
-      LOG(FATAL) << "a rule was not made by MakeLayerRule";
+    case WeightMode::kModelDefault: LOG(FATAL) << "a rule was not made by MakeLayerRule";
   }
 }
 
@@ -72,8 +70,8 @@ LayerRule MakeLayerRule(Rule rule, const RouterShape& shape, const CdfTable* cdf
   return {std::move(rule), cdf};
 }
 
-RouteError RouteRow(std::span<const float> logits, const RouterShape& shape,
-                    const LayerRule& apply, const LayerRule* analyze, RowRouting* out) {
+RouteError RouteRow(std::span<const float> logits, const RouterShape& shape, const LayerRule& apply,
+                    const LayerRule* analyze, RowRouting* out) {
   CHECK_EQ(logits.size(), static_cast<size_t>(shape.num_experts));
   if (!AllFinite(logits)) return RouteError::kNonFiniteLogit;
   if (LacksTable(apply) || (analyze != nullptr && LacksTable(*analyze))) {

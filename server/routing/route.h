@@ -60,8 +60,8 @@ enum class RouteError {
 // may be null. On an error *out is unspecified. Deterministic: the same row gives
 // the same bits, whatever else is in the batch; `analyze` never changes `applied`,
 // `order` up to applied.k, or `weights`.
-RouteError RouteRow(std::span<const float> logits, const RouterShape& shape,
-                    const LayerRule& apply, const LayerRule* analyze, RowRouting* out);
+RouteError RouteRow(std::span<const float> logits, const RouterShape& shape, const LayerRule& apply,
+                    const LayerRule* analyze, RowRouting* out);
 
 }  // namespace olmoe::routing
 

@@ -85,8 +85,7 @@ struct HigherCriticism {
 
 // monostate: a rule that names no kind; Validate refuses it. What the rest of the
 // program knows of a kind is in rule_fields.h.
-using RuleKind =
-    std::variant<std::monostate, TopK, TopP, MinP, BenjaminiHochberg, HigherCriticism>;
+using RuleKind = std::variant<std::monostate, TopK, TopP, MinP, BenjaminiHochberg, HigherCriticism>;
 
 struct Rule {
   RuleKind kind;

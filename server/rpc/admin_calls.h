@@ -63,8 +63,9 @@ absl::StatusOr<v1::PatchRoutersResponse> UnpatchRouters(const v1::UnpatchRouters
                                                         std::string actor);
 // Errors: ABORTED (GENERATION_MISMATCH), NOT_FOUND (UNKNOWN_GENERATION),
 // FAILED_PRECONDITION (calibration), those of the disk.
-absl::StatusOr<v1::PatchRoutersResponse> RollbackRouting(
-    const v1::RollbackRoutingRequest& request, const AdminContext& context, std::string actor);
+absl::StatusOr<v1::PatchRoutersResponse> RollbackRouting(const v1::RollbackRoutingRequest& request,
+                                                         const AdminContext& context,
+                                                         std::string actor);
 absl::StatusOr<v1::RenewRoutingResponse> RenewRouting(const v1::RenewRoutingRequest& request,
                                                       const AdminContext& context);
 
@@ -110,8 +111,8 @@ ByteReactor* StartBuildCalibration(const AdminContext* context, CalibrationBuild
 
 // Errors: INVALID_ARGUMENT with every violation, FAILED_PRECONDITION (CURSOR_EXPIRED). Does not
 // wait.
-absl::StatusOr<v1::GetExpertStatsResponse> GetExpertStats(
-    const v1::GetExpertStatsRequest& request, const AdminContext& context);
+absl::StatusOr<v1::GetExpertStatsResponse> GetExpertStats(const v1::GetExpertStatsRequest& request,
+                                                          const AdminContext& context);
 ByteReactor* StartWatchExpertStats(const AdminContext* context,
                                    grpc::CallbackServerContext* server_context);
 

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "olmoe/v1/admin.grpc.pb.h"
-#include "server/rpc/caller.h"
 #include "server/rpc/byte_service.h"
+#include "server/rpc/caller.h"
 #include "server/rpc/unary.h"
 #include "server/rpc/worker_pool.h"
 
@@ -44,9 +44,9 @@ class Starts {
   auto Now(Function function) const {
     return [context = context_, function](CallbackServerContext* call) {
       return BoundedCall::Start<UnaryCall>(
-          &context->call, call, nullptr, ForBytes<Request>([context, function](const Request& message) {
-            return function(message, *context);
-          }));
+          &context->call, call, nullptr,
+          ForBytes<Request>(
+              [context, function](const Request& message) { return function(message, *context); }));
     };
   }
   // On the pool; `bind` makes the function of a call from what its context says.
@@ -87,15 +87,13 @@ auto AlwaysOk(Response (*function)(const AdminContext&)) {
 
 MethodStarts RoutingMethods(const AdminContext* context, const Starts& starts) {
   return {
-      {"PatchRouters", starts.LaterFor<v1::PatchRoutersRequest>(
-                           [context](const CallbackServerContext& call) {
-                             return [actor = ActorOf(call, context->call.gate),
-                                     deadline = ToDeadline(call.deadline())](
-                                        const v1::PatchRoutersRequest& message,
-                                        const AdminContext& serving) {
-                               return PatchRouters(message, serving, actor, deadline);
-                             };
-                           })},
+      {"PatchRouters",
+       starts.LaterFor<v1::PatchRoutersRequest>([context](const CallbackServerContext& call) {
+         return [actor = ActorOf(call, context->call.gate), deadline = ToDeadline(call.deadline())](
+                    const v1::PatchRoutersRequest& message, const AdminContext& serving) {
+           return PatchRouters(message, serving, actor, deadline);
+         };
+       })},
       {"UnpatchRouters", starts.LaterByActor<v1::UnpatchRoutersRequest>(&UnpatchRouters)},
       {"RollbackRouting", starts.LaterByActor<v1::RollbackRoutingRequest>(&RollbackRouting)},
       {"RenewRouting", starts.Later<v1::RenewRoutingRequest>(&RenewRouting)},

@@ -5,8 +5,8 @@
 #include "absl/time/clock.h"
 #include "glog/logging.h"
 #include "server/limits/call_limits.h"
-#include "server/rpc/caller.h"
 #include "server/limits/fair_workers.h"
+#include "server/rpc/caller.h"
 #include "server/rpc/grpc_status.h"
 
 namespace olmoe::rpc {
@@ -31,8 +31,7 @@ absl::Time ToDeadline(std::chrono::system_clock::time_point deadline) {
   return absl::FromChrono(deadline);
 }
 
-BoundedCall::BoundedCall(const CallContext* context,
-                         grpc::CallbackServerContext* server_context)
+BoundedCall::BoundedCall(const CallContext* context, grpc::CallbackServerContext* server_context)
     : context_(context),
       server_context_(server_context),
       client_(ClientOf(*server_context, *context)),
@@ -53,11 +52,11 @@ void BoundedCall::Open() {
 void BoundedCall::Read() {
   message_.Clear();
   read_hold_.Set(kCallBytes);
-  context_->limits->receipts().Ask(
-      shared_from_this(), {.client = client_,
-                           .hold = &read_hold_,
-                           .patience = has_begun_ ? kStreamPatience : kPatience,
-                           .refuse = !has_begun_});
+  context_->limits->receipts().Ask(shared_from_this(),
+                                   {.client = client_,
+                                    .hold = &read_hold_,
+                                    .patience = has_begun_ ? kStreamPatience : kPatience,
+                                    .refuse = !has_begun_});
 }
 
 void BoundedCall::OnTurn() {
@@ -99,12 +98,12 @@ void BoundedCall::Prepare() {
   if (context_->large_requests == nullptr || bytes < static_cast<int64_t>(kLargeRequestBytes)) {
     return run();
   }
-  context_->large_requests->Run(
-      {.client = client_,
-       .interrupt = interrupt(),
-       .run = run,
-       .refuse = [call = shared_from_this()](
-                     const absl::Status& status) { call->OnMessageRefused(status); }});
+  context_->large_requests->Run({.client = client_,
+                                 .interrupt = interrupt(),
+                                 .run = run,
+                                 .refuse = [call = shared_from_this()](const absl::Status& status) {
+                                   call->OnMessageRefused(status);
+                                 }});
 }
 
 void BoundedCall::OnMessageRefused(const absl::Status& status) {
@@ -130,7 +129,9 @@ absl::Status BoundedCall::CancelledStatus() const { return CancelledAt(deadline_
 
 absl::Status BoundedCall::Reserve(int64_t bytes) { return read_hold_.Resize(kCallBytes + bytes); }
 
-limits::RequestMemory::Hold BoundedCall::NewHold() const { return context_->limits->memory().Open(client_); }
+limits::RequestMemory::Hold BoundedCall::NewHold() const {
+  return context_->limits->memory().Open(client_);
+}
 
 void BoundedCall::Write(grpc::ByteBuffer bytes) {
   const auto alive = shared_from_this();

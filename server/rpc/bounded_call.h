@@ -18,13 +18,13 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "server/experiment/serving.h"
 #include "server/limits/answer_watch.h"
-#include "server/util/interrupt.h"
 #include "server/limits/receipts.h"
 #include "server/limits/request_memory.h"
-#include "server/experiment/serving.h"
 #include "server/rpc/call_context.h"
 #include "server/rpc/wire.h"
+#include "server/util/interrupt.h"
 
 namespace olmoe::rpc {
 

@@ -95,8 +95,7 @@ class PutCalibrationCall final : public AdminCall {
   void OnMessage(bool ok) override {
     if (!ok) {
       return pool_->Run([call = Shared(this)] {
-        call->AnswerWith(
-            Add<v1::PutCalibrationResponse>(call->upload_.Finish(), call->serving()));
+        call->AnswerWith(Add<v1::PutCalibrationResponse>(call->upload_.Finish(), call->serving()));
       });
     }
     if (const absl::Status status = Accept(); status.ok()) {
@@ -157,9 +156,8 @@ void BuildCalibrationCall::Begin() {
     absl::MutexLock lock(&mu_);
     build = build_;
   }
-  build->Start(deadline(), [call = Shared(this)](const absl::Status& status) {
-    call->OnCollected(status);
-  });
+  build->Start(deadline(),
+               [call = Shared(this)](const absl::Status& status) { call->OnCollected(status); });
 }
 
 absl::Status BuildCalibrationCall::MakeBuild() {

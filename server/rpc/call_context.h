@@ -10,7 +10,7 @@ class Gate;
 namespace olmoe::limits {
 class CallLimits;
 class FairWorkers;
-}
+}  // namespace olmoe::limits
 
 namespace olmoe::rpc {
 
@@ -18,8 +18,8 @@ namespace olmoe::rpc {
 // service. Constant once serving; what it points to is thread-safe.
 struct CallContext {
   const access::Gate* gate = nullptr;  // of the port; names clients, see ClientOf; null: no tokens
-  bool behind_proxy = false;           // which tells whose calls it passes on
-  limits::CallLimits* limits = nullptr;           // not null
+  bool behind_proxy = false;  // which tells whose calls it passes on
+  limits::CallLimits* limits = nullptr;  // not null
   limits::FairWorkers* large_requests = nullptr;  // prepare them; null: gRPC's threads do
   // Ends the connection of a call's client by force: GrpcServer::Disconnect of the call's peer().
   // May be empty.

@@ -73,9 +73,8 @@ std::string ActorOf(const grpc::CallbackServerContext& call, const access::Gate*
 std::string AddressOfPeer(const std::string& peer) {
   const size_t begin = peer.find(':') + 1, end = peer.rfind(':');
   if (end == std::string::npos || end <= begin) return "";
-  return ClientAddressOf(absl::StrReplaceAll(
-      peer.substr(begin, end - begin),
-      {{"%5B", ""}, {"%5D", ""}, {"[", ""}, {"]", ""}}));
+  return ClientAddressOf(absl::StrReplaceAll(peer.substr(begin, end - begin),
+                                             {{"%5B", ""}, {"%5D", ""}, {"[", ""}, {"]", ""}}));
 }
 
 std::string ClientOf(const grpc::CallbackServerContext& call, const CallContext& context) {

@@ -24,7 +24,8 @@ namespace {
 
 constexpr absl::Duration kShortest = absl::Milliseconds(100), kLongest = absl::Hours(1);
 
-absl::Duration ParseInterval(const v1::WatchExpertStatsRequest& request, api::RequestErrors* errors) {
+absl::Duration ParseInterval(const v1::WatchExpertStatsRequest& request,
+                             api::RequestErrors* errors) {
   if (!request.has_interval()) return absl::Seconds(1);
   const std::optional<absl::Duration> interval = api::FromProto(request.interval());
   if (interval && *interval >= kShortest && *interval <= kLongest) return *interval;
@@ -144,8 +145,8 @@ WatchExpertStatsCall::Step WatchExpertStatsCall::Next() {
 
 }  // namespace
 
-absl::StatusOr<v1::GetExpertStatsResponse> GetExpertStats(
-    const v1::GetExpertStatsRequest& request, const AdminContext& context) {
+absl::StatusOr<v1::GetExpertStatsResponse> GetExpertStats(const v1::GetExpertStatsRequest& request,
+                                                          const AdminContext& context) {
   api::RequestErrors errors;
   const api::StatsFilter filter = api::ParseStatsFilter(request, "", *context.serving, &errors);
   auto position = context.expert_stats->Find(request.since_cursor(), "since_cursor");

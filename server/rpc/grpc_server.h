@@ -41,8 +41,8 @@ class GrpcServer {
 
   // Listens, ready from the start. Errors: UNAVAILABLE where another process was faster to
   // listen on the address.
-  static absl::StatusOr<std::unique_ptr<GrpcServer>> Create(
-      net::Listener listener, Options options, std::unique_ptr<grpc::Service> service);
+  static absl::StatusOr<std::unique_ptr<GrpcServer>> Create(net::Listener listener, Options options,
+                                                            std::unique_ptr<grpc::Service> service);
   // Shuts down at once where Shutdown was not called.
   ~GrpcServer();
 

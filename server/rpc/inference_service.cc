@@ -15,9 +15,9 @@ template <class Request, class Function>
 auto AnsweredBy(const InferenceContext* context, Function function) {
   return [context, function](CallbackServerContext* call) {
     return BoundedCall::Start<UnaryCall>(
-        &context->call, call, nullptr, ForBytes<Request>([context, function](const Request& message) {
-          return function(message, *context);
-        }));
+        &context->call, call, nullptr,
+        ForBytes<Request>(
+            [context, function](const Request& message) { return function(message, *context); }));
   };
 }
 
@@ -48,12 +48,12 @@ std::unique_ptr<grpc::Service> MakeInferenceService(const InferenceContext* cont
                  });
            }},
           {"Detokenize", AnsweredBy<v1::DetokenizeRequest>(context, &Detokenize)},
-          {"GetModelInfo",
-           AnsweredBy<v1::GetModelInfoRequest>(
-               context,
-               [](const v1::GetModelInfoRequest&, const InferenceContext& serving) {
-                 return absl::StatusOr<v1::GetModelInfoResponse>(DescribeModel(serving));
-               })},
+          {"GetModelInfo", AnsweredBy<v1::GetModelInfoRequest>(
+                               context,
+                               [](const v1::GetModelInfoRequest&, const InferenceContext& serving) {
+                                 return absl::StatusOr<v1::GetModelInfoResponse>(
+                                     DescribeModel(serving));
+                               })},
       });
 }
 

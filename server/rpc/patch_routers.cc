@@ -21,9 +21,8 @@ namespace {
 std::vector<std::string> SeriesWarnings(const routing::RoutingPlan& plan,
                                         const AdminContext& context) {
   const std::vector<routing::Arm>& arms = plan.arms();
-  const bool analyzes = std::any_of(arms.begin(), arms.end(), [](const routing::Arm& arm) {
-    return arm.policy->analyzes();
-  });
+  const bool analyzes = std::any_of(arms.begin(), arms.end(),
+                                    [](const routing::Arm& arm) { return arm.policy->analyzes(); });
   if (!context.count_series || (arms.size() == 1 && !analyzes)) return {};
   return {absl::StrCat(
       "the routers of this plan's arms export ", context.count_series(plan),
@@ -51,8 +50,8 @@ absl::StatusOr<routing::PatchResult> Patch(api::PatchRequest patch, const AdminC
                                            std::string actor, absl::Time deadline) {
   const experiment::Serving& serving = *context.serving;
   patch.options.actor = std::move(actor);
-  patch.options.examine = [&](const routing::RoutingPlan& candidate)
-      -> absl::StatusOr<routing::PlanFindings> {
+  patch.options.examine =
+      [&](const routing::RoutingPlan& candidate) -> absl::StatusOr<routing::PlanFindings> {
     routing::PlanFindings findings;
     findings.warnings = SeriesWarnings(candidate, context);
     if (!patch.probe) return findings;
@@ -83,8 +82,9 @@ absl::StatusOr<v1::PatchRoutersResponse> UnpatchRouters(const v1::UnpatchRouters
   return AnswerTo(context.serving->controller->Unpatch(*options), context);
 }
 
-absl::StatusOr<v1::PatchRoutersResponse> RollbackRouting(
-    const v1::RollbackRoutingRequest& request, const AdminContext& context, std::string actor) {
+absl::StatusOr<v1::PatchRoutersResponse> RollbackRouting(const v1::RollbackRoutingRequest& request,
+                                                         const AdminContext& context,
+                                                         std::string actor) {
   routing::PatchOptions options;
   options.actor = std::move(actor);
   if (request.has_expected_generation()) {

@@ -16,9 +16,7 @@ class ScoreCall final : public InferenceCall {
       : InferenceCall(context, server_context),
         job_(std::make_shared<ScoreJob>(
             context->serving, "Score", client(), NewHold(),
-            [this](ScoreJob&, absl::StatusOr<v1::ScoreResponse> result) {
-              AnswerWith(result);
-            })) {}
+            [this](ScoreJob&, absl::StatusOr<v1::ScoreResponse> result) { AnswerWith(result); })) {}
 
  private:
   void OnMessage(bool) override {

@@ -12,11 +12,11 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "olmoe/v1/inference.pb.h"
+#include "server/api/score_response.h"
 #include "server/engine/token_sink.h"
 #include "server/experiment/engine_request.h"
-#include "server/util/interrupt.h"
 #include "server/limits/request_memory.h"
-#include "server/api/score_response.h"
+#include "server/util/interrupt.h"
 
 namespace olmoe::rpc {
 

@@ -48,8 +48,8 @@ class ScoreStreamCall final : public StreamCall<InferenceContext> {
   void EndRead() ABSL_LOCKS_EXCLUDED(mu_);
   // Submits the message, or queues its error, or `refusal` where that is one.
   void Accept(const absl::Status& refusal) ABSL_LOCKS_EXCLUDED(mu_);
-  absl::Status Submit(const v1::ScoreStreamRequest& request,
-                      const std::shared_ptr<ScoreJob>& job) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status Submit(const v1::ScoreStreamRequest& request, const std::shared_ptr<ScoreJob>& job)
+      ABSL_LOCKS_EXCLUDED(mu_);
   // A request was answered; `job` may be one that never ran.
   void Answered(const std::shared_ptr<ScoreJob>& job, const std::string& request_id,
                 absl::StatusOr<v1::ScoreResponse> result) ABSL_LOCKS_EXCLUDED(mu_);
@@ -143,8 +143,7 @@ void ScoreStreamCall::Accept(const absl::Status& refusal) {
   Answered(job, api::IsRequestId(request_id) ? request_id : "", status);
 }
 
-void ScoreStreamCall::Answered(const std::shared_ptr<ScoreJob>& job,
-                               const std::string& request_id,
+void ScoreStreamCall::Answered(const std::shared_ptr<ScoreJob>& job, const std::string& request_id,
                                absl::StatusOr<v1::ScoreResponse> result) {
   Waiting waiting = {.answer = {}, .hold = job->TakeHold()};
   waiting.answer.set_request_id(request_id);

@@ -71,7 +71,8 @@ absl::StatusOr<grpc::ByteBuffer> Tokenize(const grpc::ByteBuffer& bytes,
 absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& request,
                                                   const InferenceContext& context) {
   api::RequestErrors errors;
-  const std::vector<TokenId> ids = api::ParseTokenIds(request.ids(), "ids", *context.serving, &errors);
+  const std::vector<TokenId> ids =
+      api::ParseTokenIds(request.ids(), "ids", *context.serving, &errors);
   errors.Add(api::RequireTokenizer(*context.serving, "text"));
   if (!errors.empty()) return errors.ToStatus();
   int64_t text_bytes = 0;
@@ -81,7 +82,8 @@ absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& r
   if (text_bytes > context.serving->max_response_bytes) {
     return WithErrorInfo(
         absl::OutOfRangeError(absl::StrCat("the text has ", text_bytes, " bytes, more than ",
-                                           context.serving->max_response_bytes, ": send fewer ids")),
+                                           context.serving->max_response_bytes,
+                                           ": send fewer ids")),
         "RESPONSE_TOO_LARGE",
         {{"response_bytes", absl::StrCat(text_bytes)},
          {"max_response_bytes", absl::StrCat(context.serving->max_response_bytes)}});

@@ -19,8 +19,8 @@ namespace olmoe::rpc {
 // what waits.
 class UnaryCall final : public BoundedCall {
  public:
-  using BytesAnswer = std::function<absl::StatusOr<grpc::ByteBuffer>(const grpc::ByteBuffer&,
-                                                                     const Interrupt&)>;
+  using BytesAnswer =
+      std::function<absl::StatusOr<grpc::ByteBuffer>(const grpc::ByteBuffer&, const Interrupt&)>;
 
   UnaryCall(const CallContext* context, grpc::CallbackServerContext* server_context,
             WorkerPool* pool, BytesAnswer answer)
@@ -47,8 +47,8 @@ class UnaryCall final : public BoundedCall {
 // `answer`, a StatusOr<Response>(const Request&), for bytes.
 template <class Request, class Function>
 UnaryCall::BytesAnswer ForBytes(Function answer) {
-  return [answer = std::move(answer)](
-             const grpc::ByteBuffer& bytes, const Interrupt&) -> absl::StatusOr<grpc::ByteBuffer> {
+  return [answer = std::move(answer)](const grpc::ByteBuffer& bytes,
+                                      const Interrupt&) -> absl::StatusOr<grpc::ByteBuffer> {
     Request request;
     if (absl::Status status = ParseMessage(bytes, &request); !status.ok()) return status;
     const auto response = answer(request);

@@ -10,11 +10,11 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "olmoe/v1/admin.pb.h"
+#include "server/api/routing_proto.h"
 #include "server/routing/controller.h"
 #include "server/rpc/admin_calls.h"
 #include "server/rpc/open_watches.h"
 #include "server/rpc/stream_call.h"
-#include "server/api/routing_proto.h"
 #include "server/rpc/wire.h"
 
 namespace olmoe::rpc {

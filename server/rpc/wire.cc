@@ -95,8 +95,7 @@ void FindIllFormedText(const UnknownFieldSet& fields, const Descriptor& type,
     if (descriptor->type() == FieldDescriptor::TYPE_STRING) {
       const size_t offset = text::FirstIllFormedByte(field.length_delimited());
       if (offset == std::string_view::npos) continue;
-      violations->push_back(
-          {name, absl::StrCat("is not well-formed UTF-8 (byte ", offset, ")")});
+      violations->push_back({name, absl::StrCat("is not well-formed UTF-8 (byte ", offset, ")")});
     } else if (descriptor->type() == FieldDescriptor::TYPE_MESSAGE) {
       UnknownFieldSet nested;
       if (!nested.ParseFromString(field.length_delimited())) continue;
@@ -146,8 +145,8 @@ grpc::ByteBuffer SerializeMessage(const google::protobuf::Message& message) {
   grpc::ByteBuffer buffer;
   bool own_buffer = false;
   const grpc::Status status =
-      grpc::GenericSerialize<grpc::ProtoBufferWriter, google::protobuf::Message>(
-          message, &buffer, &own_buffer);
+      grpc::GenericSerialize<grpc::ProtoBufferWriter, google::protobuf::Message>(message, &buffer,
+                                                                                 &own_buffer);
   CHECK(status.ok()) << status.error_message();  // only a message of 2 GiB fails
   return buffer;
 }

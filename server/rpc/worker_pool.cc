@@ -29,9 +29,8 @@ void WorkerPool::Run(std::function<void()> work) {
 }
 
 void WorkerPool::Loop() {
-  const auto ready = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
-    return stopping_ || !queue_.empty();
-  };
+  const auto ready = [this]()
+                         ABSL_SHARED_LOCKS_REQUIRED(mu_) { return stopping_ || !queue_.empty(); };
   while (true) {
     std::function<void()> work;
     {

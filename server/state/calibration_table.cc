@@ -76,8 +76,7 @@ absl::Status CalibrationTable::Delete(std::string_view calibration_id) {
   return transaction.Commit();
 }
 
-absl::StatusOr<std::vector<std::shared_ptr<const Calibration>>> CalibrationTable::LoadAll()
-    const {
+absl::StatusOr<std::vector<std::shared_ptr<const Calibration>>> CalibrationTable::LoadAll() const {
   absl::MutexLock lock(&database_->mu());
   absl::StatusOr<Statement> select = database_->Prepare(
       "SELECT calibration_id, digest, num_tokens, trim_top FROM calibrations "

@@ -39,8 +39,7 @@ GenerationMark::GenerationMark(std::string path) : path_(std::move(path)) {
   char text[32];
   const ssize_t bytes = fd < 0 ? -1 : read(fd, text, sizeof(text));
   if (fd >= 0) close(fd);
-  if (bytes > 0 && absl::SimpleAtoi(std::string(text, static_cast<size_t>(bytes)),
-                                    &generation_)) {
+  if (bytes > 0 && absl::SimpleAtoi(std::string(text, static_cast<size_t>(bytes)), &generation_)) {
     return;
   }
   generation_ = 0;

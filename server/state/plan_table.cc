@@ -100,8 +100,8 @@ absl::Status PlanTable::InsertPlan(const PlanRecord& record) {
 }
 
 absl::Status PlanTable::InsertAnswer(const KeptAnswer& answer) {
-  absl::StatusOr<Statement> insert = database_->Prepare(
-      "INSERT INTO answers (key, request_digest, answer) VALUES (?1, ?2, ?3)");
+  absl::StatusOr<Statement> insert =
+      database_->Prepare("INSERT INTO answers (key, request_digest, answer) VALUES (?1, ?2, ?3)");
   if (!insert.ok()) return insert.status();
   insert->BindText(1, answer.key);
   insert->BindText(2, answer.request_digest);

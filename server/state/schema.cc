@@ -53,9 +53,8 @@ CREATE TABLE calibration_layers (
 absl::Status CreateTables(Database* database) {
   Transaction transaction(database);
   if (absl::Status status = transaction.Begin(); !status.ok()) return status;
-  const std::string sql =
-      absl::StrCat(kTables, "PRAGMA application_id = ", kApplicationId,
-                   "; PRAGMA user_version = ", kSchemaVersion, ";");
+  const std::string sql = absl::StrCat(kTables, "PRAGMA application_id = ", kApplicationId,
+                                       "; PRAGMA user_version = ", kSchemaVersion, ";");
   if (absl::Status status = database->Execute(sql.c_str()); !status.ok()) return status;
   return transaction.Commit();
 }
@@ -75,9 +74,9 @@ absl::Status PrepareSchema(Database* database) {
         absl::StrCat(database->path(), ": is a database of another program"));
   }
   if (*version != kSchemaVersion) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(database->path(), ": has schema version ", *version,
-                     ", this server reads version ", kSchemaVersion));
+    return absl::FailedPreconditionError(absl::StrCat(database->path(), ": has schema version ",
+                                                      *version, ", this server reads version ",
+                                                      kSchemaVersion));
   }
   return absl::OkStatus();
 }

@@ -18,10 +18,10 @@ constexpr int kBusyMilliseconds = 2000;
 absl::StatusOr<std::unique_ptr<Database>> Database::Open(const std::string& path) {
   std::unique_ptr<Database> database(new Database);
   database->path_ = path;
-  const int code = sqlite3_open_v2(path.c_str(), &database->db_,
-                                   SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
-                                       SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE,
-                                   nullptr);
+  const int code = sqlite3_open_v2(
+      path.c_str(), &database->db_,
+      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE,
+      nullptr);
   if (code != SQLITE_OK) return database->Error(code);
   sqlite3_extended_result_codes(database->db_, 1);
   sqlite3_busy_timeout(database->db_, kBusyMilliseconds);
@@ -89,8 +89,8 @@ void Statement::BindDouble(int parameter, double value) {
 }
 
 void Statement::BindText(int parameter, std::string_view value) {
-  CHECK_EQ(sqlite3_bind_text64(statement_, parameter, value.data(), value.size(),
-                               SQLITE_TRANSIENT, SQLITE_UTF8),
+  CHECK_EQ(sqlite3_bind_text64(statement_, parameter, value.data(), value.size(), SQLITE_TRANSIENT,
+                               SQLITE_UTF8),
            SQLITE_OK);
 }
 

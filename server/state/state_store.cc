@@ -39,7 +39,8 @@ absl::Status IsNotTheNewest(const std::string& path, const std::string& what,
   return absl::DataLossError(absl::StrCat(
       path, ": ", what, ", but generation ", mark.generation(),
       " was acknowledged: the file was lost, emptied, or replaced by an older copy. Put the "
-      "newest copy back, or remove ", mark.path(), " to go on with what there is"));
+      "newest copy back, or remove ",
+      mark.path(), " to go on with what there is"));
 }
 
 // Before SQLite would make a new file, or delete the log beside an empty one.
@@ -62,8 +63,7 @@ absl::Status CheckPages(Database* database) {
 }
 
 absl::Status CheckNewest(Database* database, GenerationMark* mark) {
-  const absl::StatusOr<int64_t> newest =
-      database->QueryInt("SELECT max(generation) FROM plans");
+  const absl::StatusOr<int64_t> newest = database->QueryInt("SELECT max(generation) FROM plans");
   if (!newest.ok()) return newest.status();
   const auto generation = static_cast<uint64_t>(std::max<int64_t>(*newest, 0));
   if (generation < mark->generation()) {

@@ -74,8 +74,7 @@ ExpertStats::ExpertStats(int num_layers, int num_experts)
 
 ExpertStats::Layers& ExpertStats::At(DecisionKind kind, engine::Phase phase,
                                      PolicyCounts* counts) const {
-  Layers& layers =
-      counts->layers[static_cast<size_t>(kind)][static_cast<size_t>(phase)].Mutable();
+  Layers& layers = counts->layers[static_cast<size_t>(kind)][static_cast<size_t>(phase)].Mutable();
   if (layers.empty()) layers.assign(static_cast<size_t>(num_layers_), LayerCounts(num_experts_));
   return layers;
 }
@@ -114,11 +113,11 @@ ExpertStats::PolicyCounts& ExpertStats::Find(const routing::Assignment& assignme
     return policies.back();
   }
   if (policies.size() >= kMaxPoliciesPerArm) SumUpOldest(&arm);
-  return policies.emplace_back(PolicyCounts{
-      ++last_series_,
-      std::make_shared<const Names>(
-          Names{assignment.arm_id, spec.policy_id, assignment.policy->digest()}),
-      {}});
+  return policies.emplace_back(
+      PolicyCounts{++last_series_,
+                   std::make_shared<const Names>(
+                       Names{assignment.arm_id, spec.policy_id, assignment.policy->digest()}),
+                   {}});
 }
 
 void ExpertStats::AddRows(const engine::StepRows& rows, const routing::RoutingRecord& record,

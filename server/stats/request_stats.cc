@@ -111,9 +111,9 @@ RequestCounts RequestStats::Snapshot() const {
 
 void AppendRequestMetrics(const RequestCounts& counts, const ShownArms& shown,
                           std::vector<prometheus::MetricFamily>* families) {
-  FamilySet out = {&kRequests,     &kRequestFinish,    &kAssignments,        &kRequestDuration,
-                   &kRequestQueue, &kTimeToFirstToken, &kTimePerOutputToken, &kPromptTokens,
-                   &kCompletionTokens, &kScoreLogprob, &kScoredTokens,       &kSwaps,
+  FamilySet out = {&kRequests,         &kRequestFinish,    &kAssignments,        &kRequestDuration,
+                   &kRequestQueue,     &kTimeToFirstToken, &kTimePerOutputToken, &kPromptTokens,
+                   &kCompletionTokens, &kScoreLogprob,     &kScoredTokens,       &kSwaps,
                    &kSwapSeconds};
   const auto refused = counts.arms.find("");
   if (refused != counts.arms.end()) AddCodes("", *refused->second, &out);

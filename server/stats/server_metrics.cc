@@ -14,8 +14,7 @@ namespace olmoe::stats {
 
 ServerMetrics::ServerMetrics(Options options)
     : options_(std::move(options)),
-      expert_series_(stats::CountExpertSeries(options_.model.num_layers,
-                                              options_.model.num_experts,
+      expert_series_(stats::CountExpertSeries(options_.model.num_layers, options_.model.num_experts,
                                               options_.expert_metrics)),
       experts_(options_.model.num_layers, options_.model.num_experts),
       retirement_(options_.now) {}

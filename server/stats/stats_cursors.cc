@@ -24,8 +24,8 @@ size_t BytesOf(const std::vector<ExpertCounts>& all) {
   for (const ExpertCounts& counts : all) {
     bytes += sizeof(counts);
     for (const LayerCounts& layer : counts.layers) {
-      bytes += sizeof(layer) + sizeof(uint64_t) * (layer.expert_tokens.size() +
-                                                   layer.experts_per_token.size());
+      bytes += sizeof(layer) +
+               sizeof(uint64_t) * (layer.expert_tokens.size() + layer.experts_per_token.size());
     }
   }
   return bytes;
@@ -119,8 +119,8 @@ StatsReading StatsCursors::Read(Position* position) {
           CursorOf(position->id)};
 }
 
-StatsCursors::Position StatsCursors::Keep(
-    uint64_t parent, std::shared_ptr<const std::vector<ExpertCounts>> counts) {
+StatsCursors::Position StatsCursors::Keep(uint64_t parent,
+                                          std::shared_ptr<const std::vector<ExpertCounts>> counts) {
   if (!kept_.empty()) {
     const auto& newest = kept_.rbegin()->second.position.counts;
     if (*newest == *counts) counts = newest;

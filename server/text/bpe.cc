@@ -97,8 +97,7 @@ uint32_t Bpe::RankOf(TokenId left, TokenId right) const {
   return found == ranks_.end() ? kNoMerge : found->second;
 }
 
-void Bpe::EncodeWord(std::string_view word, Workspace* workspace,
-                     std::vector<TokenId>* ids) const {
+void Bpe::EncodeWord(std::string_view word, Workspace* workspace, std::vector<TokenId>* ids) const {
   if (word.size() <= longest_whole_word_) {
     const auto found = whole_words_.find(absl::string_view(word.data(), word.size()));
     if (found != whole_words_.end()) {

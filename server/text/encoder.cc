@@ -119,8 +119,7 @@ bool Encoder::GoOn(size_t bytes, size_t more_tokens) {
     bytes_since_pause_ = 0;
     if (options_.interrupt) status_ = options_.interrupt();
   }
-  if (status_.ok() &&
-      handed_over_ + encoding_.ids.size() + more_tokens > options_.max_tokens) {
+  if (status_.ok() && handed_over_ + encoding_.ids.size() + more_tokens > options_.max_tokens) {
     status_ = absl::OutOfRangeError(absl::StrCat("text of ", text_.size(), " bytes has more than ",
                                                  options_.max_tokens, " tokens"));
   }

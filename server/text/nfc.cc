@@ -102,12 +102,13 @@ void Compose(const icu::Normalizer2& nfc, Items* items) {
   size_t kept = 0;
   size_t starter = items->size();  // none yet
   for (const Item item : *items) {
-    const bool blocked = starter >= kept || (kept - 1 > starter &&
-        (*items)[kept - 1].combining_class >= item.combining_class);
+    const bool blocked =
+        starter >= kept ||
+        (kept - 1 > starter && (*items)[kept - 1].combining_class >= item.combining_class);
     if (!blocked) {
       Item& base = (*items)[starter];
-      const UChar32 composed = nfc.composePair(static_cast<UChar32>(base.code),
-                                               static_cast<UChar32>(item.code));
+      const UChar32 composed =
+          nfc.composePair(static_cast<UChar32>(base.code), static_cast<UChar32>(item.code));
       if (composed >= 0) {
         base.code = static_cast<char32_t>(composed);
         base.change += item.change - 1;
@@ -131,8 +132,7 @@ void AppendItems(const Items& items, std::string* text) {
   for (const Item& item : items) AppendUtf8(item.code, text);
 }
 
-void AppendOrigins(const Items& items, uint32_t* consumed,
-                   std::vector<uint32_t>* origins) {
+void AppendOrigins(const Items& items, uint32_t* consumed, std::vector<uint32_t>* origins) {
   // An endless run is alone in its stretch: its size is known, so nothing need be copied.
   if (items.size() > kStretchBytes) origins->reserve(origins->size() + items.size());
   for (const Item& item : items) {

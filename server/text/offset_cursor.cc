@@ -15,8 +15,8 @@ Offsets OffsetCursor::Take(size_t bytes) {
 }
 
 void OffsetCursor::MoveTo(size_t position) {
-  code_points_ += static_cast<uint32_t>(
-      CountCodePoints(normalized_.substr(position_, position - position_)));
+  code_points_ +=
+      static_cast<uint32_t>(CountCodePoints(normalized_.substr(position_, position - position_)));
   position_ = position;
 }
 

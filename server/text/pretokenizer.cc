@@ -61,8 +61,8 @@ CharClass NextClass(std::string_view utf8, size_t* position) {
 // First position from `position` on at which a character is not of `char_class`.
 size_t RunEnd(std::string_view utf8, size_t position, CharClass char_class) {
   while (true) {
-    while (position < utf8.size() && kByteClasses[static_cast<uint8_t>(utf8[position])] ==
-                                         static_cast<uint8_t>(char_class)) {
+    while (position < utf8.size() &&
+           kByteClasses[static_cast<uint8_t>(utf8[position])] == static_cast<uint8_t>(char_class)) {
       ++position;
     }
     size_t next = position;

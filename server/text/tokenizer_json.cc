@@ -217,8 +217,7 @@ std::vector<BpeMerge> ReadMerges(const JsonCursor& merges,
       merge.Fail(absl::StrCat("token ", Quoted(token), " is not in model.vocab"));
       return 0;
     };
-    result.push_back(
-        {id_of(pair->first), id_of(pair->second), id_of(pair->first + pair->second)});
+    result.push_back({id_of(pair->first), id_of(pair->second), id_of(pair->first + pair->second)});
   });
   return result;
 }
@@ -244,8 +243,8 @@ AddedTokenSpec ReadAddedToken(const JsonCursor& token, bool nfc) {
   spec.special = token["special"].BoolOr(false);
   spec.normalized = token["normalized"].BoolOr(!spec.special);
   if (spec.content.empty() || spec.content.size() > kMaxAddedTokenBytes) {
-    token["content"].Fail(absl::StrCat("must have 1 to ", kMaxAddedTokenBytes, " bytes, has ",
-                                       spec.content.size()));
+    token["content"].Fail(
+        absl::StrCat("must have 1 to ", kMaxAddedTokenBytes, " bytes, has ", spec.content.size()));
   }
   if (nfc && spec.normalized) spec.content = NormalizeNfc(spec.content);
   return spec;
@@ -262,8 +261,8 @@ void ReadAddedTokens(const JsonCursor& added_tokens, TokenizerSpec* spec) {
     if (!contents.insert(added.content).second) token.Fail("an earlier one has the same content");
     if (in_vocab != spec->model.vocab.end()) {
       if (in_vocab->second != added.id) {
-        token["id"].Fail(absl::StrCat("is ", added.id, ", but ", in_vocab->second,
-                                      " in model.vocab"));
+        token["id"].Fail(
+            absl::StrCat("is ", added.id, ", but ", in_vocab->second, " in model.vocab"));
       }
     } else if (!taken.insert(added.id).second) {
       token["id"].Fail(absl::StrCat(added.id, " has another token already"));
@@ -287,8 +286,8 @@ void CheckTemplateIds(const JsonCursor& root, const TokenizerSpec& spec) {
 }
 
 void ReadTokenizer(const JsonCursor& root, TokenizerSpec* spec) {
-  root.AllowOnly({"version", "truncation", "padding", "added_tokens", "normalizer",
-                  "pre_tokenizer", "post_processor", "decoder", "model"});
+  root.AllowOnly({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
+                  "post_processor", "decoder", "model"});
   if (!root["version"].IsNull() && root["version"].String() != "1.0") {
     root["version"].Fail("must be \"1.0\"");
   }

@@ -31,7 +31,7 @@ FileReader::~FileReader() { close(fd_); }
 absl::StatusOr<std::unique_ptr<FileReader>> FileReader::Open(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return ErrnoAt(path, "open");
-  struct stat info {};
+  struct stat info{};
   if (fstat(fd, &info) != 0) {
     const absl::Status status = ErrnoAt(path, "stat");
     close(fd);
@@ -67,7 +67,7 @@ void FileReader::AdviseSequential() const {
 }
 
 absl::Status FileReader::CheckUnchanged() const {
-  struct stat info {};
+  struct stat info{};
   if (fstat(fd_, &info) != 0) return ErrnoAt(path_, "stat");
   if (static_cast<uint64_t>(info.st_size) == size_bytes_ &&
       ModifiedNanoseconds(info) == modified_ns_) {

@@ -74,8 +74,8 @@ std::string JsonCursor::Path() const {
 void JsonCursor::Fail(std::string_view message) const {
   if (!ok()) return;
   const std::string path = Path();
-  *first_error_ = absl::InvalidArgumentError(
-      absl::StrCat(path, path.empty() ? "" : ": ", Abseil(message)));
+  *first_error_ =
+      absl::InvalidArgumentError(absl::StrCat(path, path.empty() ? "" : ": ", Abseil(message)));
 }
 
 void JsonCursor::FailType(std::string_view expected) const {

@@ -69,15 +69,13 @@ class JsonCursor {
  private:
   using Node = JsonDocument::Node;
 
-  JsonCursor(const JsonDocument::Tree* tree, uint32_t root, uint32_t node,
-             std::string_view absent, absl::Status* first_error)
+  JsonCursor(const JsonDocument::Tree* tree, uint32_t root, uint32_t node, std::string_view absent,
+             absl::Status* first_error)
       : tree_(tree), root_(root), node_(node), absent_(absent), first_error_(first_error) {}
 
   JsonCursor At(uint32_t node) const { return {tree_, root_, node, {}, first_error_}; }
   const Node& node() const { return tree_->nodes[node_]; }
-  JsonDocument::Kind kind() const {
-    return IsAbsent() ? JsonDocument::Kind::kNull : node().kind;
-  }
+  JsonDocument::Kind kind() const { return IsAbsent() ? JsonDocument::Kind::kNull : node().kind; }
   void FailType(std::string_view expected) const;
 
   const JsonDocument::Tree* tree_;

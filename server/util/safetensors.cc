@@ -26,9 +26,8 @@ constexpr JsonLimits kHeaderLimits = {.max_depth = 3, .max_values = kMaxSafetens
 std::map<std::string, std::string> ReadMetadata(const JsonCursor& metadata) {
   std::map<std::string, std::string> strings;
   if (metadata.size() > kMaxMetadataEntries) metadata.Fail("too many entries");
-  metadata.ForEachField([&](const std::string& key, const JsonCursor& value) {
-    strings[key] = value.String();
-  });
+  metadata.ForEachField(
+      [&](const std::string& key, const JsonCursor& value) { strings[key] = value.String(); });
   return strings;
 }
 
@@ -96,7 +95,7 @@ absl::Status CheckBytes(const SafetensorsEntry& entry) {
       absl::StrCat(std::string(DTypeName(entry.dtype)), " ", ShapeText(entry.shape));
   if (!expected.has_value()) return EntryError(entry.name, absl::StrCat(shape, " overflows"));
   return EntryError(entry.name, absl::StrCat(shape, " takes ", *expected,
-                                        " bytes, data_offsets span ", entry.bytes));
+                                             " bytes, data_offsets span ", entry.bytes));
 }
 
 // Entries sorted by offset must follow one another from 0 to `data_bytes`.
@@ -111,12 +110,12 @@ absl::Status CheckCoverage(const std::vector<SafetensorsEntry>& entries, uint64_
     end = entry.offset + entry.bytes;  // no overflow: this is its data_offsets[1]
     if (end > data_bytes) {
       return EntryError(entry.name, absl::StrCat("data ends at ", end, ", but the file holds ",
-                                            data_bytes, " bytes of data (truncated?)"));
+                                                 data_bytes, " bytes of data (truncated?)"));
     }
   }
   if (end == data_bytes) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("the tensors cover ", end, " of ", data_bytes,
-                                                 " bytes of data"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("the tensors cover ", end, " of ", data_bytes, " bytes of data"));
 }
 
 uint64_t LittleEndian64(std::span<const std::byte, kLengthBytes> bytes) {

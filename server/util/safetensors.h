@@ -43,8 +43,7 @@ struct SafetensorsHeader {
 // section exactly, without holes or overlaps. Anything else, duplicate names too, is
 // INVALID_ARGUMENT naming the tensor.
 absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string_view json,
-                                                         uint64_t data_offset,
-                                                         uint64_t data_bytes);
+                                                         uint64_t data_offset, uint64_t data_bytes);
 
 // A safetensors file whose header has been checked. Opening it reads the header and
 // nothing else. Immutable; thread-safe.

@@ -38,10 +38,10 @@ std::string SafetensorsStart(const std::map<std::string, std::string>& metadata,
     entry.offset = end;  // in the data, until the size of the header is known
     entry.bytes = TensorBytes(entry.dtype, entry.shape).value();
     end += entry.bytes;
-    fields.push_back(absl::StrCat(
-        JsonText(entry.name), ":{\"dtype\":\"", std::string(DTypeName(entry.dtype)),
-        "\",\"shape\":[", absl::StrJoin(entry.shape, ","), "],\"data_offsets\":[", entry.offset,
-        ",", end, "]}"));
+    fields.push_back(absl::StrCat(JsonText(entry.name), ":{\"dtype\":\"",
+                                  std::string(DTypeName(entry.dtype)), "\",\"shape\":[",
+                                  absl::StrJoin(entry.shape, ","), "],\"data_offsets\":[",
+                                  entry.offset, ",", end, "]}"));
   }
   std::string header = absl::StrCat("{", absl::StrJoin(fields, ","), "}");
   header.resize((header.size() + kAlignment - 1) / kAlignment * kAlignment, ' ');

@@ -36,8 +36,8 @@ absl::Status InvalidFields(const std::vector<FieldViolation>& violations) {
 
 absl::Status WithRetryDelay(absl::Status status, absl::Duration delay) {
   google::rpc::RetryInfo retry;
-  *retry.mutable_retry_delay() = google::protobuf::util::TimeUtil::NanosecondsToDuration(
-      absl::ToInt64Nanoseconds(delay));
+  *retry.mutable_retry_delay() =
+      google::protobuf::util::TimeUtil::NanosecondsToDuration(absl::ToInt64Nanoseconds(delay));
   SetDetail(&status, retry);
   return status;
 }

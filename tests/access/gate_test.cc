@@ -24,9 +24,9 @@ std::string Bearer(const std::string& token) { return absl::StrCat("Bearer ", to
 class GateTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    const auto access = OpenAccess(
-        {.token_file = folder_.Write("users", absl::StrCat("u:", kUser)),
-         .admin_token_file = folder_.Write("admins", absl::StrCat("a:", kAdmin))});
+    const auto access =
+        OpenAccess({.token_file = folder_.Write("users", absl::StrCat("u:", kUser)),
+                    .admin_token_file = folder_.Write("admins", absl::StrCat("a:", kAdmin))});
     ASSERT_TRUE(access.ok()) << access.status();
     access_ = *access;
   }

@@ -17,8 +17,8 @@ constexpr char kAlice[] = "alice-secret-0123456789";
 constexpr char kBob[] = "Bob.secret_~+/0123456789==";
 
 TEST(TokenListTest, LinesAreTokensWithOrWithoutAName) {
-  const auto list = TokenList::Parse(absl::StrCat("# who may call\n\n  alice:", kAlice, "  \r\n",
-                                                  kBob, "\n"));
+  const auto list =
+      TokenList::Parse(absl::StrCat("# who may call\n\n  alice:", kAlice, "  \r\n", kBob, "\n"));
   ASSERT_TRUE(list.ok()) << list.status();
   EXPECT_THAT(list->NameOf(kAlice), Optional(std::string("alice")));
   EXPECT_THAT(list->NameOf(kBob), Optional(std::string()));
@@ -44,9 +44,9 @@ TEST(TokenListTest, TwoTokensMayHaveOneName) {
 }
 
 TEST(TokenListTest, EveryBadLineIsToldByNumberAndNoneByContent) {
-  const auto list = TokenList::Parse(
-      absl::StrCat("short\n", "a b:", kAlice, "\nbob:has a space in its middle\n", kBob, "\nx:",
-                   kBob, "\n", std::string(513, 'x'), "\n"));
+  const auto list =
+      TokenList::Parse(absl::StrCat("short\n", "a b:", kAlice, "\nbob:has a space in its middle\n",
+                                    kBob, "\nx:", kBob, "\n", std::string(513, 'x'), "\n"));
   const std::string message(list.status().message());
   EXPECT_TRUE(absl::IsInvalidArgument(list.status()));
   for (const char* line : {"line 1: a token", "line 2: a name", "line 3: a token",

@@ -48,17 +48,14 @@ TEST(WarningsTest, OneAuthorityForUsersAndAdminsIsWarnedOf) {
   EXPECT_THAT(AccessWarnings({.tls_cert = "c", .tls_key = "k", .tls_client_ca = "ca"}, kEverywhere,
                              kEverywhere),
               ElementsAre(HasSubstr("every client certificate")));
-  EXPECT_THAT(AccessWarnings({.tls_cert = "c",
-                              .tls_key = "k",
-                              .tls_client_ca = "ca",
-                              .admin_tls_client_ca = "other"},
-                             kEverywhere, kEverywhere),
-              IsEmpty());
-  EXPECT_THAT(AccessWarnings({.tls_cert = "c",
-                              .tls_key = "k",
-                              .tls_client_ca = "ca",
-                              .admin_token_file = "t"},
-                             kEverywhere, kEverywhere),
+  EXPECT_THAT(
+      AccessWarnings(
+          {.tls_cert = "c", .tls_key = "k", .tls_client_ca = "ca", .admin_tls_client_ca = "other"},
+          kEverywhere, kEverywhere),
+      IsEmpty());
+  EXPECT_THAT(AccessWarnings(
+                  {.tls_cert = "c", .tls_key = "k", .tls_client_ca = "ca", .admin_token_file = "t"},
+                  kEverywhere, kEverywhere),
               IsEmpty());
 }
 

@@ -29,9 +29,8 @@ TEST(PatchRequestTest, TheFieldsOfOnePolicyAreNamedByItsOwnPrefix) {
               ElementsAre("policy.apply.top_k.k"));
   EXPECT_THAT(named(OneArm(routing::ToRule(routing::Bh(0.1)))).status().message(),
               HasSubstr("policy.apply.bh.calibration_id: calibration \"cal\""));
-  EXPECT_THAT(
-      named(OneArm(routing::TopKRule(8, routing::WeightMode::kSumToOne)))->warnings,
-      ElementsAre(HasSubstr("policy.apply.weight_mode")));
+  EXPECT_THAT(named(OneArm(routing::TopKRule(8, routing::WeightMode::kSumToOne)))->warnings,
+              ElementsAre(HasSubstr("policy.apply.weight_mode")));
 }
 
 }  // namespace

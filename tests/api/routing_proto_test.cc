@@ -19,21 +19,62 @@ v1::RoutingPlan Parse(const std::string& text) {
 
 TEST(RoutingProtoTest, EveryFieldOfAPlanSurvivesBothWays) {
   const v1::RoutingPlan plan = Parse(R"pb(
-    salt: "s" note: "n"
-    arms { arm_id: "a" weight: 3 allow_explicit: true policy {
-      policy_id: "p" description: "d"
-      apply { bh { alpha: 0.25 min_k: 2 max_k: 9 p_value: P_VALUE_KIND_ONE_MINUS_PROB
-                   calibration_id: "c" temperature: 0.5 }
-              weight_mode: WEIGHT_MODE_SUM_TO_ONE }
-      analyze { hc { beta: 0.5 min_k: 1 max_k: 8 p_value: P_VALUE_KIND_LAYER_CDF
-                     calibration_id: "c2" temperature: 2 }
-                weight_mode: WEIGHT_MODE_NATIVE }
-      layer_overrides { layers: 0 layers: 2
-        apply { top_p { p: 0.5 min_k: 1 max_k: 4 } weight_mode: WEIGHT_MODE_MATCH_TOP_K_MASS }
-        analyze { min_p { ratio: 0.125 min_k: 3 max_k: 5 } weight_mode: WEIGHT_MODE_MODEL_DEFAULT }
-      } } }
-    arms { arm_id: "b" weight: 1 policy { policy_id: "q"
-      apply { top_k { k: 7 } weight_mode: WEIGHT_MODE_MODEL_DEFAULT } } }
+    salt: "s"
+    note: "n"
+    arms {
+      arm_id: "a"
+      weight: 3
+      allow_explicit: true
+      policy {
+        policy_id: "p"
+        description: "d"
+        apply {
+          bh {
+            alpha: 0.25
+            min_k: 2
+            max_k: 9
+            p_value: P_VALUE_KIND_ONE_MINUS_PROB
+            calibration_id: "c"
+            temperature: 0.5
+          }
+          weight_mode: WEIGHT_MODE_SUM_TO_ONE
+        }
+        analyze {
+          hc {
+            beta: 0.5
+            min_k: 1
+            max_k: 8
+            p_value: P_VALUE_KIND_LAYER_CDF
+            calibration_id: "c2"
+            temperature: 2
+          }
+          weight_mode: WEIGHT_MODE_NATIVE
+        }
+        layer_overrides {
+          layers: 0
+          layers: 2
+          apply {
+            top_p { p: 0.5 min_k: 1 max_k: 4 }
+            weight_mode: WEIGHT_MODE_MATCH_TOP_K_MASS
+          }
+          analyze {
+            min_p { ratio: 0.125 min_k: 3 max_k: 5 }
+            weight_mode: WEIGHT_MODE_MODEL_DEFAULT
+          }
+        }
+      }
+    }
+    arms {
+      arm_id: "b"
+      weight: 1
+      policy {
+        policy_id: "q"
+        apply {
+          top_k { k: 7 }
+          weight_mode: WEIGHT_MODE_MODEL_DEFAULT
+        }
+      }
+    }
   )pb");
   RequestErrors errors;
   const v1::RoutingPlan back = ToProto(ToPlanSpec(plan, "plan", &errors));
@@ -43,9 +84,8 @@ TEST(RoutingProtoTest, EveryFieldOfAPlanSurvivesBothWays) {
 
 TEST(RoutingProtoTest, UnsetFieldsBecomeTheDefaults) {
   RequestErrors errors;
-  const routing::PlanSpec spec =
-      ToPlanSpec(Parse("arms { policy { apply { hc {} } analyze { top_p { p: 1 } } } }"), "plan",
-                 &errors);
+  const routing::PlanSpec spec = ToPlanSpec(
+      Parse("arms { policy { apply { hc {} } analyze { top_p { p: 1 } } } }"), "plan", &errors);
   const auto& hc = std::get<routing::HigherCriticism>(spec.arms[0].policy.apply->kind);
   EXPECT_FALSE(hc.beta.has_value());
   EXPECT_FALSE(hc.bounds.min_k.has_value());

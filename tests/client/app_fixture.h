@@ -15,8 +15,8 @@ namespace olmoe::client {
 class AppFixture : public ::testing::Test {
  protected:
   commands::ExitCode Run(std::vector<std::string> arguments, const std::string& input = "") {
-    arguments.insert(arguments.end(), {"--server", server_.address(), "--admin",
-                                       server_.address()});
+    arguments.insert(arguments.end(),
+                     {"--server", server_.address(), "--admin", server_.address()});
     in_.str(input);
     out_.str("");
     err_.str("");

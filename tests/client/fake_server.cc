@@ -55,8 +55,8 @@ struct FakeServer::Services final : v1::InferenceService::Service,
   grpc::Status GenerateStream(grpc::ServerContext* context, const v1::GenerateRequest* request,
                               grpc::ServerWriter<v1::GenerateStreamResponse>* writer) override {
     if (fake->on_generate_stream) {
-      return ToGrpc(fake->on_generate_stream(
-          *request, [&](const v1::GenerateStreamResponse& event) {
+      return ToGrpc(
+          fake->on_generate_stream(*request, [&](const v1::GenerateStreamResponse& event) {
             return writer->Write(event) && !context->IsCancelled();
           }));
     }
@@ -157,8 +157,7 @@ struct FakeServer::Services final : v1::InferenceService::Service,
     return ToGrpc(fake->failure);
   }
 
-  grpc::Status ExplainAssignment(grpc::ServerContext*,
-                                 const v1::ExplainAssignmentRequest* request,
+  grpc::Status ExplainAssignment(grpc::ServerContext*, const v1::ExplainAssignmentRequest* request,
                                  v1::ExplainAssignmentResponse* response) override {
     fake->explain_requests.push_back(*request);
     for (const std::string& unit : request->unit_ids()) {
@@ -216,8 +215,7 @@ struct FakeServer::Services final : v1::InferenceService::Service,
     return ToGrpc(fake->failure);
   }
 
-  grpc::Status DeleteCalibration(grpc::ServerContext*,
-                                 const v1::DeleteCalibrationRequest* request,
+  grpc::Status DeleteCalibration(grpc::ServerContext*, const v1::DeleteCalibrationRequest* request,
                                  v1::DeleteCalibrationResponse* response) override {
     return Answer(*request, &fake->delete_request, v1::DeleteCalibrationResponse(), response);
   }

@@ -119,9 +119,9 @@ Expected ToExpected(const v1::GenerateResponse& reply) {
 bool DifferPairwise(const Replies& replies) {
   for (auto a = replies.begin(); a != replies.end(); ++a) {
     for (auto b = std::next(a); b != replies.end(); ++b) {
-      const auto& [shorter, longer] = std::minmax(
-          a->second.tokens, b->second.tokens,
-          [](const auto& x, const auto& y) { return x.size() < y.size(); });
+      const auto& [shorter, longer] =
+          std::minmax(a->second.tokens, b->second.tokens,
+                      [](const auto& x, const auto& y) { return x.size() < y.size(); });
       if (std::equal(shorter.begin(), shorter.end(), longer.begin())) return false;
     }
   }
@@ -214,11 +214,11 @@ class Storm {
 
   int Report(double seconds) const {
     std::printf("%.0f swaps/s for %.1f s\n", num_swaps_ / seconds, seconds);
-    std::printf("%d swaps, %d streams, %lld requests, %zu prompts that tell %zu policies apart: "
-                "%lld failures\n",
-                num_swaps_, flags_.streams, static_cast<long long>(num_requests_),
-                specimens_.size(), specimens_[0].replies.size(),
-                static_cast<long long>(num_failures_));
+    std::printf(
+        "%d swaps, %d streams, %lld requests, %zu prompts that tell %zu policies apart: "
+        "%lld failures\n",
+        num_swaps_, flags_.streams, static_cast<long long>(num_requests_), specimens_.size(),
+        specimens_[0].replies.size(), static_cast<long long>(num_failures_));
     return num_failures_ == 0 ? 0 : 1;
   }
 

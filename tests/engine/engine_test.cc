@@ -40,8 +40,7 @@ TEST(EngineTest, RequestsThatArriveDuringAStepShareTheNext) {
   for (const Submitted& request : submitted) {
     EXPECT_TRUE(request.sink->AwaitDone().completion.status.ok());
   }
-  EXPECT_EQ(harness.model.chunk_rows(),
-            (std::vector<std::vector<int>>{{3}, {1, 5, 7}, {1}}));
+  EXPECT_EQ(harness.model.chunk_rows(), (std::vector<std::vector<int>>{{3}, {1, 5, 7}, {1}}));
 }
 
 TEST(EngineTest, ObserverSeesEveryRowOfTheRecordWithItsArmAndPhase) {
@@ -49,8 +48,8 @@ TEST(EngineTest, ObserverSeesEveryRowOfTheRecordWithItsArmAndPhase) {
   int64_t activations = 0;
   HarnessOptions options;
   options.engine.max_batch_tokens = 64;
-  options.observer = [&](const std::vector<StepRows>& ranges,
-                         const routing::RoutingRecord& record, absl::Duration step_time) {
+  options.observer = [&](const std::vector<StepRows>& ranges, const routing::RoutingRecord& record,
+                         absl::Duration step_time) {
     EXPECT_EQ(step_time, absl::Seconds(2));
     int next_row = 0;
     for (const StepRows& range : ranges) {

@@ -130,8 +130,7 @@ TEST(GenerateTest, TraceCoversEveryComputedPosition) {
 TEST(GenerateTest, ChunkedPrefillEqualsWholePrefill) {
   std::set<std::string> replies;
   for (int max_batch_tokens : {1, 2, 3, 7, 50, 512}) {
-    Harness harness(
-        {.engine = {.max_batch_sequences = 1, .max_batch_tokens = max_batch_tokens}});
+    Harness harness({.engine = {.max_batch_sequences = 1, .max_batch_tokens = max_batch_tokens}});
     Request request = harness.Generate(Range(1, 50), 5, /*k=*/3);
     std::get<GenerateWork>(request.work).trace = {.experts = true, .weights = true, .logits = true};
     replies.insert(Fingerprint(harness.Run(std::move(request))));

@@ -27,8 +27,7 @@ void RunAllTogether(const std::vector<Specimen>& specimens, unsigned seed, Engin
                     int num_pages, const text::Tokenizer* tokenizer) {
   std::mt19937 random(seed);
   engine.max_queue = static_cast<int>(specimens.size());
-  Harness harness(
-      {.model = MakeModelOptions(num_pages), .engine = engine, .tokenizer = tokenizer});
+  Harness harness({.model = MakeModelOptions(num_pages), .engine = engine, .tokenizer = tokenizer});
   Resumer resumer(harness.engine.get());
   std::vector<Submitted> submitted;
   std::vector<Fate> fates;

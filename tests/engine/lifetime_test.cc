@@ -124,7 +124,8 @@ TEST(LifetimeTest, ExpiredOnArrivalIsRefused) {
   Harness harness;
   Request request = harness.Generate({1}, 2);
   request.deadline = harness.clock.Now();
-  const auto handle = SubmitTo(harness.engine.get(), std::move(request), std::make_shared<RecordingSink>());
+  const auto handle =
+      SubmitTo(harness.engine.get(), std::move(request), std::make_shared<RecordingSink>());
   EXPECT_EQ(handle.status().code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(harness.slot.InFlight(1), 0);
 }
@@ -273,7 +274,8 @@ TEST(LifetimeTest, AClientAloneFillsTheQueueButForAPlaceForOthers) {
   const auto submit = [&harness](const std::string& client) {
     Request request = harness.Generate({1}, 1);
     request.client = client;
-    return SubmitTo(harness.engine.get(), std::move(request), std::make_shared<RecordingSink>()).status();
+    return SubmitTo(harness.engine.get(), std::move(request), std::make_shared<RecordingSink>())
+        .status();
   };
   EXPECT_TRUE(submit("greedy").ok());
   harness.model.AwaitStepBegun(1);  // that one has left the queue
@@ -294,10 +296,10 @@ TEST(LifetimeTest, RequestLargerThanTheCacheIsRefusedWithoutRetryDelay) {
       SubmitTo(harness.engine.get(), harness.Generate({1}, 21), std::make_shared<RecordingSink>());
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_LT(RetrySeconds(refused.status()), 0);
-  const auto window = SubmitTo(
-      harness.engine.get(), harness.Score({{.tokens = Range(1, 5), .first_scored = 1},
-                     {.tokens = Range(1, 22), .first_scored = 1}}),
-      std::make_shared<RecordingSink>());
+  const auto window = SubmitTo(harness.engine.get(),
+                               harness.Score({{.tokens = Range(1, 5), .first_scored = 1},
+                                              {.tokens = Range(1, 22), .first_scored = 1}}),
+                               std::make_shared<RecordingSink>());
   EXPECT_EQ(window.status().code(), absl::StatusCode::kResourceExhausted);
 }
 

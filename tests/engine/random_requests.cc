@@ -19,9 +19,7 @@ class Generator {
     return tokens;
   }
 
-  TraceOptions Trace() {
-    return {.experts = OneIn(3), .weights = OneIn(4), .logits = OneIn(5)};
-  }
+  TraceOptions Trace() { return {.experts = OneIn(3), .weights = OneIn(4), .logits = OneIn(5)}; }
 
   GenerateWork Generate() {
     GenerateWork work;

@@ -18,10 +18,10 @@ class SchedulerTest : public ::testing::Test {
  protected:
   void Init(int max_sequences, int group_rows, model::KvCacheShape kv = kKv,
             absl::Duration itl_target = absl::ZeroDuration()) {
-    scheduler_.emplace(Scheduler::Options{.max_sequences = max_sequences,
-                                          .group_rows = group_rows,
-                                          .itl_target = itl_target},
-                       kv);
+    scheduler_.emplace(
+        Scheduler::Options{
+            .max_sequences = max_sequences, .group_rows = group_rows, .itl_target = itl_target},
+        kv);
   }
 
   void AddGenerate(const std::string& name, int prompt, int max_new_tokens = 4) {
@@ -300,8 +300,7 @@ TEST_F(SchedulerTest, RowsBeforeTheFirstScoredTokenHaveNoTarget) {
   const model::Chunk chunk = window.NextChunk(5);
   ASSERT_TRUE(chunk.score.has_value());
   const std::vector<TokenId> targets(chunk.score->targets.begin(), chunk.score->targets.end());
-  EXPECT_EQ(targets,
-            (std::vector<TokenId>{model::kNoTarget, model::kNoTarget, 13, 14, 15}));
+  EXPECT_EQ(targets, (std::vector<TokenId>{model::kNoTarget, model::kNoTarget, 13, 14, 15}));
 }
 
 TEST(RequestStateDeathTest, IllegalTransitionsDie) {

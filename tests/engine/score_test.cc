@@ -106,7 +106,8 @@ TEST(ScoreTest, LastLogitsAreThoseOfTheLastComputedRowAndOnlyWhereAskedFor) {
     logits.insert(scores.last_logits);
     // Of the row that the one score was taken from.
     const float logit = scores.last_logits.at(scores.tokens.at(0).token);
-    const auto above = std::ranges::count_if(scores.last_logits, [&](float l) { return l > logit; });
+    const auto above =
+        std::ranges::count_if(scores.last_logits, [&](float l) { return l > logit; });
     EXPECT_EQ(scores.tokens[0].rank, above + 1);
     EXPECT_TRUE(harness.Run(harness.Score(window)).windows.at(0).last_logits.empty());
   }

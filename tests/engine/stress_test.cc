@@ -27,13 +27,9 @@ struct Tally {
 // compares each reply with its solo run.
 class Client {
  public:
-  Client(unsigned seed, Harness* harness, Resumer* resumer,
-         const std::vector<Specimen>* specimens, Tally* tally)
-      : random_(seed),
-        harness_(harness),
-        resumer_(resumer),
-        specimens_(specimens),
-        tally_(tally) {}
+  Client(unsigned seed, Harness* harness, Resumer* resumer, const std::vector<Specimen>* specimens,
+         Tally* tally)
+      : random_(seed), harness_(harness), resumer_(resumer), specimens_(specimens), tally_(tally) {}
 
   void Run() {
     for (int i = 0; i < kRequestsPerClient; ++i) {
@@ -65,8 +61,8 @@ class Client {
   Submitted SubmitUntilAccepted(const Specimen& specimen,
                                 const std::shared_ptr<RecordingSink>& sink) {
     while (true) {
-      const auto handle = SubmitTo(
-          harness_->engine.get(), harness_->MakeRequest(specimen.work, specimen.k), sink);
+      const auto handle =
+          SubmitTo(harness_->engine.get(), harness_->MakeRequest(specimen.work, specimen.k), sink);
       if (handle.ok()) return {*handle, sink};
       CHECK_EQ(handle.status().code(), absl::StatusCode::kResourceExhausted);
       ++tally_->refused;

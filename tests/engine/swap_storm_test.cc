@@ -241,9 +241,11 @@ TEST(SwapStormTest, EveryReplyIsTheSoloRunOfItsStampAndGenerationsNeverGoBack) {
   EXPECT_TRUE(storm.controller.slot().Draining().empty());
   std::ranges::sort(blocked);
   const absl::Duration p99 = blocked[blocked.size() * 99 / 100];
-  std::printf("%zu swaps, %zu requests on %zu generations; admission blocked: median %s, p99 %s, max %s\n",
-              blocked.size(), requests, generations.size(), absl::FormatDuration(blocked[blocked.size() / 2]).c_str(),
-              absl::FormatDuration(p99).c_str(), absl::FormatDuration(blocked.back()).c_str());
+  std::printf(
+      "%zu swaps, %zu requests on %zu generations; admission blocked: median %s, p99 %s, max %s\n",
+      blocked.size(), requests, generations.size(),
+      absl::FormatDuration(blocked[blocked.size() / 2]).c_str(), absl::FormatDuration(p99).c_str(),
+      absl::FormatDuration(blocked.back()).c_str());
 }
 
 }  // namespace

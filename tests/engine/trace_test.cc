@@ -52,8 +52,7 @@ TEST(TraceTest, LogitsAreTransposedFromLayerMajor) {
   for (size_t i = 0; i < logits.size(); ++i) {
     logits[i] = static_cast<float>(100 * (i / 12) + 10 * (i / 4 % 3) + i % 4);
   }
-  const RoutingTrace trace =
-      TraceRows({.logits = true}, {.num_rows = kRows}, MakeRecord(), logits);
+  const RoutingTrace trace = TraceRows({.logits = true}, {.num_rows = kRows}, MakeRecord(), logits);
   EXPECT_THAT(trace.logits, ElementsAre(0, 1, 2, 3, 100, 101, 102, 103,      //
                                         10, 11, 12, 13, 110, 111, 112, 113,  //
                                         20, 21, 22, 23, 120, 121, 122, 123));
@@ -80,8 +79,8 @@ TEST(TraceTest, AppendingGivesTheTraceOfBothParts) {
   const TraceOptions options = {.experts = true, .weights = true};
   RoutingTrace parts;
   for (int row = 0; row < kRows; ++row) {
-    parts.Append(TraceRows(
-        options, {.first_position = 5 + row, .first_row = row, .num_rows = 1}, record, {}));
+    parts.Append(TraceRows(options, {.first_position = 5 + row, .first_row = row, .num_rows = 1},
+                           record, {}));
   }
   const RoutingTrace whole =
       TraceRows(options, {.first_position = 5, .first_row = 0, .num_rows = kRows}, record, {});

@@ -73,23 +73,26 @@ ConnectionLimits PatientLimits() {
 class HttpServerTest : public ::testing::Test {
  protected:
   std::vector<Route> Routes() {
-    return {{"GET", "/small", [](const Request&, Reply reply) {
-               reply.Send(TextResponse(200, "small", "text/plain"));
-             }},
-            {"GET", "/large", [](const Request&, Reply reply) {
-               reply.Send(TextResponse(200, std::string(kLargeBytes, 'x'), "text/plain"));
-             }},
-            {"GET", "/held", [this](const Request&, Reply reply) { held_.Add(std::move(reply)); }},
-            {"POST", "/held", [this](const Request&, Reply reply) { held_.Add(std::move(reply)); },
-             1 << 20},
-            {"GET", "/throws", [](const Request&, Reply) { throw std::runtime_error("a slip"); }},
-            {"POST", "/echo", [](const Request& request, Reply reply) {
-               Response response = TextResponse(200, request.body, "text/plain");
-               response.fields.emplace_back("X-Query", request.query);
-               response.fields.emplace_back("X-Evil", "a\r\nX-Injected: yes");
-               reply.Send(std::move(response));
-             }, 1 << 20},
-            {"PUT", "/echo", [](const Request&, Reply) {}}};  // drops the reply
+    return {
+        {"GET", "/small",
+         [](const Request&, Reply reply) { reply.Send(TextResponse(200, "small", "text/plain")); }},
+        {"GET", "/large",
+         [](const Request&, Reply reply) {
+           reply.Send(TextResponse(200, std::string(kLargeBytes, 'x'), "text/plain"));
+         }},
+        {"GET", "/held", [this](const Request&, Reply reply) { held_.Add(std::move(reply)); }},
+        {"POST", "/held", [this](const Request&, Reply reply) { held_.Add(std::move(reply)); },
+         1 << 20},
+        {"GET", "/throws", [](const Request&, Reply) { throw std::runtime_error("a slip"); }},
+        {"POST", "/echo",
+         [](const Request& request, Reply reply) {
+           Response response = TextResponse(200, request.body, "text/plain");
+           response.fields.emplace_back("X-Query", request.query);
+           response.fields.emplace_back("X-Evil", "a\r\nX-Injected: yes");
+           reply.Send(std::move(response));
+         },
+         1 << 20},
+        {"PUT", "/echo", [](const Request&, Reply) {}}};  // drops the reply
   }
 
   void Start(const ConnectionLimits& limits = PatientLimits(),
@@ -102,9 +105,7 @@ class HttpServerTest : public ::testing::Test {
     server_ = *std::move(server);
   }
 
-  RawClient Client(const char* source = "127.0.0.1") {
-    return RawClient(server_->port(), source);
-  }
+  RawClient Client(const char* source = "127.0.0.1") { return RawClient(server_->port(), source); }
 
   // A client whose answer to a large request stays unread.
   RawClient UnreadClient(const char* source = "127.0.0.1") {
@@ -265,8 +266,9 @@ TEST_F(HttpServerTest, AClientThatAsksWhetherTheBodyMayComeIsTold) {
   ASSERT_TRUE(client.Send(header + "abc"));  // one that does not wait is not told
   EXPECT_EQ(client.Read().body, "abc");
   EXPECT_EQ(client.Get("/small", "Expect: miracles\r\n").status, 417);
-  ASSERT_TRUE(client.Send("POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
-                          "Content-Length: 10000000\r\n\r\n"));
+  ASSERT_TRUE(
+      client.Send("POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
+                  "Content-Length: 10000000\r\n\r\n"));
   EXPECT_EQ(client.Read().status, 413);
 }
 
@@ -411,8 +413,8 @@ TEST_F(HttpServerTest, BodiesOfAllRequestsAreBounded) {
   limits.max_request_bytes = 1 << 20;
   Start(limits);
   const auto post = [](const char* path, size_t size) {
-    return absl::StrCat("POST ", path, " HTTP/1.1\r\nHost: a\r\nContent-Length: ", size,
-                        "\r\n\r\n", std::string(size, 'x'));
+    return absl::StrCat("POST ", path, " HTTP/1.1\r\nHost: a\r\nContent-Length: ", size, "\r\n\r\n",
+                        std::string(size, 'x'));
   };
   RawClient first = Client(), second = Client(), third = Client();
   ASSERT_TRUE(first.Send(post("/held", 450'000)));

@@ -17,9 +17,9 @@ namespace {
 
 using testing::Answer;
 using testing::Gunzip;
-using testing::RawClient;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using testing::RawClient;
 
 class LivePageTest : public LiveTest {
  protected:

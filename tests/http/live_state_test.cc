@@ -53,10 +53,9 @@ TEST_F(LiveTest, CountsAreThoseOfTheEngine) {
   EXPECT_EQ(arm["arm"], "default");
   EXPECT_EQ(arm["requests"], (json{{"ok", 1}, {"failed", 1}}));
   EXPECT_EQ(arm["tokens"], (json{{"prefill", 5}, {"decode", 6}, {"score", 0}}));
-  const std::vector<std::pair<std::string, int>> histograms = {
-      {"time_to_first_token_seconds", 1},
-      {"time_per_output_token_seconds", 1},
-      {"inter_token_latency_seconds", 6}};
+  const std::vector<std::pair<std::string, int>> histograms = {{"time_to_first_token_seconds", 1},
+                                                               {"time_per_output_token_seconds", 1},
+                                                               {"inter_token_latency_seconds", 6}};
   for (const auto& [histogram, values] : histograms) {
     EXPECT_EQ(Sum(arm[histogram]), values) << histogram;
     EXPECT_EQ(arm[histogram].size(), state["buckets"][histogram].size() + 1) << histogram;

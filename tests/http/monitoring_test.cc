@@ -19,8 +19,8 @@ namespace {
 
 using testing::Answer;
 using testing::Gunzip;
-using testing::RawClient;
 using ::testing::HasSubstr;
+using testing::RawClient;
 
 class FixedMetrics : public prometheus::Collectable {
  public:

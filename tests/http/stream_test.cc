@@ -173,8 +173,10 @@ TEST(HttpGateTest, ATokenIsAskedForBeforeTheBody) {
 
   const auto status_of = [&](const std::string& fields) {
     RawClient client(server->port());
-    client.Send(absl::StrCat("POST /work HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
-                             "Content-Length: 2\r\n", fields, "\r\n"));
+    client.Send(
+        absl::StrCat("POST /work HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
+                     "Content-Length: 2\r\n",
+                     fields, "\r\n"));
     Answer answer = client.Read();
     if (answer.status == 100) {
       client.Send("ab");
@@ -188,7 +190,8 @@ TEST(HttpGateTest, ATokenIsAskedForBeforeTheBody) {
   EXPECT_EQ(status_of("Authorization: Bearer 0000000000000000\r\n"), 401);
   EXPECT_EQ(status_of(absl::StrCat("Authorization: Bearer ", kOther, "\r\n")), 403);
   EXPECT_EQ(status_of(absl::StrCat("Authorization: Bearer ", kToken, "\r\n",
-                                   "authorization: Bearer ", kToken, "\r\n")), 401);
+                                   "authorization: Bearer ", kToken, "\r\n")),
+            401);
   EXPECT_EQ(RawClient(server->port()).Get("/health").status, 200);
 }
 

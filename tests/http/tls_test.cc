@@ -28,13 +28,13 @@ using access::Context;
 using access::Freed;
 using access::Key;
 using access::Reader;
+using ::testing::EndsWith;
 using testing::GetRequest;
+using ::testing::HasSubstr;
 using testing::RawClient;
+using ::testing::StartsWith;
 using testing::TestAuthority;
 using testing::TestIdentity;
-using ::testing::EndsWith;
-using ::testing::HasSubstr;
-using ::testing::StartsWith;
 
 // A blocking client that trusts `authority`, with a certificate of its own where it has one.
 class TlsClient {
@@ -114,23 +114,24 @@ class TlsTest : public ::testing::Test {
 
   void Start(const std::string& client_ca = "", const ConnectionLimits& limits = {}) {
     HttpServer::Options options{.listener = net::Listener::Bind("127.0.0.1:0").value()};
-    options.tls = access::TlsFiles::Open({.cert = folder_.File("cert"),
-                                          .key = folder_.File("key"),
-                                          .client_ca = client_ca})
-                      .value();
+    options.tls =
+        access::TlsFiles::Open(
+            {.cert = folder_.File("cert"), .key = folder_.File("key"), .client_ca = client_ca})
+            .value();
     options.limits = limits;
-    options.routes = {{"GET", "/small", [](const Request&, Reply reply) {
-                         reply.Send(TextResponse(200, "small", "text/plain"));
-                       }},
-                      {"GET", "/large", [](const Request&, Reply reply) {
-                         std::string text(3 << 20, 'x');
-                         reply.Send(TextResponse(200, text.append("!"), "text/plain"));
-                       }},
-                      {"GET", "/stream", [this](const Request&, Reply reply) {
-                         Response response;
-                         response.stream = stream_;
-                         reply.Send(std::move(response));
-                       }}};
+    options.routes = {
+        {"GET", "/small",
+         [](const Request&, Reply reply) { reply.Send(TextResponse(200, "small", "text/plain")); }},
+        {"GET", "/large",
+         [](const Request&, Reply reply) {
+           std::string text(3 << 20, 'x');
+           reply.Send(TextResponse(200, text.append("!"), "text/plain"));
+         }},
+        {"GET", "/stream", [this](const Request&, Reply reply) {
+           Response response;
+           response.stream = stream_;
+           reply.Send(std::move(response));
+         }}};
     server_ = HttpServer::Create(std::move(options)).value();
   }
 

@@ -40,10 +40,9 @@ class ReceiptsTest : public ::testing::Test {
   std::shared_ptr<Receiver> Ask(const std::string& name, const std::string& client,
                                 bool refuse = true, absl::Duration patience = kPatience) {
     auto receiver = std::make_shared<Receiver>(name, &memory_, client, &events_);
-    receipts_.Ask(receiver, {.client = client,
-                             .hold = &receiver->hold(),
-                             .patience = patience,
-                             .refuse = refuse});
+    receipts_.Ask(
+        receiver,
+        {.client = client, .hold = &receiver->hold(), .patience = patience, .refuse = refuse});
     return receiver;
   }
   // What has happened since the last call.
@@ -51,9 +50,8 @@ class ReceiptsTest : public ::testing::Test {
 
   absl::Time now_ = absl::UnixEpoch() + absl::Hours(1);
   RequestMemory memory_{3 * kMessage};
-  Receipts receipts_{{.max_message_bytes = kMessage,
-                      .reserve_bytes = 0,
-                      .now = [this] { return now_; }}};
+  Receipts receipts_{
+      {.max_message_bytes = kMessage, .reserve_bytes = 0, .now = [this] { return now_; }}};
   std::vector<std::string> events_;
 };
 

@@ -65,11 +65,11 @@ TEST(LineWriterTest, WhoLogsNeverWaitsAndTheReaderLearnsHowMuchIsMissing) {
   Pipe pipe;
   const std::string line = std::string(99, 'x') + "\n";
   constexpr uint64_t kLines = 20'000;
-  auto writer = std::make_unique<LineWriter>(
-      LineWriter::Options{.fd = pipe.writer(),
-                          .max_waiting_bytes = 200'000,
-                          .dropped_line = &Dropped,
-                          .patience = absl::InfiniteDuration()});
+  auto writer =
+      std::make_unique<LineWriter>(LineWriter::Options{.fd = pipe.writer(),
+                                                       .max_waiting_bytes = 200'000,
+                                                       .dropped_line = &Dropped,
+                                                       .patience = absl::InfiniteDuration()});
   for (uint64_t i = 0; i < kLines; ++i) writer->Write(line);
   std::thread end([&] {
     writer.reset();

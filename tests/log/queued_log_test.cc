@@ -54,8 +54,7 @@ void Crash() {
 }
 
 TEST(QueuedLogDeathTest, TheReasonOfACrashIsWritten) {
-  EXPECT_DEATH(Crash(),
-               "\"severity\":\"FATAL\",\"message\":\"Check failed: false no way\"");
+  EXPECT_DEATH(Crash(), "\"severity\":\"FATAL\",\"message\":\"Check failed: false no way\"");
 }
 
 }  // namespace

@@ -59,8 +59,7 @@ class BatchInvarianceTest : public ::testing::TestWithParam<std::tuple<DType, st
     for (int i = 0; i < kSequences; ++i) {
       std::vector<TokenId>& tokens = tokens_.emplace_back();
       for (int length = 3 + 9 * i; length > 0; --length) {
-        tokens.push_back(static_cast<TokenId>(
-            random() % static_cast<uint32_t>(config.vocab_size)));
+        tokens.push_back(static_cast<TokenId>(random() % static_cast<uint32_t>(config.vocab_size)));
       }
       routing::PolicySpec spec;  // each sequence has a k of its own
       spec.policy_id = "k";
@@ -189,14 +188,13 @@ TEST_P(BatchInvarianceTest, NoBitDependsOnWhatSharesTheStep) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    , BatchInvarianceTest,
-    ::testing::Combine(::testing::Values(DType::kFloat32, DType::kBFloat16),
-                       ::testing::ValuesIn(CpuKernelNames())),
-    [](const auto& info) {
-      return absl::StrCat(std::string(DTypeName(std::get<0>(info.param))), "_",
-                          TestName(std::get<1>(info.param)));
-    });
+INSTANTIATE_TEST_SUITE_P(, BatchInvarianceTest,
+                         ::testing::Combine(::testing::Values(DType::kFloat32, DType::kBFloat16),
+                                            ::testing::ValuesIn(CpuKernelNames())),
+                         [](const auto& info) {
+                           return absl::StrCat(std::string(DTypeName(std::get<0>(info.param))), "_",
+                                               TestName(std::get<1>(info.param)));
+                         });
 
 }  // namespace
 }  // namespace olmoe::model

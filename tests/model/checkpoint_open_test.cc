@@ -17,10 +17,10 @@
 namespace olmoe::model {
 namespace {
 
+using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using nlohmann::json;
 
 constexpr char kShard1[] = "model-00001-of-00003.safetensors";
 constexpr char kShard2[] = "model-00002-of-00003.safetensors";
@@ -142,8 +142,8 @@ TEST_F(CheckpointOpenTest, MissingTensorsAreNamed) {
 TEST_F(CheckpointOpenTest, UnknownTensorsAreNamed) {
   Write({});
   ChangeConfig([](OlmoeConfig* config) { config->num_layers = 1; });
-  EXPECT_THAT(Message(), AllOf(HasSubstr("model.safetensors: tensor model.layers.1."),
-                               HasSubstr("unknown")));
+  EXPECT_THAT(Message(),
+              AllOf(HasSubstr("model.safetensors: tensor model.layers.1."), HasSubstr("unknown")));
   ChangeConfig([](OlmoeConfig* config) { config->num_experts = 7; });
   EXPECT_THAT(Message(), HasSubstr("tensor model.layers.0.mlp.experts.7.down_proj.weight"));
 }
@@ -154,8 +154,8 @@ TEST_F(CheckpointOpenTest, WrongShapesAreNamedWithBothShapes) {
   EXPECT_THAT(Message(), AllOf(HasSubstr("tensor lm_head.weight"), HasSubstr("[64, 32]"),
                                HasSubstr("[65, 32]")));
   ChangeConfig([](OlmoeConfig* config) { config->num_kv_heads = 4; });
-  EXPECT_THAT(Message(), AllOf(HasSubstr("tensor model.layers.0.self_attn.k_"),
-                               HasSubstr("expected [32")));
+  EXPECT_THAT(Message(),
+              AllOf(HasSubstr("tensor model.layers.0.self_attn.k_"), HasSubstr("expected [32")));
   // As many elements, in another shape.
   ChangeConfig([](OlmoeConfig*) {});
   ReplaceInFile("model.safetensors", R"("shape":[64,32])", R"("shape":[32,64])");
@@ -233,13 +233,12 @@ TEST_F(CheckpointOpenTest, UnsafeShardNamesAreRefused) {
   WriteSharded();
   for (const std::string shard :
        {"../model.safetensors", "/etc/passwd", "/tmp/model.safetensors", "a/b.safetensors",
-        "..\\b.safetensors", "a\\b.safetensors", "..safetensors", ".safetensors", "",
-        "config.json", "a\nb.safetensors", "a b.safetensors", "a..safetensors",
-        "m\xc3\xb6.safetensors"}) {
+        "..\\b.safetensors", "a\\b.safetensors", "..safetensors", ".safetensors", "", "config.json",
+        "a\nb.safetensors", "a b.safetensors", "a..safetensors", "m\xc3\xb6.safetensors"}) {
     SCOPED_TRACE(shard);
     ChangeIndex([&](json* index) { (*index)["weight_map"]["model.norm.weight"] = shard; });
-    EXPECT_THAT(Message(), AllOf(HasSubstr(kIndex), HasSubstr("model.norm.weight"),
-                                 HasSubstr("plain name")));
+    EXPECT_THAT(Message(),
+                AllOf(HasSubstr(kIndex), HasSubstr("model.norm.weight"), HasSubstr("plain name")));
     EXPECT_EQ(Message().find('\n'), std::string::npos);
   }
   ChangeIndex([](json* index) {

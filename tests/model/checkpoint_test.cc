@@ -76,9 +76,8 @@ TEST(CheckpointLoadTest, GivesTheBytesOfTheFile) {
   ASSERT_EQ(tensors.size(), (*checkpoint)->tensors().size());
   for (const TensorInfo& tensor : (*checkpoint)->tensors()) {
     const std::string file = testing::ReadFileOrDie(tensor.file);
-    ASSERT_EQ(std::memcmp(tensors.at(tensor.name).data(), file.data() + tensor.offset,
-                          tensor.bytes),
-              0)
+    ASSERT_EQ(
+        std::memcmp(tensors.at(tensor.name).data(), file.data() + tensor.offset, tensor.bytes), 0)
         << tensor.name;
   }
 }
@@ -367,8 +366,7 @@ TEST(SyntheticCheckpointTest, ACheckpointIsNotOverwritten) {
   TempFolder folder;
   MakeCheckpoint(folder, {});
   const std::string before = FileBytes(folder.path(), "model.safetensors");
-  const absl::Status status =
-      WriteSyntheticCheckpoint(folder.path(), {.seed = 2, .num_shards = 2});
+  const absl::Status status = WriteSyntheticCheckpoint(folder.path(), {.seed = 2, .num_shards = 2});
   EXPECT_EQ(status.code(), absl::StatusCode::kAlreadyExists);
   EXPECT_EQ(FileBytes(folder.path(), "model.safetensors"), before);
 }

@@ -12,9 +12,9 @@
 namespace olmoe::model {
 namespace {
 
+using nlohmann::json;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-using nlohmann::json;
 
 // config.json of the published checkpoint.
 json Published() { return json::parse(testing::ConfigJson(testing::PublishedConfig())); }
@@ -175,23 +175,20 @@ TEST(OlmoeConfigTest, RefusesWhatItCannotServeByName) {
 }
 
 TEST(OlmoeConfigTest, RefusesHostileNumbersByName) {
-  const std::vector<const char*> kIntegers = {
-      "num_hidden_layers",   "hidden_size", "intermediate_size",   "num_attention_heads",
-      "num_key_value_heads", "vocab_size",  "num_experts",         "num_experts_per_tok",
-      "head_dim",            "max_position_embeddings"};
-  const std::vector<json> kBad = {0,
-                                  -1,
-                                  INT32_MAX,
-                                  INT64_MAX,
-                                  INT64_MIN,
-                                  UINT64_MAX,
-                                  4294967312,  // 16 after truncation to 32 bits
-                                  1e300,
-                                  16.5,
-                                  true,
-                                  "16",
-                                  json::array({16}),
-                                  json::object()};
+  const std::vector<const char*> kIntegers = {"num_hidden_layers",
+                                              "hidden_size",
+                                              "intermediate_size",
+                                              "num_attention_heads",
+                                              "num_key_value_heads",
+                                              "vocab_size",
+                                              "num_experts",
+                                              "num_experts_per_tok",
+                                              "head_dim",
+                                              "max_position_embeddings"};
+  const std::vector<json> kBad = {
+      0,          -1,   INT32_MAX, INT64_MAX, INT64_MIN,         UINT64_MAX,
+      4294967312,  // 16 after truncation to 32 bits
+      1e300,      16.5, true,      "16",      json::array({16}), json::object()};
   for (const char* key : kIntegers) {
     for (const json& bad : kBad) {
       SCOPED_TRACE(std::string(key) + " " + bad.dump());
@@ -207,14 +204,18 @@ TEST(OlmoeConfigTest, RefusesOtherBadValuesByName) {
     const char* key;
     json value;
   } kCases[] = {
-      {"rms_norm_eps", 0},        {"rms_norm_eps", -1e-5},      {"rms_norm_eps", "small"},
-      {"rms_norm_eps", 2},        {"rope_theta", 0},            {"rope_theta", -10000},
-      {"rope_theta", 1e300},      {"rope_theta", true},         {"clip_qkv", 0},
-      {"clip_qkv", -8},           {"clip_qkv", 1e300},          {"clip_qkv", "8"},
-      {"norm_topk_prob", 1},      {"norm_topk_prob", "false"},  {"attention_bias", 0},
-      {"tie_word_embeddings", 0}, {"eos_token_id", "</s>"},     {"eos_token_id", 1.5},
-      {"eos_token_id", -2},       {"eos_token_id", UINT64_MAX}, {"eos_token_id", {{1}}},
-      {"pad_token_id", true},     {"num_experts", 1},           {"num_experts", 129},
+      {"rms_norm_eps", 0},       {"rms_norm_eps", -1e-5},
+      {"rms_norm_eps", "small"}, {"rms_norm_eps", 2},
+      {"rope_theta", 0},         {"rope_theta", -10000},
+      {"rope_theta", 1e300},     {"rope_theta", true},
+      {"clip_qkv", 0},           {"clip_qkv", -8},
+      {"clip_qkv", 1e300},       {"clip_qkv", "8"},
+      {"norm_topk_prob", 1},     {"norm_topk_prob", "false"},
+      {"attention_bias", 0},     {"tie_word_embeddings", 0},
+      {"eos_token_id", "</s>"},  {"eos_token_id", 1.5},
+      {"eos_token_id", -2},      {"eos_token_id", UINT64_MAX},
+      {"eos_token_id", {{1}}},   {"pad_token_id", true},
+      {"num_experts", 1},        {"num_experts", 129},
       {"hidden_size", 1},
   };
   for (const auto& test : kCases) {
@@ -264,11 +265,13 @@ TEST(OlmoeConfigTest, RefusesTextThatIsNotOneHarmlessObject) {
       {R"({"model_type": "olmoe", "x": 1e999})", "not JSON"},
       {"{\"model_type\": \"ol\xff\"}", "not JSON"},
       {R"({"x": )" + std::string(100'000, '[') + "}", "deeper"},
-      {R"({"x": [)" + std::string(400'000, ' ') + "0" + [] {
-         std::string zeros;
-         for (int i = 0; i < 200'000; ++i) zeros += ",0";
-         return zeros;
-       }() + "]}",
+      {R"({"x": [)" + std::string(400'000, ' ') + "0" +
+           [] {
+             std::string zeros;
+             for (int i = 0; i < 200'000; ++i) zeros += ",0";
+             return zeros;
+           }() +
+           "]}",
        "values"},
       {std::string(2 << 20, ' '), "bytes"},
   };

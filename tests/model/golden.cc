@@ -20,18 +20,16 @@ std::shared_ptr<const routing::Calibration> ReadCalibration(const std::string& p
   options.calibration_id = "golden";
   int layer = 0;
   for (const nlohmann::json& table : json.at("layers")) {
-    options.tables.emplace(
-        layer++, routing::CdfTable::FromCdf(table.at("x0"), table.at("dx"),
-                                            table.at("cdf").get<std::vector<double>>()));
+    options.tables.emplace(layer++,
+                           routing::CdfTable::FromCdf(table.at("x0"), table.at("dx"),
+                                                      table.at("cdf").get<std::vector<double>>()));
   }
   auto calibration = routing::Calibration::Create(std::move(options));
   CHECK(calibration.ok()) << calibration.status();
   return *calibration;
 }
 
-routing::Rule TopKRule(uint32_t k, routing::WeightMode mode) {
-  return {routing::TopK{k}, mode};
-}
+routing::Rule TopKRule(uint32_t k, routing::WeightMode mode) { return {routing::TopK{k}, mode}; }
 
 routing::PolicySpec PerLayerSpec(int num_layers) {
   routing::PolicySpec spec;

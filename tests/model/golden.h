@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "nlohmann/json.hpp"
-#include "server/util/safetensors.h"
 #include "server/routing/policy.h"
+#include "server/util/safetensors.h"
 #include "server/util/token_id.h"
 
 namespace olmoe::model {

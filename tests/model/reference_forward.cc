@@ -152,12 +152,14 @@ std::vector<std::vector<double>> ReferenceForward::Logits(
   const std::vector<float>& embedding = Weight("model.embed_tokens.weight");
   Rows x;
   for (const TokenId token : tokens) {
-    const auto begin = embedding.begin() + static_cast<ptrdiff_t>(static_cast<size_t>(token) * hidden);
+    const auto begin =
+        embedding.begin() + static_cast<ptrdiff_t>(static_cast<size_t>(token) * hidden);
     x.emplace_back(begin, begin + static_cast<ptrdiff_t>(hidden));
   }
   for (int layer = 0; layer < config_.num_layers; ++layer) {
     Rows normed;
-    for (const Row& row : x) normed.push_back(Norm(row, LayerName(layer, "input_layernorm.weight")));
+    for (const Row& row : x)
+      normed.push_back(Norm(row, LayerName(layer, "input_layernorm.weight")));
     const Rows attended = Attention(layer, normed);
     for (size_t t = 0; t < x.size(); ++t) {
       for (size_t i = 0; i < hidden; ++i) x[t][i] += attended[t][i];

@@ -61,9 +61,9 @@ std::map<TokenId, double> ReferenceDistribution(std::span<const float> logits,
     std::vector<double> probabilities;
     double sum = 0;
     for (const TokenId token : order) {
-      probabilities.push_back(std::exp((changed[static_cast<size_t>(token)] -
-                                        changed[static_cast<size_t>(order[0])]) /
-                                       params.temperature));
+      probabilities.push_back(
+          std::exp((changed[static_cast<size_t>(token)] - changed[static_cast<size_t>(order[0])]) /
+                   params.temperature));
       sum += probabilities.back();
     }
     for (double& probability : probabilities) probability /= sum;
@@ -141,8 +141,14 @@ TEST(Sampler, DrawsFollowTheDistributionOfEveryFilter) {
       {"min-p 1", {.min_p = 1, .seed = 10}},
       {"penalty", {.repetition_penalty = 1.7, .seed = 11}, true},
       {"reward", {.repetition_penalty = 0.6, .seed = 12}, true},
-      {"all", {.temperature = 0.8, .top_p = 0.9, .top_k = 60, .min_p = 0.02,
-               .repetition_penalty = 1.2, .seed = 13}, true},
+      {"all",
+       {.temperature = 0.8,
+        .top_p = 0.9,
+        .top_k = 60,
+        .min_p = 0.02,
+        .repetition_penalty = 1.2,
+        .seed = 13},
+       true},
   };
   for (const Case& test : cases) {
     SCOPED_TRACE(test.name);
@@ -277,15 +283,17 @@ TEST(Sampler, ScoreRankCountsTiesByIdAndTopIsSorted) {
     ASSERT_EQ(row.top.size(), 2u);
     EXPECT_EQ(row.top[0].token, 1);
     EXPECT_EQ(row.top[1].token, 2);
-    EXPECT_NEAR(row.logprob, logits[static_cast<size_t>(target)] - 5 -
-                                 std::log(3 + std::exp(-4.0) + std::exp(-5.0)), 1e-6);
+    EXPECT_NEAR(
+        row.logprob,
+        logits[static_cast<size_t>(target)] - 5 - std::log(3 + std::exp(-4.0) + std::exp(-5.0)),
+        1e-6);
   }
 }
 
 TEST(Sampler, NonFiniteLogitsAreAnErrorOfTheRow) {
-  for (const float bad : {std::numeric_limits<float>::quiet_NaN(),
-                          std::numeric_limits<float>::infinity(),
-                          -std::numeric_limits<float>::infinity()}) {
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+        -std::numeric_limits<float>::infinity()}) {
     std::vector<float> logits = RandomLogits(100, 1);
     logits[63] = bad;
     SampledToken sampled;

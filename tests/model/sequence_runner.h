@@ -8,7 +8,6 @@
 
 #include "server/model/load_model.h"
 #include "server/model/model.h"
-#include "server/model/load_model.h"
 #include "server/routing/policy.h"
 
 namespace olmoe::model {

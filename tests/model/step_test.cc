@@ -230,14 +230,13 @@ TEST_P(StepErrorTest, BadRouterLogitsFailTheirChunkAndNoOther) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    , StepErrorTest,
-    ::testing::Combine(::testing::Values(DType::kFloat32, DType::kBFloat16),
-                       ::testing::ValuesIn(KernelNames())),
-    [](const auto& info) {
-      return absl::StrCat(std::string(DTypeName(std::get<0>(info.param))), "_",
-                          TestName(std::get<1>(info.param)));
-    });
+INSTANTIATE_TEST_SUITE_P(, StepErrorTest,
+                         ::testing::Combine(::testing::Values(DType::kFloat32, DType::kBFloat16),
+                                            ::testing::ValuesIn(KernelNames())),
+                         [](const auto& info) {
+                           return absl::StrCat(std::string(DTypeName(std::get<0>(info.param))), "_",
+                                               TestName(std::get<1>(info.param)));
+                         });
 
 TEST_P(StepTest, TheErrorNamesTheFirstBadLayer) {
   Patch(folder_.path(), "model.layers.1.mlp.gate.weight", 0, kBFloat16Infinity);

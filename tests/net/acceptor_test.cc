@@ -103,11 +103,11 @@ TEST(AcceptorTest, WhatIsHandedOnDoesNotBlockAndIsClosedOnExec) {
   absl::Notification taken;
   int flags = 0, descriptor_flags = 0;
   auto acceptor = Acceptor::Start(*std::move(listener), {.on_connection = [&](int fd) {
-                                    flags = fcntl(fd, F_GETFL);
-                                    descriptor_flags = fcntl(fd, F_GETFD);
-                                    close(fd);
-                                    taken.Notify();
-                                  }});
+    flags = fcntl(fd, F_GETFL);
+    descriptor_flags = fcntl(fd, F_GETFD);
+    close(fd);
+    taken.Notify();
+  }});
   ASSERT_TRUE(acceptor.ok());
   const Socket client = Connect(address);
   taken.WaitForNotification();

@@ -12,8 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
-#include "gmock/gmock.h"
 #include "glog/logging.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/net/sockets.h"
 #include "tests/support/temp_folder.h"
@@ -34,10 +34,10 @@ class ProbedPort {
     auto listener = Listener::Bind(address);
     CHECK(listener.ok()) << listener.status();
     address_ = AddressToReach(*listener);
-    auto acceptor = Acceptor::Start(
-        *std::move(listener), {.limits = limits,
-                               .pause = absl::Milliseconds(1),
-                               .on_connection = [this](int fd) { Take(fd); }});
+    auto acceptor =
+        Acceptor::Start(*std::move(listener), {.limits = limits,
+                                               .pause = absl::Milliseconds(1),
+                                               .on_connection = [this](int fd) { Take(fd); }});
     CHECK(acceptor.ok()) << acceptor.status();
     acceptor_ = *std::move(acceptor);
     probe_ = std::make_unique<PortProbe>(
@@ -68,12 +68,10 @@ class ProbedPort {
     absl::MutexLock lock(&mu_, absl::Condition(&enough));
   }
   void AwaitSilent() const {
-    absl::MutexLock lock(&mu_, absl::Condition(+[](const bool* answers) { return !*answers; },
-                                               &answers_));
+    absl::MutexLock lock(
+        &mu_, absl::Condition(+[](const bool* answers) { return !*answers; }, &answers_));
   }
-  void AwaitAnswering() const {
-    absl::MutexLock lock(&mu_, absl::Condition(&answers_));
-  }
+  void AwaitAnswering() const { absl::MutexLock lock(&mu_, absl::Condition(&answers_)); }
   void Keep(bool keep) {
     absl::MutexLock lock(&mu_);
     keep_ = keep;

@@ -87,9 +87,9 @@ inline SocketAddress Unix(const std::string& path) {
 // Not connected (fd -1) where that fails.
 inline Socket Connect(const SocketAddress& to, const SocketAddress* from = nullptr) {
   Socket made(socket(to.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const bool connected =
-      made.fd() >= 0 && (from == nullptr || bind(made.fd(), from->get(), from->size) == 0) &&
-      connect(made.fd(), to.get(), to.size) == 0;
+  const bool connected = made.fd() >= 0 &&
+                         (from == nullptr || bind(made.fd(), from->get(), from->size) == 0) &&
+                         connect(made.fd(), to.get(), to.size) == 0;
   return connected ? std::move(made) : Socket();
 }
 

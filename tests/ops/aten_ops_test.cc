@@ -91,8 +91,8 @@ TEST_P(AtenOpsTest, LinearAddsItsBiasAndKeepsThePrecisionOfItsWeight) {
       matrix.weight.copy_(Random({37, 24}, 3, 0.2));
       matrix.bias.copy_(Random({37}, 4));
       const at::Tensor x = Random({rows, 24}, 5);
-      const at::Tensor expected =
-          at::mm(x.to(at::kDouble), matrix.weight.to(at::kDouble).t()) + matrix.bias.to(at::kDouble);
+      const at::Tensor expected = at::mm(x.to(at::kDouble), matrix.weight.to(at::kDouble).t()) +
+                                  matrix.bias.to(at::kDouble);
       EXPECT_LT(LargestDifference(ops->Linear(x, matrix), expected), tolerance()) << rows;
       EXPECT_EQ(ops->Linear(x, matrix).scalar_type(), matrix.weight.scalar_type());
     }
@@ -131,10 +131,11 @@ TEST_P(AtenOpsTest, RopeTurnsTheTwoHalvesOfEveryHead) {
     for (int64_t row = 0; row < 3; ++row) {
       for (int64_t head = 0; head < 2; ++head) {
         for (int64_t i = 0; i < 3; ++i) {
-          const double angle = positions[row] * std::pow(10000.0, -2.0 * static_cast<double>(i) / 6);
+          const double angle =
+              positions[row] * std::pow(10000.0, -2.0 * static_cast<double>(i) / 6);
           const double a = Value(x, {row, head * 6 + i}), b = Value(x, {row, head * 6 + i + 3});
-          EXPECT_NEAR(Value(turned, {row, head * 6 + i}),
-                      a * std::cos(angle) - b * std::sin(angle), 1e-4);
+          EXPECT_NEAR(Value(turned, {row, head * 6 + i}), a * std::cos(angle) - b * std::sin(angle),
+                      1e-4);
           EXPECT_NEAR(Value(turned, {row, head * 6 + i + 3}),
                       b * std::cos(angle) + a * std::sin(angle), 1e-4);
         }
@@ -213,7 +214,8 @@ TEST_P(AtenOpsTest, AttentionReadsThePastOfItsOwnSequenceFromScatteredPages) {
   });
 }
 
-routing::RowRouting Routing(const std::vector<uint8_t>& experts, const std::vector<float>& weights) {
+routing::RowRouting Routing(const std::vector<uint8_t>& experts,
+                            const std::vector<float>& weights) {
   routing::RowRouting row;
   row.applied.k = static_cast<uint8_t>(experts.size());
   std::copy(experts.begin(), experts.end(), row.order.begin());
@@ -234,7 +236,8 @@ TEST_P(AtenOpsTest, ExpertsAddTheWeightedSumOfARaggedSelection) {
     std::vector<std::vector<float>> weights;
     for (const auto& row : selected) {
       weights.emplace_back();
-      for (size_t i = 0; i < row.size(); ++i) weights.back().push_back(0.5f / static_cast<float>(i + 1));
+      for (size_t i = 0; i < row.size(); ++i)
+        weights.back().push_back(0.5f / static_cast<float>(i + 1));
       if (row.empty()) {
         record.AddFailed();
       } else {

@@ -14,9 +14,9 @@
 namespace olmoe::routing {
 namespace {
 
+using nlohmann::json;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using nlohmann::json;
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
@@ -66,8 +66,7 @@ void RunCase(const json& line) {
   const auto calibration = builder->Build("c");
   if (expected.contains("error")) {
     const bool no_data = expected.at("error") == "NO_DATA";
-    EXPECT_EQ(rows.code(),
-              no_data ? absl::StatusCode::kOk : absl::StatusCode::kInvalidArgument);
+    EXPECT_EQ(rows.code(), no_data ? absl::StatusCode::kOk : absl::StatusCode::kInvalidArgument);
     if (no_data) {
       EXPECT_EQ(calibration.status().code(), absl::StatusCode::kFailedPrecondition);
     }
@@ -219,8 +218,7 @@ TEST(CalibrationSetTest, ANameMeansOneCalibration) {
   const auto first = MakeCalibration("a", {0, 0.5, 1});
   EXPECT_TRUE(set.Add(first).ok());
   EXPECT_TRUE(set.Add(MakeCalibration("a", {0, 0.5, 1})).ok());
-  EXPECT_EQ(set.Add(MakeCalibration("a", {0, 0.25, 1})).code(),
-            absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(set.Add(MakeCalibration("a", {0, 0.25, 1})).code(), absl::StatusCode::kAlreadyExists);
   EXPECT_EQ(set.Find("a"), first);
   EXPECT_EQ(set.Find("b"), nullptr);
   EXPECT_TRUE(set.Add(MakeCalibration("0", {0, 1})).ok());

@@ -107,8 +107,7 @@ TEST_F(HistoryTest, RollbackToAPlanWhoseCalibrationIsGoneOrAnotherIsRefused) {
   ASSERT_TRUE(calibrations_.Add(CalibrationOf("cal", 16, /*x0=*/-2)).ok());
   const absl::Status other = controller_->Rollback(2, {}).status();
   EXPECT_EQ(other.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(DetailOf<google::rpc::PreconditionFailure>(other).violations(0).type(),
-            "PLAN_CHANGED");
+  EXPECT_EQ(DetailOf<google::rpc::PreconditionFailure>(other).violations(0).type(), "PLAN_CHANGED");
   EXPECT_EQ(Generation(), 3u);
 }
 

@@ -82,9 +82,8 @@ TEST(ControllerTest, RefusedPatchChangesNothing) {
 TEST(ControllerTest, StaleGenerationIsAborted) {
   RoutingController controller(DefaultOptions());
   ASSERT_TRUE(controller.Patch(OneArm(TopKRule(4)), Expecting(1)).ok());
-  for (const absl::Status& status :
-       {controller.Patch(OneArm(TopKRule(5)), Expecting(1)).status(),
-        controller.Unpatch(Expecting(1)).status()}) {
+  for (const absl::Status& status : {controller.Patch(OneArm(TopKRule(5)), Expecting(1)).status(),
+                                     controller.Unpatch(Expecting(1)).status()}) {
     EXPECT_EQ(status.code(), absl::StatusCode::kAborted);
     const auto info = DetailOf<google::rpc::ErrorInfo>(status);
     EXPECT_EQ(info.reason(), "GENERATION_MISMATCH");
@@ -102,8 +101,7 @@ TEST(ControllerTest, ValidateOnlyChecksAndWarnsButDoesNotPublish) {
   ASSERT_TRUE(result.ok());
   EXPECT_FALSE(result->changed);
   EXPECT_EQ(result->current->generation(), 1u);
-  EXPECT_THAT(result->warnings,
-              ElementsAre(HasSubstr("plan.arms[0].policy.apply.weight_mode")));
+  EXPECT_THAT(result->warnings, ElementsAre(HasSubstr("plan.arms[0].policy.apply.weight_mode")));
   EXPECT_FALSE(controller.Patch(OneArm(TopKRule(0)), options).ok());
   EXPECT_FALSE(controller.Unpatch(options)->changed);
   options.expected_generation = 9;
@@ -270,9 +268,8 @@ TEST(ControllerConcurrencyTest, RequestsNeverSeeAMixtureOfPlans) {
   }
   for (int i = 0; i < kPatches; ++i) {
     const uint64_t next = controller.slot().Current()->generation() + 1;
-    const auto result = next % 2 == 0
-                            ? controller.Patch(OneArm(TopKRule(1 + next % 64)), {})
-                            : controller.Unpatch({});
+    const auto result = next % 2 == 0 ? controller.Patch(OneArm(TopKRule(1 + next % 64)), {})
+                                      : controller.Unpatch({});
     ASSERT_TRUE(result.ok());
     ASSERT_TRUE(result->changed);
     ASSERT_EQ(result->current->generation(), next);

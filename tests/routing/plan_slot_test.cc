@@ -19,10 +19,10 @@ namespace {
 // A plan whose parts all tell its generation, and whose note is the hash of the
 // rest: a reader that sees parts of two plans, or a plan half made, knows it.
 std::shared_ptr<const RoutingPlan> SelfCheckingPlan(uint64_t generation) {
-  PlanSpec spec = PlanOf({ArmOf(absl::StrCat("arm-", generation),
-                                PolicyOf(TopKRule(1 + generation % 64), std::nullopt,
-                                         absl::StrCat("p", generation)))},
-                         absl::StrCat("salt-", generation));
+  PlanSpec spec = PlanOf(
+      {ArmOf(absl::StrCat("arm-", generation),
+             PolicyOf(TopKRule(1 + generation % 64), std::nullopt, absl::StrCat("p", generation)))},
+      absl::StrCat("salt-", generation));
   spec.note = Sha256Hex(absl::StrCat(spec.arms[0].arm_id, spec.salt));
   return RoutingPlan::Create(std::move(spec), kSmall, nullptr, 8, generation, PlanSource::kPatch,
                              absl::UnixEpoch(), "plan")
@@ -34,8 +34,7 @@ bool IsWhole(const RoutingPlan& plan) {
   const std::string generation = absl::StrCat(plan.generation());
   return spec.arms.size() == 1 && plan.arms().size() == 1 &&
          spec.arms[0].arm_id == "arm-" + generation &&
-         plan.arms()[0].arm_id == "arm-" + generation &&
-         spec.salt == "salt-" + generation &&
+         plan.arms()[0].arm_id == "arm-" + generation && spec.salt == "salt-" + generation &&
          spec.arms[0].policy.policy_id == "p" + generation &&
          spec.note == Sha256Hex(absl::StrCat(spec.arms[0].arm_id, spec.salt));
 }

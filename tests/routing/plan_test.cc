@@ -28,9 +28,9 @@ std::vector<std::string> Violations(PlanSpec spec) {
 }
 
 PlanSpec TwoArms() {
-  return PlanOf({ArmOf("control", PolicyOf(std::nullopt), 90),
-                 ArmOf("few", PolicyOf(TopKRule(4)), 10, true)},
-                "exp1");
+  return PlanOf(
+      {ArmOf("control", PolicyOf(std::nullopt), 90), ArmOf("few", PolicyOf(TopKRule(4)), 10, true)},
+      "exp1");
 }
 
 // ---------------------------------------------------------------- validation
@@ -44,10 +44,9 @@ TEST(PlanValidationTest, AllViolationsOfAllArmsComeAtOnce) {
                                          Override({16}, TopKRule(1))};
   EXPECT_THAT(Violations(spec),
               ElementsAre("plan.arms[0].policy.apply.top_k.k",
-                          "plan.arms[0].policy.layer_overrides[2].layers[0]",
-                          "plan.arms[1].arm_id", "plan.arms[1].policy.apply.bh.alpha",
-                          "plan.arms[2].arm_id", "plan.arms[2].policy.policy_id", "plan.salt",
-                          "plan.note"));
+                          "plan.arms[0].policy.layer_overrides[2].layers[0]", "plan.arms[1].arm_id",
+                          "plan.arms[1].policy.apply.bh.alpha", "plan.arms[2].arm_id",
+                          "plan.arms[2].policy.policy_id", "plan.salt", "plan.note"));
 }
 
 TEST(PlanValidationTest, NumberOfArmsIsLimited) {
@@ -74,11 +73,11 @@ TEST(PlanValidationTest, WeightsSumToAnUnsigned32BitNumber) {
 
 TEST(PlanValidationTest, MissingCalibrationIsAFailedPrecondition) {
   const absl::Status status =
-      Create(PlanOf({ArmOf("a", PolicyOf(std::nullopt)),
-                     ArmOf("b", PolicyOf(ToRule(Bh(0.1))))}))
+      Create(PlanOf({ArmOf("a", PolicyOf(std::nullopt)), ArmOf("b", PolicyOf(ToRule(Bh(0.1))))}))
           .status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(status.message(), ::testing::HasSubstr("plan.arms[1].policy.apply.bh.calibration_id"));
+  EXPECT_THAT(status.message(),
+              ::testing::HasSubstr("plan.arms[1].policy.apply.bh.calibration_id"));
 }
 
 // ---------------------------------------------------------------- assignment

@@ -125,13 +125,13 @@ TEST(PolicyValidationTest, AllViolationsOfAPolicyComeAtOnce) {
   spec.description = std::string(257, 'x');
   spec.layer_overrides = {Override({16}, TopKRule(65)), Override({}, TopKRule(1)),
                           Override({1}, std::nullopt), Override({2, 1}, TopKRule(1), TopKRule(0))};
-  EXPECT_THAT(Violations(spec),
-              ElementsAre("policy.policy_id", "policy.description", "policy.apply.top_k.k",
-                          "policy.analyze.bh.alpha", "policy.layer_overrides[0].layers[0]",
-                          "policy.layer_overrides[0].apply.top_k.k",
-                          "policy.layer_overrides[1].layers", "policy.layer_overrides[2]",
-                          "policy.layer_overrides[3].layers[1]",
-                          "policy.layer_overrides[3].analyze.top_k.k"));
+  EXPECT_THAT(
+      Violations(spec),
+      ElementsAre("policy.policy_id", "policy.description", "policy.apply.top_k.k",
+                  "policy.analyze.bh.alpha", "policy.layer_overrides[0].layers[0]",
+                  "policy.layer_overrides[0].apply.top_k.k", "policy.layer_overrides[1].layers",
+                  "policy.layer_overrides[2]", "policy.layer_overrides[3].layers[1]",
+                  "policy.layer_overrides[3].analyze.top_k.k"));
 }
 
 TEST(PolicyValidationTest, ALayerBelongsToOneOverrideAndOnce) {
@@ -154,8 +154,8 @@ TEST(PolicyValidationTest, PolicyIdIsAShortLowerCaseName) {
   for (const char* id : {"a", "0", "bh-patch", "a2345678901234567890123456789012"}) {
     EXPECT_THAT(Violations(PolicyOf(std::nullopt, std::nullopt, id)), IsEmpty()) << id;
   }
-  for (const char* id : {"", "-a", "A", "a_b", "a b", "\xc3\xa9",
-                         "a23456789012345678901234567890123"}) {
+  for (const char* id :
+       {"", "-a", "A", "a_b", "a b", "\xc3\xa9", "a23456789012345678901234567890123"}) {
     EXPECT_THAT(Violations(PolicyOf(std::nullopt, std::nullopt, id)),
                 ElementsAre("policy.policy_id"))
         << id;
@@ -178,8 +178,7 @@ TEST(PolicyCalibrationTest, MissingCalibrationIsAFailedPrecondition) {
                                     static_cast<const CalibrationSet*>(&calibrations)}) {
     const absl::Status status = RoutingPolicy::Create(spec, kSmall, set, "policy").status();
     EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-    EXPECT_THAT(status.message(),
-                HasSubstr("policy.layer_overrides[0].analyze.bh.calibration_id"));
+    EXPECT_THAT(status.message(), HasSubstr("policy.layer_overrides[0].analyze.bh.calibration_id"));
     const auto detail = DetailOf<google::rpc::PreconditionFailure>(status);
     ASSERT_EQ(detail.violations_size(), 1);
     EXPECT_EQ(detail.violations(0).type(), "CALIBRATION_MISSING");
@@ -273,10 +272,8 @@ TEST(PolicyDigestTest, NamesAndDescriptionsAreNotPartOfIt) {
 }
 
 TEST(PolicyDigestTest, DefaultsAreFilledIn) {
-  EXPECT_EQ(DigestOf(PolicyOf(TopPRule(0.5))),
-            DigestOf(PolicyOf(WithBounds(TopP{0.5}, 1, 64))));
-  EXPECT_NE(DigestOf(PolicyOf(TopPRule(0.5))),
-            DigestOf(PolicyOf(WithBounds(TopP{0.5}, 1, 63))));
+  EXPECT_EQ(DigestOf(PolicyOf(TopPRule(0.5))), DigestOf(PolicyOf(WithBounds(TopP{0.5}, 1, 64))));
+  EXPECT_NE(DigestOf(PolicyOf(TopPRule(0.5))), DigestOf(PolicyOf(WithBounds(TopP{0.5}, 1, 63))));
   EXPECT_NE(DigestOf(PolicyOf(TopPRule(0.5))),
             DigestOf(PolicyOf(TopPRule(std::nextafter(0.5, 1)))));
 }
@@ -389,8 +386,8 @@ TEST(PolicyWarningsTest, OneMinusProbIsCalledWhatItIs) {
   PolicySpec spec = PolicyOf(ToRule(bh));
   ASSERT_EQ(PolicyWarnings(spec, kSmall, "policy").size(), 1u);
   EXPECT_THAT(PolicyWarnings(spec, kSmall, "policy")[0],
-              ::testing::AllOf(HasSubstr("policy.apply.bh.p_value"),
-                             HasSubstr("exactly min_k (2)"), HasSubstr("0.984375")));
+              ::testing::AllOf(HasSubstr("policy.apply.bh.p_value"), HasSubstr("exactly min_k (2)"),
+                               HasSubstr("0.984375")));
   bh.alpha = 0.99;  // not below (E-1)/E
   EXPECT_THAT(PolicyWarnings(PolicyOf(ToRule(bh)), kSmall, "policy"), IsEmpty());
 

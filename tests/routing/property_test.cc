@@ -66,9 +66,7 @@ class Generator {
                                             WeightMode::kSumToOne, WeightMode::kMatchTopKMass};
     rule.weight_mode = kModes[Below(4)];
     switch (Below(8)) {
-      case 0:
-        rule.kind = TopK{static_cast<uint32_t>(1 + Below(shape.num_experts))};
-        break;
+      case 0: rule.kind = TopK{static_cast<uint32_t>(1 + Below(shape.num_experts))}; break;
       case 1: {
         TopP top_p;
         top_p.p = Uniform(0.01, 1);
@@ -115,15 +113,13 @@ class Generator {
         return Chance(0.2) ? -0.0f : static_cast<float>(std::round(Normal() * 2) / 2);
       case 3:  // on the points of the grid
         return static_cast<float>(cdf.x0 + cdf.dx * Below(cdf.cdf.size()));
-      case 4:
-        return static_cast<float>(Normal() * 1e37);
+      case 4: return static_cast<float>(Normal() * 1e37);
       case 5:  // denormal
         return std::bit_cast<float>(static_cast<uint32_t>(Below(1000)) |
                                     (Chance(0.5) ? 1u << 31 : 0u));
       case 6:  // far apart
         return static_cast<float>(Normal() * 60);
-      default:
-        return static_cast<float>(Normal() * scale - 1);
+      default: return static_cast<float>(Normal() * scale - 1);
     }
   }
 
@@ -177,15 +173,14 @@ bool SameDecision(const Decision& decision, const reference::Decision& expected)
 
 // Empty where everything agrees, else what does not.
 std::string_view Difference(const std::vector<float>& logits, const RouterShape& shape,
-                       const LayerRule& apply, const reference::Decision& expected,
-                       const RowRouting& routing) {
+                            const LayerRule& apply, const reference::Decision& expected,
+                            const RowRouting& routing) {
   LogitRow row(logits);
   if (RawCount(apply, &row) != expected.k_raw) return "k_raw";
   if (!SameDecision(routing.applied, expected)) return "decision";
   const std::vector<int> order = reference::Order(logits);
   if (!std::equal(order.begin(), order.begin() + expected.k, routing.order.begin())) return "order";
-  const std::vector<double> weights =
-      reference::Weights(logits, apply.rule, shape, expected.k);
+  const std::vector<double> weights = reference::Weights(logits, apply.rule, shape, expected.k);
   for (int i = 0; i < expected.k; ++i) {
     if (!Close(routing.weights[i], weights[i])) return "weight";
   }
@@ -198,8 +193,8 @@ std::string_view Difference(const std::vector<float>& logits, const RouterShape&
 // The row routed with an analyzed rule must be the same, and the analyzed decision
 // that of the rule on its own.
 std::string_view AnalyzeDifference(const std::vector<float>& logits, const RouterShape& shape,
-                              const LayerRule& apply, const LayerRule& analyze,
-                              const reference::Decision& expected, const RowRouting& alone) {
+                                   const LayerRule& apply, const LayerRule& analyze,
+                                   const reference::Decision& expected, const RowRouting& alone) {
   RowRouting both;
   if (RouteRow(logits, shape, apply, &analyze, &both) != RouteError::kNone) return "error";
   if (!SameDecision(*both.analyzed, expected)) return "analyzed decision";
@@ -223,8 +218,7 @@ TEST(PropertyTest, RulesAgreeWithTheReferenceOnRandomRows) {
   while (compared < kRows) {
     const RouterShape shape = generator.NextShape();
     const size_t table = generator.NextTable();
-    const std::vector<float> logits =
-        generator.NextLogits(shape.num_experts, generator.cdf(table));
+    const std::vector<float> logits = generator.NextLogits(shape.num_experts, generator.cdf(table));
     const LayerRule apply =
         MakeLayerRule(generator.NextRule(shape), shape, &generator.table(table));
     const LayerRule analyze =

@@ -49,8 +49,8 @@ std::vector<int> HcCandidates(const std::vector<double>& p, const HigherCriticis
   const int n = static_cast<int>(p.size());
   std::vector<int> ranks;
   for (int i = static_cast<int>(*rule.bounds.min_k); i <= n; ++i) {
-    const bool candidate = rule.beta ? i <= std::max(1, static_cast<int>(n * *rule.beta))
-                                     : p[i - 1] < i / double(n);
+    const bool candidate =
+        rule.beta ? i <= std::max(1, static_cast<int>(n * *rule.beta)) : p[i - 1] < i / double(n);
     if (candidate) ranks.push_back(i);
   }
   return ranks;
@@ -173,8 +173,7 @@ double TemperatureOf(const Rule& rule) {
 std::vector<int> Order(const std::vector<float>& logits) {
   std::vector<int> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int a, int b) { return logits[a] > logits[b]; });
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return logits[a] > logits[b]; });
   return order;
 }
 

@@ -77,8 +77,7 @@ TEST(RouteTest, OrderExtendedStepByStepEqualsOrderAtOnce) {
 TEST(RouteTest, SumToOneOfAllExpertsIsTheDenseMixture) {
   const std::vector<float> logits = RandomRow(64, 1);
   const RowRouting native = Routed(logits, kOlmoe, TopKRule(64));
-  const RowRouting summed =
-      Routed(logits, kOlmoe, TopKRule(64, kOlmoe, WeightMode::kSumToOne));
+  const RowRouting summed = Routed(logits, kOlmoe, TopKRule(64, kOlmoe, WeightMode::kSumToOne));
   std::vector<float> softmax(64);
   Softmax(logits, 1, softmax);
   for (int i = 0; i < 64; ++i) {

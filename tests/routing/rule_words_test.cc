@@ -9,8 +9,7 @@ TEST(RuleWordsTest, EveryKindOfRuleHasWords) {
   EXPECT_EQ(DescribeRule({TopK{4}, {}}), "top 4");
   EXPECT_EQ(DescribeRule({TopP{0.75, {1, 16}}, {}}), "top-p 0.75, 1 to 16 experts");
   EXPECT_EQ(DescribeRule({MinP{0.1, {2, {}}}, {}}), "min-p 0.1, at least 2");
-  EXPECT_EQ(DescribeRule({BenjaminiHochberg{0.4, {{}, 16}, {PValueKind::kLayerCdf, "wiki"}},
-                          {}}),
+  EXPECT_EQ(DescribeRule({BenjaminiHochberg{0.4, {{}, 16}, {PValueKind::kLayerCdf, "wiki"}}, {}}),
             "Benjamini-Hochberg, alpha 0.4, at most 16, calibration wiki");
   EXPECT_EQ(DescribeRule({HigherCriticism{}, {}}), "higher criticism, calibration ");
   EXPECT_EQ(DescribeRule({HigherCriticism{0.5, {}, {PValueKind::kOneMinusProb, "", 0.5}},

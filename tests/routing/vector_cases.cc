@@ -29,8 +29,7 @@ template <typename Kind>
 Kind WithPValue(Kind kind, const json& policy, const std::string& calibration) {
   const std::string p_value = policy.at("pvalue");
   CHECK(p_value == "LAYER_CDF" || p_value == "ONE_MINUS_PROB");
-  kind.p_values.kind =
-      p_value == "LAYER_CDF" ? PValueKind::kLayerCdf : PValueKind::kOneMinusProb;
+  kind.p_values.kind = p_value == "LAYER_CDF" ? PValueKind::kLayerCdf : PValueKind::kOneMinusProb;
   kind.p_values.calibration_id = calibration;
   kind.p_values.temperature = NumberOf(policy.at("temperature"));
   return WithBounds(kind, policy);

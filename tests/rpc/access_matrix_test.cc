@@ -150,8 +150,8 @@ INSTANTIATE_TEST_SUITE_P(Transports, AccessMatrixTest,
                          &NameOf);
 INSTANTIATE_TEST_SUITE_P(Transports, AccessTlsTest,
                          ::testing::Values(Transport::kTls, Transport::kMutualTls), &NameOf);
-INSTANTIATE_TEST_SUITE_P(Transports, AccessMutualTlsTest,
-                         ::testing::Values(Transport::kMutualTls), &NameOf);
+INSTANTIATE_TEST_SUITE_P(Transports, AccessMutualTlsTest, ::testing::Values(Transport::kMutualTls),
+                         &NameOf);
 
 }  // namespace
 }  // namespace olmoe::rpc

@@ -144,10 +144,14 @@ TEST_F(AdminTest, AMismatchedGenerationIsAbortedWithTheCurrentOne) {
 TEST_F(AdminTest, EveryViolationComesAtOnceAndNothingChanges) {
   v1::PatchRoutersRequest request = TwoArms();
   request.mutable_plan()->mutable_arms(0)->set_arm_id("Not An Id");
-  request.mutable_plan()->mutable_arms(0)->mutable_policy()->mutable_apply()->mutable_top_k()
+  request.mutable_plan()
+      ->mutable_arms(0)
+      ->mutable_policy()
+      ->mutable_apply()
+      ->mutable_top_k()
       ->set_k(9);
-  auto* bh = request.mutable_plan()->mutable_arms(1)->mutable_policy()->mutable_apply()
-                 ->mutable_bh();
+  auto* bh =
+      request.mutable_plan()->mutable_arms(1)->mutable_policy()->mutable_apply()->mutable_bh();
   bh->set_alpha(1.5);
   bh->set_p_value(v1::P_VALUE_KIND_ONE_MINUS_PROB);
   const std::string before = Routing().SerializeAsString();

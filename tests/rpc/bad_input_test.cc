@@ -181,8 +181,7 @@ TEST_F(BadInputTest, IllFormedTextIsNamedInEveryUnaryCall) {
                {"Tokenize", first, "text"}};
   for (const auto& test : cases) {
     const GenericReply reply = CallUnary(
-        server_.NewChannel(), absl::StrCat("/olmoe.v1.InferenceService/", test.method),
-        test.bytes);
+        server_.NewChannel(), absl::StrCat("/olmoe.v1.InferenceService/", test.method), test.bytes);
     EXPECT_EQ(reply.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << test.method;
     EXPECT_THAT(ViolatedFields(reply.status), ElementsAre(test.field)) << test.method;
   }
@@ -266,8 +265,7 @@ TEST_F(BadInputTest, EveryScoreFieldOutOfRangeIsNamed) {
   EXPECT_THAT(ViolatedFields(Score(request)),
               ElementsAre("request_id", "top", "unit_id", "items[1].continuation",
                           "items[2].continuation", "items[3].continuation",
-                          "items[4].context_tokens.ids[0]",
-                          "items[5].continuation_tokens.ids[0]"));
+                          "items[4].context_tokens.ids[0]", "items[5].continuation_tokens.ids[0]"));
 }
 
 TEST_F(BadInputTest, ScoreTakesOneTo256Items) {

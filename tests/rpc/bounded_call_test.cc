@@ -136,7 +136,9 @@ TEST(BoundedCallTest, MemoryIsGivenBackHoweverACallEnds) {
   const auto channel = server.NewChannel();
   EXPECT_TRUE(Generate(&server).ok());
   EXPECT_FALSE(CallUnary(channel, kTokenize, "\xFF\xFF").status.ok());
-  { GenericStream abandoned(channel, kTokenize); }
+  {
+    GenericStream abandoned(channel, kTokenize);
+  }
   {
     GenericStream half_closed(channel, kTokenize);
     half_closed.WritesDone();

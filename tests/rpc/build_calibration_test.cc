@@ -114,9 +114,9 @@ TEST(CalibrationWithoutTokenizerTest, TextsAreRefused) {
   TestServer server({.tokenizer = false});
   grpc::ClientContext context;
   v1::BuildCalibrationResponse response;
-  EXPECT_EQ(server.admin().BuildCalibration(&context, FromTexts("c", {"a"}), &response)
-                .error_code(),
-            grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(
+      server.admin().BuildCalibration(&context, FromTexts("c", {"a"}), &response).error_code(),
+      grpc::StatusCode::FAILED_PRECONDITION);
 }
 
 class LiveTest : public CalibrationTest {

@@ -52,8 +52,8 @@ std::string DigestByTraces(const std::vector<v1::GenerateResponse>& replies, int
     std::vector<float> logits(bytes.size() / sizeof(float));
     std::memcpy(logits.data(), bytes.data(), bytes.size());
     for (size_t i = 0; i < logits.size() / 8; ++i) {
-      EXPECT_TRUE(builder->AddRow(static_cast<int>(i % 2), std::span(logits).subspan(8 * i, 8))
-                      .ok());
+      EXPECT_TRUE(
+          builder->AddRow(static_cast<int>(i % 2), std::span(logits).subspan(8 * i, 8)).ok());
     }
   }
   return (*builder->Build("expected"))->digest();

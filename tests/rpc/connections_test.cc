@@ -12,8 +12,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "gmock/gmock.h"
 #include "glog/logging.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "olmoe/v1/admin.grpc.pb.h"
 #include "server/rpc/grpc_server.h"
@@ -60,9 +60,9 @@ class PeerNames final : public v1::RoutingAdminService::CallbackService {
 class Port {
  public:
   explicit Port(const std::string& address = "127.0.0.1:0", net::ConnectionLimits limits = {}) {
-    auto server = GrpcServer::Create(BindOrDie(address),
-                                     {.service_name = "x", .connections = limits},
-                                     std::make_unique<PeerNames>(&last_caller_));
+    auto server =
+        GrpcServer::Create(BindOrDie(address), {.service_name = "x", .connections = limits},
+                           std::make_unique<PeerNames>(&last_caller_));
     CHECK(server.ok()) << server.status();
     server_ = *std::move(server);
   }

@@ -149,8 +149,8 @@ TEST_F(ExpertStatsTest, EveryBadFieldIsNamed) {
   v1::WatchExpertStatsRequest watch;
   watch.mutable_filter()->add_layers(2);
   watch.mutable_filter()->set_since_cursor("-");
-  for (const auto& [seconds, nanos] : {std::pair(0, 99'999'999), std::pair(3600, 1),
-                                       std::pair(-1, 0), std::pair(0, 0)}) {
+  for (const auto& [seconds, nanos] :
+       {std::pair(0, 99'999'999), std::pair(3600, 1), std::pair(-1, 0), std::pair(0, 0)}) {
     watch.mutable_interval()->set_seconds(seconds);
     watch.mutable_interval()->set_nanos(nanos);
     grpc::ClientContext context;

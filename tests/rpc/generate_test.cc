@@ -121,8 +121,8 @@ TEST(GenerateTest, LogprobsComeWithPiecesAndAlternatives) {
     EXPECT_TRUE(token.has_logprob());
     EXPECT_EQ(token.top(0).token_id(), token.token_id());  // greedy
     EXPECT_EQ(token.top(0).logprob(), token.logprob());
-    EXPECT_EQ(token.piece(),
-              server.contexts().serving.tokenizer->TokenBytes(static_cast<TokenId>(token.token_id())));
+    EXPECT_EQ(token.piece(), server.contexts().serving.tokenizer->TokenBytes(
+                                 static_cast<TokenId>(token.token_id())));
   }
 }
 
@@ -226,9 +226,8 @@ TEST(GenerateTest, TheDeadlineOfTheCallEndsTheRequest) {
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Hours(1)));
     v1::GenerateResponse response;
-    EXPECT_EQ(
-        server.inference().Generate(&context, TokenRequest({1}, 500), &response).error_code(),
-        grpc::StatusCode::DEADLINE_EXCEEDED);
+    EXPECT_EQ(server.inference().Generate(&context, TokenRequest({1}, 500), &response).error_code(),
+              grpc::StatusCode::DEADLINE_EXCEEDED);
   });
   server.model().AwaitStepBegun(1);
   server.PassTime(absl::Hours(2));

@@ -35,10 +35,10 @@ TEST(GrpcServerTest, HealthTellsLivenessAndReadinessApart) {
   TestServer server;
   EXPECT_EQ(CallUnary(server.NewChannel(), kCheck, HealthRequest("")).bytes, kServing);
   EXPECT_EQ(CallUnary(server.NewChannel(), kCheck, HealthRequest(kService)).bytes, kServing);
-  EXPECT_EQ(CallUnary(server.NewAdminChannel(), kCheck,
-                      HealthRequest("olmoe.v1.RoutingAdminService"))
-                .bytes,
-            kServing);
+  EXPECT_EQ(
+      CallUnary(server.NewAdminChannel(), kCheck, HealthRequest("olmoe.v1.RoutingAdminService"))
+          .bytes,
+      kServing);
   server.inference_server().SetServing(false);
   EXPECT_EQ(CallUnary(server.NewChannel(), kCheck, HealthRequest("")).bytes, kServing);
   EXPECT_EQ(CallUnary(server.NewChannel(), kCheck, HealthRequest(kService)).bytes, kNotServing);
@@ -68,8 +68,7 @@ TEST(GrpcServerTest, ReflectionListsTheServices) {
   for (const auto& [channel, name] :
        {std::make_pair(server.NewChannel(), "olmoe.v1.InferenceService"),
         std::make_pair(server.NewAdminChannel(), "olmoe.v1.RoutingAdminService")}) {
-    GenericStream stream(channel,
-                         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo");
+    GenericStream stream(channel, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo");
     ASSERT_TRUE(stream.Write("\x3A\x01*"));  // list_services = 7
     std::string bytes;
     ASSERT_TRUE(stream.Read(&bytes));

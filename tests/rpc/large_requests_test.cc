@@ -48,10 +48,8 @@ class BusyPoolTest : public ::testing::Test {
   }
 
   void FillQueue() {
-    server_.large_requests().Run({.client = "waits",
-                                  .interrupt = {},
-                                  .run = [] {},
-                                  .refuse = [](const absl::Status&) {}});
+    server_.large_requests().Run(
+        {.client = "waits", .interrupt = {}, .run = [] {}, .refuse = [](const absl::Status&) {}});
   }
 
   absl::Notification may_end_;
@@ -80,8 +78,7 @@ TEST_F(BusyPoolTest, LargeRequestsAreRefusedAndSmallOnesAnswered) {
   {
     v1::GenerateStreamResponse response;
     grpc::ClientContext context;
-    const auto stream =
-        server_.inference().GenerateStream(&context, TextRequest(LargeText(), 1));
+    const auto stream = server_.inference().GenerateStream(&context, TextRequest(LargeText(), 1));
     EXPECT_FALSE(stream->Read(&response));
     ExpectRefused(stream->Finish());
   }
@@ -121,10 +118,9 @@ TEST_F(BusyPoolTest, CancelledRequestLeavesTheQueueWhileNothingElseHappens) {
   grpc::ClientContext context;
   v1::GenerateResponse response;
   std::thread client([&] {
-    EXPECT_EQ(server_.inference()
-                  .Generate(&context, TextRequest(LargeText(), 1), &response)
-                  .error_code(),
-              grpc::StatusCode::CANCELLED);
+    EXPECT_EQ(
+        server_.inference().Generate(&context, TextRequest(LargeText(), 1), &response).error_code(),
+        grpc::StatusCode::CANCELLED);
   });
   while (server_.large_requests().num_waiting() == 0) absl::SleepFor(absl::Milliseconds(1));
   context.TryCancel();

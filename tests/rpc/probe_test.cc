@@ -26,8 +26,8 @@ using ::testing::SizeIs;
 
 TEST(CompareLogitsTest, GivesTheDivergenceFromTheModelsOwn) {
   const float ln2 = std::log(2.0f), ln3 = std::log(3.0f);
-  const experiment::LogitDifference difference = experiment::CompareLogits(std::vector<float>{0, ln3},
-                                                   std::vector<float>{ln2, ln2});
+  const experiment::LogitDifference difference =
+      experiment::CompareLogits(std::vector<float>{0, ln3}, std::vector<float>{ln2, ln2});
   EXPECT_NEAR(difference.max_abs, std::log(2.0), 1e-6);
   EXPECT_NEAR(difference.kl_nats, 0.25 * std::log(0.5) + 0.75 * std::log(1.5), 1e-7);
   EXPECT_TRUE(difference.top1_changed);  // of a tie the lower id counts

@@ -201,7 +201,11 @@ TEST_F(RoutingHistoryTest, EveryViolationOfAProposedPlanComesAtOnce) {
   request.add_unit_ids("fine");
   request.add_unit_ids(std::string(257, 'u'));
   *request.mutable_plan() = HalfAndHalf();
-  request.mutable_plan()->mutable_arms(0)->mutable_policy()->mutable_apply()->mutable_top_k()
+  request.mutable_plan()
+      ->mutable_arms(0)
+      ->mutable_policy()
+      ->mutable_apply()
+      ->mutable_top_k()
       ->set_k(9);
   request.mutable_plan()->mutable_arms(1)->set_arm_id("control");
   EXPECT_THAT(ViolatedFields(Explain(request)),

@@ -44,9 +44,9 @@ int SecuredServer::PortOf(const std::string& service) const {
                                           : server_->admin_server().port();
 }
 
-std::shared_ptr<grpc::Channel> SecuredServer::Connect(
-    int port, const testing::TestAuthority& authority,
-    const testing::TestIdentity& identity) const {
+std::shared_ptr<grpc::Channel> SecuredServer::Connect(int port,
+                                                      const testing::TestAuthority& authority,
+                                                      const testing::TestIdentity& identity) const {
   if (transport_ == Transport::kPlaintext) return rpc::Connect(port);
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
@@ -54,8 +54,8 @@ std::shared_ptr<grpc::Channel> SecuredServer::Connect(
   options.pem_root_certs = authority.certificate();
   options.pem_private_key = identity.key;
   options.pem_cert_chain = identity.certificate;
-  return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", port),
-                                   grpc::SslCredentials(options), arguments);
+  return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", port), grpc::SslCredentials(options),
+                                   arguments);
 }
 
 std::shared_ptr<grpc::Channel> SecuredServer::Connect(int port) const {

@@ -40,10 +40,9 @@ TEST_P(SilentPortTest, APortOutOfDescriptorsIsToldAndAnswersAgain) {
   probe.interval = absl::Milliseconds(10);
   probe.patience = absl::Milliseconds(500);
   probe.on_change = [&word](bool answers) { word.Say(answers); };
-  const auto server =
-      GrpcServer::Create(BindOrDie(),
-                         {.service_name = "x", .access = secured.access().admin, .probe = probe},
-                         std::make_unique<v1::RoutingAdminService::CallbackService>());
+  const auto server = GrpcServer::Create(
+      BindOrDie(), {.service_name = "x", .access = secured.access().admin, .probe = probe},
+      std::make_unique<v1::RoutingAdminService::CallbackService>());
   ASSERT_TRUE(server.ok()) << server.status();
   rlimit before = {};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);

@@ -14,8 +14,8 @@ namespace {
 
 std::unique_ptr<GrpcServer> Listen(const char* name, std::unique_ptr<grpc::Service> service,
                                    const access::PortAccess& access) {
-  auto server = GrpcServer::Create(BindOrDie(), {.service_name = name, .access = access},
-                                   std::move(service));
+  auto server =
+      GrpcServer::Create(BindOrDie(), {.service_name = name, .access = access}, std::move(service));
   CHECK(server.ok()) << server.status();
   return *std::move(server);
 }

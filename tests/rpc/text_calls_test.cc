@@ -62,7 +62,8 @@ TEST(TokenizeTest, LargeTextIsAnsweredAsSmallOnes) {
   ASSERT_EQ(response.end_offsets_size(), response.ids_size());
   for (int i = 0; i < response.ids_size(); ++i) {
     ASSERT_EQ(response.ids(i), static_cast<uint32_t>(expected->ids[i]));
-    ASSERT_EQ(response.pieces(i), server.contexts().serving.tokenizer->TokenBytes(expected->ids[i]));
+    ASSERT_EQ(response.pieces(i),
+              server.contexts().serving.tokenizer->TokenBytes(expected->ids[i]));
     ASSERT_EQ(response.start_offsets(i), expected->offsets[i].start);
     ASSERT_EQ(response.end_offsets(i), expected->offsets[i].end);
   }
@@ -83,12 +84,14 @@ TEST(TokenizeTest, CancelledOrLateCallIsNotComputed) {
   const grpc::ByteBuffer request = SerializeMessage(TokenizeText("abc"));
   std::stop_source stop;
   stop.request_stop();
-  EXPECT_EQ(Tokenize(request, server.contexts().inference, {.stop = stop.get_token()}).status().code(),
-            absl::StatusCode::kCancelled);
-  EXPECT_EQ(Tokenize(request, server.contexts().inference, {.stop = {}, .deadline = absl::InfinitePast()})
-                .status()
-                .code(),
-            absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(
+      Tokenize(request, server.contexts().inference, {.stop = stop.get_token()}).status().code(),
+      absl::StatusCode::kCancelled);
+  EXPECT_EQ(
+      Tokenize(request, server.contexts().inference, {.stop = {}, .deadline = absl::InfinitePast()})
+          .status()
+          .code(),
+      absl::StatusCode::kDeadlineExceeded);
 }
 
 TEST(DetokenizeTest, TextLargerThanAnAnswerMayBeIsRefused) {

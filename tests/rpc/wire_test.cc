@@ -36,8 +36,8 @@ TEST(WireTest, MessagesComeBack) {
 
 TEST(WireTest, EveryIllFormedTextFieldIsNamed) {
   // text = 2, stop = 6, unit_id = 11 of GenerateRequest.
-  const std::string bytes = Field(2, "ok\xFF") + Field(6, "fine") + Field(6, "\xC3") +
-                            Field(11, "\xED\xA0\x80");
+  const std::string bytes =
+      Field(2, "ok\xFF") + Field(6, "fine") + Field(6, "\xC3") + Field(11, "\xED\xA0\x80");
   v1::GenerateRequest request;
   const absl::Status status = ParseMessage(Buffer(bytes), &request);
   EXPECT_TRUE(absl::IsInvalidArgument(status));
@@ -93,14 +93,13 @@ TEST(WireTest, NumbersArePartsOfNoMessage) {
 
 TEST(WireTest, LargeMessageThatDoesNotParseIsRefused) {
   v1::DetokenizeRequest request;
-  EXPECT_TRUE(absl::IsInvalidArgument(
-      ParseMessage(Buffer(Times("\x08\x05", 100'000) + "\xFF"), &request)));
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(ParseMessage(Buffer(Times("\x08\x05", 100'000) + "\xFF"), &request)));
   v1::TokenizeRequest text;
   text.set_text(std::string(100'000, 'a'));
   std::string bytes = text.SerializeAsString();
   bytes.back() = '\xFF';
-  EXPECT_THAT(ViolatedFields(ToRpcStatus(ParseMessage(Buffer(bytes), &text))),
-              ElementsAre("text"));
+  EXPECT_THAT(ViolatedFields(ToRpcStatus(ParseMessage(Buffer(bytes), &text))), ElementsAre("text"));
 }
 
 TEST(WireTest, WhatIsNoMessageIsRefused) {
@@ -116,9 +115,9 @@ TEST(WireTest, Utf8IsCheckedAsUnicodeDefinesIt) {
     v1::GenerateRequest request;
     return ParseMessage(Buffer(Field(2, text)), &request).ok();
   };
-  for (const char* good : {"\x7F", "\xC2\x80", "\xDF\xBF", "\xE0\xA0\x80", "\xED\x9F\xBF",
-                           "\xEE\x80\x80", "\xEF\xBF\xBF", "\xF0\x90\x80\x80",
-                           "\xF4\x8F\xBF\xBF"}) {
+  for (const char* good :
+       {"\x7F", "\xC2\x80", "\xDF\xBF", "\xE0\xA0\x80", "\xED\x9F\xBF", "\xEE\x80\x80",
+        "\xEF\xBF\xBF", "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF"}) {
     EXPECT_TRUE(parses(good)) << good;
   }
   for (const char* bad : {"\x80", "\xC1\xBF", "\xC2", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xEF\xBF",

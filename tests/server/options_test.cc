@@ -42,17 +42,68 @@ TEST(OptionsTest, DefaultsAreLoopbackAndTheDocumentedPorts) {
 }
 
 TEST(OptionsTest, EveryFlagReachesItsOption) {
-  const Options options = Good(
-      {"--listen", "0.0.0.0:0", "--admin-listen", "[::1]:7", "--http-listen", "localhost:65535",
-       "--dtype", "float32", "--device", "cuda:1", "--cpu-isa", "avx2", "--threads", "3", "--max-context", "512",
-       "--max-batch-tokens", "128", "--max-batch-sequences", "32", "--max-queue", "9",
-        "--slow-reader-timeout", "5s", "--max-request-memory", "128MiB", "--behind-proxy",
-        "--max-arms", "4", "--kv-cache-bytes", "3MiB", "--allow-inline-policy", "--expert-metrics",
-       "layer", "--log-format", "json", "--request-log", "off",
-       "--ports-file", "p", "--state-dir", "s", "--routing", "r",
-       "--itl-target", "80ms", "--lame-duck", "1500ms", "--drain-grace", "1m30s",
-       "--tls-cert", "cert", "--tls-key", "key", "--tls-client-ca", "ca", "--admin-tls-client-ca",
-       "admin-ca", "--token-file", "users", "--admin-token-file", "admins"});
+  const Options options = Good({"--listen",
+                                "0.0.0.0:0",
+                                "--admin-listen",
+                                "[::1]:7",
+                                "--http-listen",
+                                "localhost:65535",
+                                "--dtype",
+                                "float32",
+                                "--device",
+                                "cuda:1",
+                                "--cpu-isa",
+                                "avx2",
+                                "--threads",
+                                "3",
+                                "--max-context",
+                                "512",
+                                "--max-batch-tokens",
+                                "128",
+                                "--max-batch-sequences",
+                                "32",
+                                "--max-queue",
+                                "9",
+                                "--slow-reader-timeout",
+                                "5s",
+                                "--max-request-memory",
+                                "128MiB",
+                                "--behind-proxy",
+                                "--max-arms",
+                                "4",
+                                "--kv-cache-bytes",
+                                "3MiB",
+                                "--allow-inline-policy",
+                                "--expert-metrics",
+                                "layer",
+                                "--log-format",
+                                "json",
+                                "--request-log",
+                                "off",
+                                "--ports-file",
+                                "p",
+                                "--state-dir",
+                                "s",
+                                "--routing",
+                                "r",
+                                "--itl-target",
+                                "80ms",
+                                "--lame-duck",
+                                "1500ms",
+                                "--drain-grace",
+                                "1m30s",
+                                "--tls-cert",
+                                "cert",
+                                "--tls-key",
+                                "key",
+                                "--tls-client-ca",
+                                "ca",
+                                "--admin-tls-client-ca",
+                                "admin-ca",
+                                "--token-file",
+                                "users",
+                                "--admin-token-file",
+                                "admins"});
   EXPECT_EQ(options.listen.port, 0);
   EXPECT_TRUE(options.behind_proxy);
   EXPECT_EQ(options.admin_listen.host, "[::1]");
@@ -147,8 +198,8 @@ TEST(OptionsTest, HelpAndVersionAreNoErrors) {
 }
 
 TEST(OptionsTest, EveryPortMayBeAUnixSocket) {
-  const Options options = Good({"--listen", "unix:/run/a.sock", "--admin-listen",
-                                "unix:relative:0", "--http-listen", "unix:/run/c.sock"});
+  const Options options = Good({"--listen", "unix:/run/a.sock", "--admin-listen", "unix:relative:0",
+                                "--http-listen", "unix:/run/c.sock"});
   EXPECT_EQ(options.listen.ToString(), "unix:/run/a.sock");
   EXPECT_EQ(options.admin_listen.ToString(), "unix:relative:0");
   EXPECT_EQ(options.http_listen.ToString(), "unix:/run/c.sock");

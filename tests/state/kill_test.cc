@@ -40,9 +40,8 @@ std::string NoteOf(uint64_t generation) { return absl::StrCat("plan ", generatio
 
 routing::PlanSpec PlanFor(uint64_t generation) {
   return routing::PlanOf(
-      {routing::ArmOf("default",
-                      routing::PolicyOf(routing::TopKRule(1 + generation % 8)))},
-      "", NoteOf(generation));
+      {routing::ArmOf("default", routing::PolicyOf(routing::TopKRule(1 + generation % 8)))}, "",
+      NoteOf(generation));
 }
 
 routing::PatchOptions OptionsFor(uint64_t generation) {
@@ -133,8 +132,7 @@ void CheckState(const std::string& dir, uint64_t acknowledged, uint64_t* current
   if (record->generation == 1) return;
   EXPECT_EQ(record->spec, PlanFor(record->generation));
   // The patch and its answer are one: the client that never heard of it learns it now.
-  const auto again =
-      controller->Patch(PlanFor(record->generation), OptionsFor(record->generation));
+  const auto again = controller->Patch(PlanFor(record->generation), OptionsFor(record->generation));
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_TRUE(again->is_repeated);
   EXPECT_EQ(again->record.generation, record->generation);

@@ -346,7 +346,9 @@ TEST(StateStoreTest, AnEndBetweenTheDatabaseAndItsMarkLosesAndRefusesNothing) {
 
 TEST(StateStoreTest, AMarkThatIsNotReadableIsToldAndMadeAnew) {
   testing::TempFolder folder;
-  { ControllerOn(StateStore::Open(folder.path()).value().get()); }
+  {
+    ControllerOn(StateStore::Open(folder.path()).value().get());
+  }
   for (const char* content : {"", "x", "-1", "99999999999999999999"}) {
     folder.Write("newest_generation", content);
     testing::LogCapture log;

@@ -51,8 +51,7 @@ TEST(DerivedTest, AnUnevenLoadHasTheValuesOfTheFormulas) {
   const DerivedStats derived = Derive(Counts({1, 3, 0, 4}, {0, 4, 2, 0, 0}));
   EXPECT_DOUBLE_EQ(derived.load_max_over_mean, 2);
   EXPECT_DOUBLE_EQ(derived.load_jain, 64.0 / (4 * 26));
-  const double entropy =
-      -(0.125 * std::log(0.125) + 0.375 * std::log(0.375) + 0.5 * std::log(0.5));
+  const double entropy = -(0.125 * std::log(0.125) + 0.375 * std::log(0.375) + 0.5 * std::log(0.5));
   EXPECT_DOUBLE_EQ(derived.load_entropy_ratio, entropy / std::log(4));
   EXPECT_EQ(derived.idle_experts, 1u);
 }

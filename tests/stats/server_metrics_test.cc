@@ -147,9 +147,8 @@ TEST_F(ServerMetricsTest, RequestsAreCountedByArmMethodAndCode) {
   metrics_.OnRequestDone(done);
   metrics_.OnRequestDone(
       engine::OutcomeOf("", "Score", nullptr, absl::StatusCode::kInvalidArgument));
-  EXPECT_EQ(SumOf({"olmoe_requests_total", "arm=\"default\"", "method=\"Generate\"",
-                   "code=\"OK\""}),
-            1);
+  EXPECT_EQ(
+      SumOf({"olmoe_requests_total", "arm=\"default\"", "method=\"Generate\"", "code=\"OK\""}), 1);
   EXPECT_EQ(SumOf({"olmoe_requests_total", "arm=\"\"", "code=\"INVALID_ARGUMENT\""}), 1);
   EXPECT_EQ(SumOf({"olmoe_request_finish_total", "reason=\"length\""}), 1);
   EXPECT_EQ(SumOf({"olmoe_assignments_total", "reason=\"default\""}), 1);

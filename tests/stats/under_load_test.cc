@@ -44,8 +44,8 @@ routing::PlanSpec Plan(int i) {
   plan.arms.push_back({"fixed", Policy(absl::StrCat("k", k), {routing::TopK{k}, {}}), 3, false});
   plan.arms.push_back(
       {"mass",
-       Policy(absl::StrCat("p", i % 13), {routing::TopP{0.3 + 0.05 * (i % 13), {1, 5}}, {}}),
-       3, false});
+       Policy(absl::StrCat("p", i % 13), {routing::TopP{0.3 + 0.05 * (i % 13), {1, 5}}, {}}), 3,
+       false});
   routing::PolicySpec layered;
   layered.policy_id = "layered";
   layered.analyze = routing::Rule{routing::MinP{0.2, {2, 6}}, {}};
@@ -98,8 +98,8 @@ class UnderLoadTest : public ::testing::Test {
         cursors_(&stats_, {}),
         engine_(engine::Engine::Create(
             {.max_batch_sequences = 8, .max_batch_tokens = 48}, &model_, nullptr,
-            [this](const std::vector<engine::StepRows>& rows,
-                   const routing::RoutingRecord& record, absl::Duration) {
+            [this](const std::vector<engine::StepRows>& rows, const routing::RoutingRecord& record,
+                   absl::Duration) {
               stats_.AddStep(rows, record);
               absl::MutexLock lock(&mu_);
               ++steps_;
@@ -192,7 +192,7 @@ class UnderLoadTest : public ::testing::Test {
   routing::RoutingController controller_;
   ExpertStats stats_{kLayers, kExperts};
   StatsCursors cursors_;
-  std::atomic<bool> stop_ = false;     // clients
+  std::atomic<bool> stop_ = false;  // clients
   std::atomic<bool> stopped_ = false;  // no request is left
   absl::Mutex mu_;
   int64_t steps_ ABSL_GUARDED_BY(mu_) = 0;

@@ -93,8 +93,8 @@ TokenId Sample(std::vector<float> logits, const model::SampleRequest& request) {
 }
 
 model::ScoredRow Score(const std::vector<float>& logits, int row, TokenId target, int top) {
-  const auto above = std::ranges::count_if(
-      logits, [&](float logit) { return logit > logits.at(target); });
+  const auto above =
+      std::ranges::count_if(logits, [&](float logit) { return logit > logits.at(target); });
   return {.row = row,
           .logprob = Logprob(logits, target),
           .rank = static_cast<uint32_t>(above) + 1,
@@ -263,8 +263,7 @@ std::vector<float> FakeModel::RouterLogits(uint64_t input, TokenId token, int la
   return logits;
 }
 
-void FakeModel::Route(const model::StepBatch& batch,
-                      const std::vector<std::vector<RowState>>& rows,
+void FakeModel::Route(const model::StepBatch& batch, const std::vector<std::vector<RowState>>& rows,
                       model::StepOutput* output) const {
   size_t num_rows = 0;
   for (const model::Chunk& chunk : batch.chunks) num_rows += chunk.tokens.size();

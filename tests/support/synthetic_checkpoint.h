@@ -21,8 +21,7 @@ model::OlmoeConfig PublishedConfig();
 model::OlmoeConfig TinyConfig();
 
 // config.json as it is published, with flat rope_theta.
-std::string ConfigJson(const model::OlmoeConfig& config,
-                       DType dtype = DType::kBFloat16);
+std::string ConfigJson(const model::OlmoeConfig& config, DType dtype = DType::kBFloat16);
 
 struct SyntheticCheckpointOptions {
   model::OlmoeConfig config = TinyConfig();

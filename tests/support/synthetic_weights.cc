@@ -70,33 +70,25 @@ Normal Distribution(const OlmoeConfig& config, TensorRole role) {
   const double per_hidden = 1 / std::sqrt(config.hidden_size);
   const double per_width = 1 / std::sqrt(config.intermediate_size);
   switch (role) {
-    case TensorRole::kEmbedding:
-      return {0, config.tie_word_embeddings ? 2.5 * per_hidden : 1};
-    case TensorRole::kHead:
-      return {0, 2.5 * per_hidden};
+    case TensorRole::kEmbedding: return {0, config.tie_word_embeddings ? 2.5 * per_hidden : 1};
+    case TensorRole::kHead: return {0, 2.5 * per_hidden};
     case TensorRole::kRouter:
     case TensorRole::kExpertGate:
-    case TensorRole::kExpertUp:
-      return {0, 1.25 * per_hidden};
-    case TensorRole::kExpertDown:
-      return {0, 2 * per_width};
+    case TensorRole::kExpertUp: return {0, 1.25 * per_hidden};
+    case TensorRole::kExpertDown: return {0, 2 * per_width};
     case TensorRole::kQueryWeight:
     case TensorRole::kKeyWeight:
-    case TensorRole::kValueWeight:
-      return {0, per_hidden};
-    case TensorRole::kOutputWeight:
-      return {0, 0.5 * per_hidden};
+    case TensorRole::kValueWeight: return {0, per_hidden};
+    case TensorRole::kOutputWeight: return {0, 0.5 * per_hidden};
     case TensorRole::kQueryBias:
     case TensorRole::kKeyBias:
     case TensorRole::kValueBias:
-    case TensorRole::kOutputBias:
-      return {0, 0.1};
+    case TensorRole::kOutputBias: return {0, 0.1};
     case TensorRole::kInputNorm:
     case TensorRole::kPostAttentionNorm:
     case TensorRole::kFinalNorm:
     case TensorRole::kQueryNorm:
-    case TensorRole::kKeyNorm:
-      return {1, 0.1};
+    case TensorRole::kKeyNorm: return {1, 0.1};
   }
   LOG(FATAL) << "no such role";
 }

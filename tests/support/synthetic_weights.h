@@ -19,8 +19,8 @@ namespace olmoe::testing {
 class SyntheticWeights {
  public:
   // `config` decides the scale, `spec` is one of its tensors.
-  SyntheticWeights(const model::OlmoeConfig& config, const model::TensorSpec& spec,
-                   DType dtype, uint64_t seed);
+  SyntheticWeights(const model::OlmoeConfig& config, const model::TensorSpec& spec, DType dtype,
+                   uint64_t seed);
 
   // Elements first, first + 1, ... until `target` (bytes, whole elements) is full.
   // `first` is a multiple of 4.

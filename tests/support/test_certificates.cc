@@ -66,8 +66,7 @@ struct TestAuthority::Issuer {
   X509* certificate = nullptr;
 };
 
-TestAuthority::TestAuthority(const std::string& common_name)
-    : issuer_(std::make_unique<Issuer>()) {
+TestAuthority::TestAuthority(const std::string& common_name) : issuer_(std::make_unique<Issuer>()) {
   issuer_->key = EVP_EC_gen("P-256");
   CHECK(issuer_->key != nullptr);
   issuer_->certificate = NewCertificate(common_name, issuer_->key, -absl::Hours(1), absl::Hours(1));

@@ -22,8 +22,8 @@ std::string ReadFileOrDie(const std::string& path);
 }  // namespace olmoe::testing
 
 // First line of a test that needs tests/data/`relative`.
-#define OLMOE_REQUIRE_DATA(variable, relative)                        \
-  const std::string variable = ::olmoe::testing::DataPath(relative);  \
+#define OLMOE_REQUIRE_DATA(variable, relative)                       \
+  const std::string variable = ::olmoe::testing::DataPath(relative); \
   if (variable.empty()) GTEST_SKIP() << "tests/data/" << relative << " is absent"
 
 #endif  // OLMOE_TESTS_SUPPORT_TEST_DATA_H_

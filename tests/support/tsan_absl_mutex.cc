@@ -133,8 +133,7 @@ void absl::Mutex::Await(const Condition& condition) ABSL_NO_THREAD_SAFETY_ANALYS
 
 bool absl::Mutex::AwaitWithTimeout(const Condition& condition,
                                    Duration timeout) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-  static auto* const library =
-      Library<bool(Mutex*, const Condition&, Duration)>(kAwaitWithTimeout);
+  static auto* const library = Library<bool(Mutex*, const Condition&, Duration)>(kAwaitWithTimeout);
   __tsan_release(this);
   bool held;
   {

@@ -31,7 +31,9 @@ TEST(StreamingDetokenizerTest, BrokenBeginningComesOutAsSoonAsItIsKnown) {
   const auto tokenizer = MakeTokenizer(TinyTokenizerJson());
   StreamingDetokenizer stream(tokenizer.get(), true);
   EXPECT_EQ(stream.Add(TinyId("\xE2")), "");
-  EXPECT_EQ(stream.Add(TinyId("a")), "\uFFFD" "a");
+  EXPECT_EQ(stream.Add(TinyId("a")),
+            "\uFFFD"
+            "a");
   EXPECT_EQ(stream.Add(TinyId("\xFF")), "\uFFFD");
   EXPECT_EQ(stream.Add(TinyId("\xE2")), "");
   EXPECT_EQ(stream.Add(TinyId("\x82")), "");

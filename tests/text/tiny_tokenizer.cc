@@ -14,8 +14,12 @@ using Json = nlohmann::json;
 constexpr std::string_view kMergedTokens[] = {"th", "the", " t", " the", "in", "ing"};
 
 Json AddedToken(TokenId id, std::string_view content, bool special) {
-  return {{"id", id},         {"content", std::string(content)}, {"single_word", false},
-          {"lstrip", false},  {"rstrip", false},                 {"normalized", !special},
+  return {{"id", id},
+          {"content", std::string(content)},
+          {"single_word", false},
+          {"lstrip", false},
+          {"rstrip", false},
+          {"normalized", !special},
           {"special", special}};
 }
 

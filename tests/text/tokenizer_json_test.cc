@@ -108,8 +108,7 @@ const std::vector<Mutation>& Mutations() {
        "post_processor.type: \"RobertaProcessing\""},
       {"TemplateWithoutText", [](Json& j) { j["post_processor"]["single"].erase(1); },
        "post_processor.single: must hold sequence \"A\" exactly once"},
-      {"TemplateOfAPair",
-       [](Json& j) { j["post_processor"]["single"][1]["Sequence"]["id"] = "B"; },
+      {"TemplateOfAPair", [](Json& j) { j["post_processor"]["single"][1]["Sequence"]["id"] = "B"; },
        "sequence \"B\" is not supported"},
       {"TemplateTokenUndefined",
        [](Json& j) { j["post_processor"]["single"][0]["SpecialToken"]["id"] = "<s>"; },
@@ -155,8 +154,7 @@ TEST_P(TokenizerJsonMutationTest, IsRefusedByName) {
   EXPECT_THAT(ErrorOf(json.dump()), HasSubstr(GetParam().error));
 }
 
-INSTANTIATE_TEST_SUITE_P(TokenizerJson, TokenizerJsonMutationTest,
-                         ::testing::ValuesIn(Mutations()),
+INSTANTIATE_TEST_SUITE_P(TokenizerJson, TokenizerJsonMutationTest, ::testing::ValuesIn(Mutations()),
                          [](const auto& info) { return info.param.name; });
 
 TEST(TokenizerJsonTest, TinyTokenizerIsAccepted) {

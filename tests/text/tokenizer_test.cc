@@ -78,8 +78,8 @@ TEST(TokenizerTest, SpecialTokensAreCutOutBeforeNormalization) {
   const auto tokenizer = MakeTokenizer(TinyTokenizerJson());
   // The mark after the special token finds nothing to compose with.
   const Encoding encoding = WithOffsets(*tokenizer, "e\u0301<|endoftext|>\u0301");
-  EXPECT_THAT(encoding.ids, ElementsAre(TinyId("\xC3"), TinyId("\xA9"), kEndOfText,
-                                        TinyId("\xCC"), TinyId("\x81")));
+  EXPECT_THAT(encoding.ids, ElementsAre(TinyId("\xC3"), TinyId("\xA9"), kEndOfText, TinyId("\xCC"),
+                                        TinyId("\x81")));
   EXPECT_THAT(encoding.offsets, ElementsAre(Offsets{0, 1}, Offsets{0, 1}, Offsets{2, 15},
                                             Offsets{15, 16}, Offsets{15, 16}));
 }
@@ -98,8 +98,7 @@ TEST(TokenizerTest, WithoutANormalizerTextStaysAsItIs) {
   Json json = TinyTokenizerJson();
   json["normalizer"] = nullptr;
   const auto tokenizer = MakeTokenizer(json);
-  EXPECT_THAT(Ids(*tokenizer, "e\u0301"),
-              ElementsAre(TinyId("e"), TinyId("\xCC"), TinyId("\x81")));
+  EXPECT_THAT(Ids(*tokenizer, "e\u0301"), ElementsAre(TinyId("e"), TinyId("\xCC"), TinyId("\x81")));
 }
 
 TEST(TokenizerTest, AddedTokenCutsTheTextThatThePatternSees) {
@@ -123,9 +122,8 @@ TEST(TokenizerTest, OffsetsAreTrimmedOnlyByAByteLevelPostProcessor) {
 
 TEST(TokenizerTest, SequenceOfPostProcessorsTrimsAndAdds) {
   Json json = TinyTokenizerJson();
-  json["post_processor"] = {
-      {"type", "Sequence"},
-      {"processors", {ByteLevelTrimming(false), json["post_processor"]}}};
+  json["post_processor"] = {{"type", "Sequence"},
+                            {"processors", {ByteLevelTrimming(false), json["post_processor"]}}};
   const Encoding encoding = WithOffsets(*MakeTokenizer(json), " the", true);
   EXPECT_THAT(encoding.ids, ElementsAre(kEndOfText, TinyId(" the")));
   EXPECT_THAT(encoding.offsets, ElementsAre(Offsets{0, 0}, Offsets{1, 4}));
@@ -134,8 +132,8 @@ TEST(TokenizerTest, SequenceOfPostProcessorsTrimsAndAdds) {
 TEST(TokenizerTest, TokensOfASplitCharacterShareItsSpan) {
   const auto tokenizer = MakeTokenizer(TinyTokenizerJson());
   EXPECT_THAT(WithOffsets(*tokenizer, "a\U0001F600b").offsets,
-              ElementsAre(Offsets{0, 1}, Offsets{1, 2}, Offsets{1, 2}, Offsets{1, 2},
-                          Offsets{1, 2}, Offsets{2, 3}));
+              ElementsAre(Offsets{0, 1}, Offsets{1, 2}, Offsets{1, 2}, Offsets{1, 2}, Offsets{1, 2},
+                          Offsets{2, 3}));
 }
 
 TEST(TokenizerTest, OffsetsAreThereOnlyWhenAskedFor) {

@@ -53,12 +53,11 @@ TEST(HeapTrimmerTest, WhatRequestsHaveFreedGoesBackOnceNothingRuns) {
 TEST(HeapTrimmerTest, NobodyIsAskedWhereNothingHasGrown) {
   std::atomic<int> asked = 0;
   {
-    HeapTrimmer trimmer({.period = absl::Milliseconds(1),
-                         .min_growth_bytes = int64_t{1} << 40,
-                         .is_idle = [&] {
-                           ++asked;
-                           return true;
-                         }});
+    HeapTrimmer trimmer(
+        {.period = absl::Milliseconds(1), .min_growth_bytes = int64_t{1} << 40, .is_idle = [&] {
+           ++asked;
+           return true;
+         }});
     absl::SleepFor(absl::Milliseconds(20));
   }
   EXPECT_EQ(asked, 0);

@@ -52,23 +52,44 @@ std::string ErrorOf(std::string_view text, const Read& read) {
 }
 
 TEST(JsonDocumentTest, OneValueAndNothingBehindIt) {
-  for (const char* text : {"0", " [] ", "{}", "\"\"", "null", "true", "-0.5e-3",
-                           "\xEF\xBB\xBF[1]", R"({"a":[{"b":null}]})", "\"\\ud83d\\ude00\""}) {
+  for (const char* text : {"0", " [] ", "{}", "\"\"", "null", "true", "-0.5e-3", "\xEF\xBB\xBF[1]",
+                           R"({"a":[{"b":null}]})", "\"\\ud83d\\ude00\""}) {
     EXPECT_EQ(ParseError(text), "") << text;
   }
-  for (const char* text : {"", " ", "{", "[1,]", "{\"a\":}", "{\"a\":1,}", "{a:1}", "nul", "NaN",
-                           "Infinity", "01", "1.", ".5", "+1", "0x10", "'a'", "[1] [2]", "1 2",
-                           "/**/1", "1 // a", "\"\n\"", "\"\\x\"", "\"\\ud800\"", "1e999",
-                           "\"\xFF\"", "\"\xC0\x80\"", "\"\xED\xA0\x80\""}) {
+  for (const char* text : {"",
+                           " ",
+                           "{",
+                           "[1,]",
+                           "{\"a\":}",
+                           "{\"a\":1,}",
+                           "{a:1}",
+                           "nul",
+                           "NaN",
+                           "Infinity",
+                           "01",
+                           "1.",
+                           ".5",
+                           "+1",
+                           "0x10",
+                           "'a'",
+                           "[1] [2]",
+                           "1 2",
+                           "/**/1",
+                           "1 // a",
+                           "\"\n\"",
+                           "\"\\x\"",
+                           "\"\\ud800\"",
+                           "1e999",
+                           "\"\xFF\"",
+                           "\"\xC0\x80\"",
+                           "\"\xED\xA0\x80\""}) {
     EXPECT_THAT(ParseError(text), HasSubstr("not JSON at byte ")) << text;
   }
   EXPECT_EQ(ParseError(std::string_view("[1]\0[2]", 7)), "not JSON at byte 3: NUL");
 }
 
 TEST(JsonDocumentTest, LimitsAreExact) {
-  const auto nested = [](int depth) {
-    return std::string(depth, '[') + std::string(depth, ']');
-  };
+  const auto nested = [](int depth) { return std::string(depth, '[') + std::string(depth, ']'); };
   EXPECT_EQ(ParseError(nested(8)), "");
   EXPECT_EQ(ParseError(nested(9)), "[0][0][0][0][0][0][0]: nested deeper than 8");
   EXPECT_THAT(ParseError(std::string(1'000'000, '[')), HasSubstr("nested deeper than 8"));
@@ -198,9 +219,8 @@ TEST(JsonCursorTest, MessagesAreShortLinesWhateverTheFileHolds) {
   const std::string key(5000, '\n');
   Json json = {{key, {{key, {{key, {{key, std::string(100'000, 'x')}}}}}}}};
   const std::string text = json.dump();
-  const std::string error = ErrorOf(text, [&](JsonCursor root) {
-    root[key][key][key][key].Number();
-  });
+  const std::string error =
+      ErrorOf(text, [&](JsonCursor root) { root[key][key][key][key].Number(); });
   EXPECT_LT(error.size(), 400u);
   EXPECT_EQ(error.find('\n'), std::string::npos);
   EXPECT_THAT(error, HasSubstr("must be a number, is \"xxx"));
@@ -210,9 +230,8 @@ TEST(JsonCursorTest, MessagesAreShortLinesWhateverTheFileHolds) {
 Json Copied(const JsonCursor& value) {
   if (value.IsObject()) {
     Json object = Json::object();
-    value.ForEachField([&](const std::string& name, const JsonCursor& field) {
-      object[name] = Copied(field);
-    });
+    value.ForEachField(
+        [&](const std::string& name, const JsonCursor& field) { object[name] = Copied(field); });
     return object;
   }
   if (value.IsArray()) {

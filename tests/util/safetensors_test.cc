@@ -91,9 +91,9 @@ TEST(SafetensorsHeaderTest, KnowsEveryDTypeByItsSize) {
   const struct {
     const char* name;
     int bytes;
-  } kCases[] = {{"BOOL", 1}, {"U8", 1},  {"I8", 1},   {"F8_E4M3", 1}, {"F8_E5M2", 1},
-                {"U16", 2},  {"I16", 2}, {"F16", 2},  {"BF16", 2},    {"U32", 4},
-                {"I32", 4},  {"F32", 4}, {"U64", 8},  {"I64", 8},     {"F64", 8}};
+  } kCases[] = {{"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E4M3", 1}, {"F8_E5M2", 1},
+                {"U16", 2},  {"I16", 2}, {"F16", 2}, {"BF16", 2},    {"U32", 4},
+                {"I32", 4},  {"F32", 4}, {"U64", 8}, {"I64", 8},     {"F64", 8}};
   for (const auto& test : kCases) {
     const auto entries = Parse(absl::StrFormat(R"({"a":{"dtype":"%s","shape":[3],)"
                                                R"("data_offsets":[0,%d]}})",
@@ -118,12 +118,10 @@ TEST(SafetensorsHeaderTest, HostileTensorsAreRefusedByName) {
       {Culprit(R"("dtype":"F31","shape":[6],"data_offsets":[0,24])"),
        "dtype: unknown dtype \"F31\""},
       {Culprit(R"("dtype":"","shape":[6],"data_offsets":[0,24])"), "unknown dtype"},
-      {Culprit(R"("dtype":7,"shape":[6],"data_offsets":[0,24])"),
-       "dtype: must be a string, is 7"},
+      {Culprit(R"("dtype":7,"shape":[6],"data_offsets":[0,24])"), "dtype: must be a string, is 7"},
       {Culprit(R"("dtype":["F32"],"shape":[6],"data_offsets":[0,24])"),
        "must be a string, is [\"F32\"]"},
-      {Culprit(R"("dtype":null,"shape":[6],"data_offsets":[0,24])"),
-       "must be a string, is null"},
+      {Culprit(R"("dtype":null,"shape":[6],"data_offsets":[0,24])"), "must be a string, is null"},
       // shape
       {Culprit(R"("dtype":"F32","shape":[7],"data_offsets":[0,24])"), "takes 28 bytes"},
       {Culprit(R"("dtype":"F32","shape":[5],"data_offsets":[0,24])"), "span 24"},
@@ -139,8 +137,7 @@ TEST(SafetensorsHeaderTest, HostileTensorsAreRefusedByName) {
        "shape: must be an array, is 6"},
       {Culprit(R"("dtype":"F32","shape":{},"data_offsets":[0,24])"),
        "shape: must be an array, is {}"},
-      {Culprit(R"("dtype":"F32","shape":[1,1,1,1,1,1,1,1,6],"data_offsets":[0,24])"),
-       "dimensions"},
+      {Culprit(R"("dtype":"F32","shape":[1,1,1,1,1,1,1,1,6],"data_offsets":[0,24])"), "dimensions"},
       {Culprit(R"("dtype":"F32","shape":[4611686018427387910],"data_offsets":[0,24])"),
        "overflows"},  // times 4 is 24 modulo 2^64
       {Culprit(R"("dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,24])"),
@@ -294,9 +291,8 @@ TEST_F(SafetensorsFileTest, TruncationAtEveryByteIsRefused) {
 
 TEST_F(SafetensorsFileTest, HeaderLengthsBeyondTheFileOrTheLimitAreRefused) {
   const std::string rest = std::string(kGoodHeader) + std::string(kGoodData, 'd');
-  for (const uint64_t length :
-       {uint64_t{0}, uint64_t{rest.size() + 1}, uint64_t{1} << 32, uint64_t{1} << 63, UINT64_MAX,
-        UINT64_MAX - 7}) {
+  for (const uint64_t length : {uint64_t{0}, uint64_t{rest.size() + 1}, uint64_t{1} << 32,
+                                uint64_t{1} << 63, UINT64_MAX, UINT64_MAX - 7}) {
     const absl::Status status = OpenStatus(LengthBytes(length) + rest);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << length;
     EXPECT_THAT(std::string(status.message()),
@@ -322,8 +318,7 @@ TEST_F(SafetensorsFileTest, WhatIsNotARegularFileIsRefusedWithoutWaiting) {
   ASSERT_EQ(mkfifo(folder_.File("fifo").c_str(), 0600), 0);
   EXPECT_EQ(SafetensorsFile::Open(folder_.File("fifo")).status().code(),
             absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(SafetensorsFile::Open("/dev/null").status().code(),
-            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(SafetensorsFile::Open("/dev/null").status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 // What a mutated header promises must hold, whatever it says.
@@ -349,8 +344,8 @@ TEST(SafetensorsHeaderTest, MutatedHeadersAreRefusedOrCoverTheData) {
 }
 
 TEST(SafetensorsGoldenTest, TheReferenceDataIsReadable) {
-  for (const char* name : {"golden/standard/golden.safetensors",
-                           "golden/sharded/golden.safetensors"}) {
+  for (const char* name :
+       {"golden/standard/golden.safetensors", "golden/sharded/golden.safetensors"}) {
     const std::string path = testing::DataPath(name);
     if (path.empty()) continue;
     const auto file = SafetensorsFile::Open(path);

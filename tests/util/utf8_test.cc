@@ -40,7 +40,9 @@ TEST(Utf8Test, EachMaximalIllFormedPartBecomesOneReplacement) {
   const std::string r = "\uFFFD";
   EXPECT_EQ(LossyUtf8(""), "");
   EXPECT_EQ(LossyUtf8("a\u00E9"), "a\u00E9");
-  EXPECT_EQ(LossyUtf8("a\xFF\xFE" "b"), "a" + r + r + "b");
+  EXPECT_EQ(LossyUtf8("a\xFF\xFE"
+                      "b"),
+            "a" + r + r + "b");
   EXPECT_EQ(LossyUtf8("\xF0\x9F\x98"), r);              // could have become a character
   EXPECT_EQ(LossyUtf8("\xF0\x9F\x98!"), r + "!");
   EXPECT_EQ(LossyUtf8("\xE2\x82\xE2\x82\xAC"), r + "\u20AC");
@@ -53,22 +55,35 @@ TEST(Utf8Test, EachMaximalIllFormedPartBecomesOneReplacement) {
 }
 
 TEST(Utf8Test, OnlyAPossibleBeginningIsHeldBack) {
-  const std::pair<std::string, size_t> cases[] = {
-      {"", 0},           {"abc", 3},           {"a\u00E9", 3},      {"a\xC3", 1},
-      {"\xE2", 0},       {"\xE2\x82", 0},      {"\u20AC", 3},       {"\xF0\x9F\x98", 0},
-      {"x\xF0\x9F", 1},  {"\U0001F600", 4},    {"\xFF", 1},         {"\x80", 1},
-      {"\xC0", 1},       {"\xE0\x80", 2},      {"\xED\xA0", 2},     {"\xF4\x90", 2},
-      {"\xF5", 1},       {"\xC3\xC3", 1},      {"\x80\x80\x80\x80", 4}};
+  const std::pair<std::string, size_t> cases[] = {{"", 0},
+                                                  {"abc", 3},
+                                                  {"a\u00E9", 3},
+                                                  {"a\xC3", 1},
+                                                  {"\xE2", 0},
+                                                  {"\xE2\x82", 0},
+                                                  {"\u20AC", 3},
+                                                  {"\xF0\x9F\x98", 0},
+                                                  {"x\xF0\x9F", 1},
+                                                  {"\U0001F600", 4},
+                                                  {"\xFF", 1},
+                                                  {"\x80", 1},
+                                                  {"\xC0", 1},
+                                                  {"\xE0\x80", 2},
+                                                  {"\xED\xA0", 2},
+                                                  {"\xF4\x90", 2},
+                                                  {"\xF5", 1},
+                                                  {"\xC3\xC3", 1},
+                                                  {"\x80\x80\x80\x80", 4}};
   for (const auto& [bytes, complete] : cases) {
     EXPECT_EQ(CompleteUtf8Prefix(bytes), complete) << ::testing::PrintToString(bytes);
   }
 }
 
 // One of each kind of byte at both ends of each range that the tables of UTF-8 tell apart.
-constexpr char kTellingBytes[] = {
-    '\x00', '\x41', '\x7F', '\x80', '\x8F', '\x90', '\x9F', '\xA0', '\xBF', '\xC0', '\xC1',
-    '\xC2', '\xDF', '\xE0', '\xE1', '\xEC', '\xED', '\xEE', '\xEF', '\xF0', '\xF1', '\xF3',
-    '\xF4', '\xF5', '\xFF'};
+constexpr char kTellingBytes[] = {'\x00', '\x41', '\x7F', '\x80', '\x8F', '\x90', '\x9F',
+                                  '\xA0', '\xBF', '\xC0', '\xC1', '\xC2', '\xDF', '\xE0',
+                                  '\xE1', '\xEC', '\xED', '\xEE', '\xEF', '\xF0', '\xF1',
+                                  '\xF3', '\xF4', '\xF5', '\xFF'};
 
 // Calls `check` with every string of up to four of them. Each lies in memory of exactly its
 // size, so that AddressSanitizer sees a read beyond either end.
@@ -91,8 +106,7 @@ void ForEveryShortString(const std::function<void(std::string_view)>& check) {
 bool CouldBeCompleted(std::string_view bytes) {
   for (size_t more = 1; bytes.size() + more <= 4; ++more) {
     for (const char second : {'\x80', '\x90', '\xA0'}) {
-      const std::string whole =
-          std::string(bytes) + second + std::string(more - 1, '\x80');
+      const std::string whole = std::string(bytes) + second + std::string(more - 1, '\x80');
       if (IsWellFormedUtf8(whole) && CountCodePoints(whole) == 1) return true;
     }
   }

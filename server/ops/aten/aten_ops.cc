@@ -69,8 +69,9 @@ absl::Status CheckDevice(const std::string& name) {
   if (host) return absl::OkStatus();
   if (!device || !device->is_cuda()) return refused("is none of cpu, cuda, cuda:0, cuda:1, ...");
   if (!at::hasCUDA()) {
-    return refused("this LibTorch has no CUDA device: use --device cpu, or build with a LibTorch "
-                   "for CUDA (CMAKE_PREFIX_PATH) on a machine with a GPU and its driver");
+    return refused(
+        "this LibTorch has no CUDA device: use --device cpu, or build with a LibTorch "
+        "for CUDA (CMAKE_PREFIX_PATH) on a machine with a GPU and its driver");
   }
   const size_t devices = at::getNumGPUs();
   if (device->has_index() && static_cast<size_t>(device->index()) >= devices) {
@@ -83,8 +84,8 @@ absl::Status CheckDevice(const std::string& name) {
 // memory of its own in 2 MiB pages: weights are streamed once a step, and with
 // 4 KiB pages the address translation costs up to an eighth of the bandwidth.
 at::Tensor NewWeight(at::IntArrayRef sizes, const at::TensorOptions& options) {
-  const int64_t elements = std::accumulate(sizes.begin(), sizes.end(), int64_t{1},
-                                           std::multiplies<int64_t>());
+  const int64_t elements =
+      std::accumulate(sizes.begin(), sizes.end(), int64_t{1}, std::multiplies<int64_t>());
   constexpr size_t kHugePageBytes = 2 << 20;
   const size_t bytes = static_cast<size_t>(elements) * options.dtype().itemsize();
   if (!options.device().is_cpu() || bytes < kHugePageBytes) return at::empty(sizes, options);
@@ -153,9 +154,7 @@ void AtenOps::BuildRopeTable() {
 
 // --- weights ------------------------------------------------------------------
 
-AtenOps::Vector AtenOps::NewVector(int64_t size) {
-  return NewWeight({size}, Options(at::kFloat));
-}
+AtenOps::Vector AtenOps::NewVector(int64_t size) { return NewWeight({size}, Options(at::kFloat)); }
 
 AtenOps::Matrix AtenOps::NewMatrix(int64_t out, int64_t in, Precision precision, bool bias) {
   const at::TensorOptions options = Options(ScalarTypeOf(precision));

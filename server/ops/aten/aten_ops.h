@@ -116,8 +116,7 @@ class AtenOps {
   at::Tensor GatherContext(const at::Tensor& pages_of_layer, const at::Tensor& pages,
                            int64_t context) const;
   // One row per slot, and a last row of zeros; compute dtype [slots + 1, H].
-  at::Tensor RunExperts(const Tensor& x, const Experts& experts,
-                        const ExpertSelection& selection);
+  at::Tensor RunExperts(const Tensor& x, const Experts& experts, const ExpertSelection& selection);
 
   // Constant after construction.
   const OpsOptions options_;

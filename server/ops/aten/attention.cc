@@ -15,8 +15,8 @@ namespace olmoe::ops {
 void AtenOps::StoreKv(const Tensor& keys, const Tensor& values, const Batch& batch,
                       KvPages* pages) {
   const auto store = [&](const Tensor& rows, const at::Tensor& cache) {
-    const at::Tensor heads = rows.to(compute_type()).view(
-        {rows.size(0), options_.num_kv_heads, options_.head_size});
+    const at::Tensor heads =
+        rows.to(compute_type()).view({rows.size(0), options_.num_kv_heads, options_.head_size});
     cache.transpose(1, 2).index_put_({batch.page, batch.offset}, heads);
   };
   store(keys, pages->keys);
@@ -40,9 +40,8 @@ AtenOps::Tensor AtenOps::Attend(const Tensor& queries, const Batch& batch, const
 at::Tensor AtenOps::GatherContext(const at::Tensor& pages_of_layer, const at::Tensor& pages,
                                   int64_t context) const {
   const at::Tensor picked = pages_of_layer.index_select(0, pages);  // [n, kv_heads, page, D]
-  at::Tensor gathered =
-      at::empty({picked.size(1), picked.size(0), picked.size(2), picked.size(3)},
-                Options(at::kFloat));
+  at::Tensor gathered = at::empty({picked.size(1), picked.size(0), picked.size(2), picked.size(3)},
+                                  Options(at::kFloat));
   gathered.copy_(picked.transpose(0, 1));
   return gathered.view({picked.size(1), -1, picked.size(3)}).narrow(1, 0, context);
 }
@@ -68,8 +67,7 @@ void AtenOps::AttendSequence(const at::Tensor& queries, const at::Tensor& keys,
           .narrow(3, context - rows, rows)
           .masked_fill_(future_.narrow(0, 0, rows).narrow(1, 0, rows), -INFINITY);
     }
-    const at::Tensor mixed =
-        BatchedMatmul(logits.softmax(-1), values.narrow(1, 0, context));
+    const at::Tensor mixed = BatchedMatmul(logits.softmax(-1), values.narrow(1, 0, context));
     result.narrow(0, first, rows)
         .view({rows, kv_heads, group, head_size})
         .copy_(mixed.view({kv_heads, group, rows, head_size}).permute({2, 0, 1, 3}));

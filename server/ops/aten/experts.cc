@@ -71,14 +71,14 @@ at::Tensor AtenOps::RunExperts(const Tensor& x, const Experts& experts,
     }
   };
   for_each_expert(experts.gate_up, inputs, gate_up);
-  const at::Tensor activated =
-      at::silu(gate_up.narrow(1, 0, intermediate)).mul_(gate_up.narrow(1, intermediate, intermediate));
+  const at::Tensor activated = at::silu(gate_up.narrow(1, 0, intermediate))
+                                   .mul_(gate_up.narrow(1, intermediate, intermediate));
   for_each_expert(experts.down, activated, results);
   return results;
 }
 
-void AtenOps::AddExperts(const Tensor& x, const Experts& experts,
-                         const ExpertSelection& selection, Tensor* sum) {
+void AtenOps::AddExperts(const Tensor& x, const Experts& experts, const ExpertSelection& selection,
+                         Tensor* sum) {
   if (selection.num_slots() == 0) return;
   const at::Tensor results = RunExperts(x, experts, selection);
   if (device_.is_cpu()) {

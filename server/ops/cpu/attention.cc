@@ -44,7 +44,8 @@ StoreKvFunction StoreKvFunctionOf(CpuIsa isa, const KvLayout& layout) {
 }  // namespace
 
 CpuAttention::CpuAttention(CpuIsa isa, const OpsOptions& options)
-    : layout_(LayoutOf(isa, options)), attend_(AttendFunctionOf(isa, options.compute)),
+    : layout_(LayoutOf(isa, options)),
+      attend_(AttendFunctionOf(isa, options.compute)),
       store_kv_(StoreKvFunctionOf(isa, layout_)) {
   CHECK(Supported(isa)) << IsaName(isa);
   CHECK(layout_.page_tokens > 0 && layout_.head_size % 2 == 0);

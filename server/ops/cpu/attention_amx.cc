@@ -40,8 +40,8 @@ constexpr int kTileDims = 32;   // of A in a product of queries and keys; positi
   };
   const Vec::F first_high = cut(first), second_high = cut(second);
   const __m512bh highs = _mm512_cvtne2ps_pbh(second_high, first_high);
-  const __m512bh lows = _mm512_cvtne2ps_pbh(_mm512_sub_ps(second, second_high),
-                                            _mm512_sub_ps(first, first_high));
+  const __m512bh lows =
+      _mm512_cvtne2ps_pbh(_mm512_sub_ps(second, second_high), _mm512_sub_ps(first, first_high));
   __builtin_memcpy(high, &highs, sizeof(highs));
   __builtin_memcpy(low, &lows, sizeof(lows));
 }

@@ -173,8 +173,8 @@ class AttentionPass {
  public:
   using Element = typename Products::Element;
 
-  AttentionPass(const KvLayout& layout, const AttentionRows& rows, int first_query,
-                int num_queries, void* scratch)
+  AttentionPass(const KvLayout& layout, const AttentionRows& rows, int first_query, int num_queries,
+                void* scratch)
       : layout_(layout),
         rows_(rows),
         first_query_(first_query),
@@ -215,8 +215,8 @@ class AttentionPass {
     for (int query = 0; query < num_queries_; ++query) {
       const float* from = rows_.queries + Offset(query, rows_.query_stride);
       // Rows lie far apart in memory.
-      const float* ahead = rows_.queries + Offset(Smaller(query + 4, num_queries_ - 1),
-                                                  rows_.query_stride);
+      const float* ahead =
+          rows_.queries + Offset(Smaller(query + 4, num_queries_ - 1), rows_.query_stride);
       for (int d = 0; d < layout_.head_size; d += 16) __builtin_prefetch(ahead + d);
       float* row = output_ + query * dims_;
       for (int d = 0; d < layout_.head_size; ++d) row[d] = from[d] * scale;

@@ -46,8 +46,7 @@ class VectorProducts {
       : dims_(layout.padded_size()), queries_(queries), logits_(memory) {}
 
   void SetQuery(int query, const float* scaled) {
-    __builtin_memcpy(queries_ + query * dims_, scaled,
-                     static_cast<size_t>(dims_) * sizeof(float));
+    __builtin_memcpy(queries_ + query * dims_, scaled, static_cast<size_t>(dims_) * sizeof(float));
   }
   void StartMix(KeyBlock<Element>* /*block*/, Element* /*values*/) {}
 
@@ -93,9 +92,8 @@ class VectorProducts {
 
   // Strips side by side: as many sums as there are registers for.
   template <int kRows>
-  [[gnu::always_inline]] inline void LogitsOf(const float* queries,
-                                              const KeyBlock<Element>& block, int n,
-                                              float* logits) const {
+  [[gnu::always_inline]] inline void LogitsOf(const float* queries, const KeyBlock<Element>& block,
+                                              int n, float* logits) const {
     constexpr int kVectors = kStrip / Vec::kLanes;
     constexpr int kFit = Vec::kAccumulators / (kRows * kVectors);
     constexpr int kStrips = kFit < 1 ? 1 : kFit > kStripsPerBlock ? kStripsPerBlock : kFit;

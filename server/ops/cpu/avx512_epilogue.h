@@ -35,8 +35,7 @@ struct StoreSums {
 
 struct StoreSwiGluBf16 {
   static void Apply(const PanelTask& task, int64_t panel, int64_t row, __m512 gate, __m512 up) {
-    uint16_t* out =
-        static_cast<uint16_t*>(task.out) + row * task.out_stride + panel * kGateColumns;
+    uint16_t* out = static_cast<uint16_t*>(task.out) + row * task.out_stride + panel * kGateColumns;
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(out),
                         reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(SwiGluOf(gate, up))));
   }

@@ -159,8 +159,7 @@ void CpuOps::Rope(const Batch& batch, Tensor* x) {
 }
 
 // Tasks are the strips of positions: lines of memory that no other task writes.
-void CpuOps::StoreKv(const Tensor& keys, const Tensor& values, const Batch& batch,
-                     KvPages* pages) {
+void CpuOps::StoreKv(const Tensor& keys, const Tensor& values, const Batch& batch, KvPages* pages) {
   constexpr int kStrip = KvLayout::kStrip;
   for (const SequenceRows& sequence : batch.rows->sequences) {
     const int first_strip = sequence.first_position / kStrip;
@@ -180,8 +179,8 @@ CpuOps::Tensor CpuOps::Attend(const Tensor& queries, const Batch& batch, const K
   const Tensor result = NewTensor(queries.rows(), queries.columns());
   const size_t scratch_bytes = RoundUpToLine(attention_.scratch_bytes());
   pool_.Run(static_cast<int>(attention_tasks_.size()), [&](int task, int worker) {
-    attention_.Attend(attention_tasks_[static_cast<size_t>(task)], queries.row(0),
-                      queries.stride(), pages.memory->data(), result.row(0), result.stride(),
+    attention_.Attend(attention_tasks_[static_cast<size_t>(task)], queries.row(0), queries.stride(),
+                      pages.memory->data(), result.row(0), result.stride(),
                       attention_memory_.data() + static_cast<size_t>(worker) * scratch_bytes);
     if (panel_kernels_.release_tiles != nullptr) panel_kernels_.release_tiles();
   });
@@ -189,9 +188,8 @@ CpuOps::Tensor CpuOps::Attend(const Tensor& queries, const Batch& batch, const K
 }
 
 void CpuOps::Add(const Tensor& x, Tensor* sum) {
-  ForRows(&pool_, x.rows(), x.columns(), [&](int64_t row) {
-    row_kernels_.add(x.row(row), x.columns(), sum->row(row));
-  });
+  ForRows(&pool_, x.rows(), x.columns(),
+          [&](int64_t row) { row_kernels_.add(x.row(row), x.columns(), sum->row(row)); });
 }
 
 CpuOps::Tensor CpuOps::SelectRows(const Tensor& x, std::span<const int32_t> rows) {

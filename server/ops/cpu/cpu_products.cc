@@ -47,8 +47,7 @@ class TaskCutter {
   // panels of gates make a cache line of results.
   int64_t Next(int64_t rows, int64_t most) {
     const int64_t longest = rows > kManyRows ? kLongestOfManyRows : kLongestTaskBytes;
-    const int64_t bytes =
-        std::clamp(panels_ * panel_bytes_ / parts_, kShortestTaskBytes, longest);
+    const int64_t bytes = std::clamp(panels_ * panel_bytes_ / parts_, kShortestTaskBytes, longest);
     int64_t number = std::clamp<int64_t>(bytes / panel_bytes_, 1, most);
     if (number > 1 && number < most) number -= number % 2;
     panels_ -= number;
@@ -185,8 +184,8 @@ CpuOps::Operand CpuOps::GateAndUp(const Operand& x, const Experts& experts,
       precision == Precision::kFloat32 ? panel_kernels_.swiglu_f32 : panel_kernels_.swiglu_bf16,
       [&](int64_t first_slot, int64_t first_panel, PanelTask* task) {
         const int64_t column = first_panel * kGateColumns;
-        task->out = result.memory.as<std::byte>() +
-                    (first_slot * result.stride + column) * element_bytes;
+        task->out =
+            result.memory.as<std::byte>() + (first_slot * result.stride + column) * element_bytes;
         task->out_stride = result.stride;
       });
   return result;
@@ -197,16 +196,15 @@ CpuOps::Tensor CpuOps::DownProject(const Operand& x, const Experts& experts,
   const PackedMatrix& weight = *experts.down;
   const int64_t hidden = experts.gate_up->in();
   const Tensor result = NewTensor(selection.num_slots(), hidden);
-  MultiplyByExperts(
-      x, weight, experts.down_panels(), selection,
-      weight.precision() == Precision::kFloat32 ? panel_kernels_.linear_f32
-                                                : panel_kernels_.linear_bf16,
-      [&](int64_t first_slot, int64_t first_panel, PanelTask* task) {
-        const int64_t column = first_panel * kPanelColumns;
-        task->out = result.row(first_slot) + column;
-        task->out_stride = result.stride();
-        task->columns = std::min(task->num_panels * kPanelColumns, hidden - column);
-      });
+  MultiplyByExperts(x, weight, experts.down_panels(), selection,
+                    weight.precision() == Precision::kFloat32 ? panel_kernels_.linear_f32
+                                                              : panel_kernels_.linear_bf16,
+                    [&](int64_t first_slot, int64_t first_panel, PanelTask* task) {
+                      const int64_t column = first_panel * kPanelColumns;
+                      task->out = result.row(first_slot) + column;
+                      task->out_stride = result.stride();
+                      task->columns = std::min(task->num_panels * kPanelColumns, hidden - column);
+                    });
   return result;
 }
 
@@ -214,8 +212,7 @@ void CpuOps::AddExperts(const Tensor& x, const Experts& experts, const ExpertSel
                         Tensor* sum) {
   if (selection.num_slots() == 0) return;
   const Operand inputs = MakeOperand(x, *experts.gate_up, selection.row_of_slot());
-  const Tensor results =
-      DownProject(GateAndUp(inputs, experts, selection), experts, selection);
+  const Tensor results = DownProject(GateAndUp(inputs, experts, selection), experts, selection);
   const size_t ranks = static_cast<size_t>(selection.max_ranks());
   result_of_rank_.resize(static_cast<size_t>(sum->rows()) * ranks);
   ForRows(&pool_, sum->rows(), results.columns() * selection.max_ranks(), [&](int64_t row) {

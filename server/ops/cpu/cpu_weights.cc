@@ -29,8 +29,8 @@ CpuOps::Experts CpuOps::NewExperts(int64_t num_experts, int64_t intermediate, in
   Experts experts;
   experts.number = num_experts;
   experts.intermediate = intermediate;
-  experts.gate_up = std::make_shared<PackedMatrix>(
-      num_experts * 2 * experts.padded_intermediate(), hidden, options_.compute);
+  experts.gate_up = std::make_shared<PackedMatrix>(num_experts * 2 * experts.padded_intermediate(),
+                                                   hidden, options_.compute);
   experts.down = std::make_shared<PackedMatrix>(num_experts * RoundUp(hidden, kPanelColumns),
                                                 intermediate, options_.compute);
   return experts;
@@ -46,8 +46,9 @@ CpuOps::Block CpuOps::All(const Vector& vector) {
 }
 
 CpuOps::Block CpuOps::Bias(const Matrix& matrix, int64_t first, int64_t number) {
-  return {.values = All(matrix.bias).values.subspan(static_cast<size_t>(first),
-                                                    static_cast<size_t>(number))};
+  return {
+      .values =
+          All(matrix.bias).values.subspan(static_cast<size_t>(first), static_cast<size_t>(number))};
 }
 
 CpuOps::Block CpuOps::Rows(const Matrix& matrix, int64_t first, int64_t number) {

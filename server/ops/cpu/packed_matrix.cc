@@ -54,8 +54,8 @@ void PackedMatrix::PackPanel(const void* rows, const Place& place, int64_t panel
   const std::byte* from =
       static_cast<const std::byte*>(rows) + (begin - place.first_row) * stride_bytes;
   const int64_t first_column = place.offset + begin % place.group;
-  uint32_t* to = reinterpret_cast<uint32_t*>(memory_.data() +
-                                             (place.first_panel + panel) * panel_bytes_);
+  uint32_t* to =
+      reinterpret_cast<uint32_t*>(memory_.data() + (place.first_panel + panel) * panel_bytes_);
   const int64_t whole = stride_bytes / 4;
   for (int64_t first = 0; first < whole; first += kElementsOfLine) {
     for (int64_t i = 0; i < end - begin; ++i) {

@@ -164,8 +164,7 @@ class Finish {
  private:
   void Do(int64_t rows) {
     for (; rows > 0 && tile_ < range_.end; --rows) {
-      const float* sums =
-          range_.sums + (tile_ - range_.begin) * kSumsOfTile + row_ * kPanelColumns;
+      const float* sums = range_.sums + (tile_ - range_.begin) * kSumsOfTile + row_ * kPanelColumns;
       epilogue_->Apply(task_, panel_, cut_.FirstRow(tile_) + row_, _mm512_load_ps(sums),
                        _mm512_load_ps(sums + 16));
       if (++row_ == cut_.rows_of_tile) {

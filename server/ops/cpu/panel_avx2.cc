@@ -94,8 +94,7 @@ struct StoreSums {
 struct StoreSwiGluBf16 {
   static void Apply(const PanelTask& task, int64_t panel, int64_t row,
                     const __m256 (&sums)[kVectors]) {
-    uint16_t* out =
-        static_cast<uint16_t*>(task.out) + row * task.out_stride + panel * kGateColumns;
+    uint16_t* out = static_cast<uint16_t*>(task.out) + row * task.out_stride + panel * kGateColumns;
     Vec::Narrow(out, SwiGluOf(sums[0], sums[2]));
     Vec::Narrow(out + 8, SwiGluOf(sums[1], sums[3]));
   }

@@ -41,8 +41,8 @@ void AddLine(const uint16_t* line, uint32_t x, float* sum) {
   }
 }
 
-void SumPanel(const uint16_t* x, int64_t stride, int64_t rows, const uint16_t* panel,
-              int64_t depth, Sums* sums) {
+void SumPanel(const uint16_t* x, int64_t stride, int64_t rows, const uint16_t* panel, int64_t depth,
+              Sums* sums) {
   constexpr int64_t kTile = kTileBytes / 2;
   for (int64_t k = 0; k < depth; k += 2) {
     const uint16_t* line = panel + k / kDepthUnit * 2 * kTile + k % kDepthUnit / 2 * kDepthUnit;

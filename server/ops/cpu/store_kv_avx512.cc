@@ -33,11 +33,10 @@ struct StripRows {
 
 void StoreKeys(const StripRows& rows, int head_size, uint16_t* strip) {
   alignas(64) uint32_t pairs[kStrip][kDims / 2] = {};
-  const __mmask16 stored =
-      static_cast<__mmask16>((1u << rows.end) - (1u << rows.begin));
-  const __m512i lanes = _mm512_mullo_epi32(
-      _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-      _mm512_set1_epi32(kDims / 2));
+  const __mmask16 stored = static_cast<__mmask16>((1u << rows.end) - (1u << rows.begin));
+  const __m512i lanes =
+      _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                         _mm512_set1_epi32(kDims / 2));
   for (int d = 0; d < head_size; d += kDims) {
     for (int i = rows.begin; i < rows.end; ++i) {
       _mm256_store_si256(reinterpret_cast<__m256i*>(pairs[i]), Narrow(rows.at(i) + d));

@@ -65,16 +65,14 @@ struct Vec {
     // The sum may carry a NaN over into another number.
     const __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(0x40));
     const __m256 nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
-    const __m256i words = _mm256_castps_si256(_mm256_blendv_ps(
-        _mm256_castsi256_ps(rounded), _mm256_castsi256_ps(quiet), nan));
-    const __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(words),
-                                            _mm256_extracti128_si256(words, 1));
+    const __m256i words = _mm256_castps_si256(
+        _mm256_blendv_ps(_mm256_castsi256_ps(rounded), _mm256_castsi256_ps(quiet), nan));
+    const __m128i packed =
+        _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to), packed);
   }
 
-  static F Scale(F x, F n) {
-    return _mm256_mul_ps(x, PowerOfTwo(_mm256_cvtps_epi32(n)));
-  }
+  static F Scale(F x, F n) { return _mm256_mul_ps(x, PowerOfTwo(_mm256_cvtps_epi32(n))); }
   static F ScaleGradually(F x, F n) {
     const __m256i whole = _mm256_cvtps_epi32(n);
     const __m256i half = _mm256_srai_epi32(whole, 1);

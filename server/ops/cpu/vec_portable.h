@@ -39,9 +39,7 @@ struct Vec {
   static F Max(F x, F y) { return Select(x > y, x, y); }
   static F Min(F x, F y) { return Select(x < y, x, y); }
 
-  static F KeepFirst(F x, int n, F fill) {
-    return Select(I{0, 1, 2, 3} < I{n, n, n, n}, x, fill);
-  }
+  static F KeepFirst(F x, int n, F fill) { return Select(I{0, 1, 2, 3} < I{n, n, n, n}, x, fill); }
   static float Sum(F x) { return (x[0] + x[1]) + (x[2] + x[3]); }
   static float Maximum(F x) {
     const float a = x[0] > x[1] ? x[0] : x[1], b = x[2] > x[3] ? x[2] : x[3];
@@ -79,8 +77,8 @@ struct Vec {
  private:
   static F AsFloats(U bits) { return __builtin_bit_cast(F, bits); }
   static F Select(I mask, F yes, F no) {
-    return __builtin_bit_cast(F, (__builtin_bit_cast(I, yes) & mask) |
-                                     (__builtin_bit_cast(I, no) & ~mask));
+    return __builtin_bit_cast(
+        F, (__builtin_bit_cast(I, yes) & mask) | (__builtin_bit_cast(I, no) & ~mask));
   }
 };
 

@@ -88,11 +88,11 @@ TEST(Arrivals, PoissonIntervalsHaveTheMeanAndTheSpreadOfAnExponential) {
 }
 
 TEST(PromptMix, EveryFieldOfALineIsRead) {
-  const auto mix = PromptMix::Parse(
-      R"({"prompt": "a", "max_new_tokens": 7, "weight": 2.5})"
-      "\n\n"
-      R"({"token_ids": [1, 2], "method": "score", "continuation_token_ids": [3]})",
-      /*is_jsonl=*/true);
+  const auto mix =
+      PromptMix::Parse(R"({"prompt": "a", "max_new_tokens": 7, "weight": 2.5})"
+                       "\n\n"
+                       R"({"token_ids": [1, 2], "method": "score", "continuation_token_ids": [3]})",
+                       /*is_jsonl=*/true);
   ASSERT_TRUE(mix.ok()) << mix.status();
   std::map<bool, int> scores;
   eval::Random random(1);
@@ -151,9 +151,15 @@ TEST(UnitDraw, ZipfsLawFavoursTheFirst) {
 }
 
 TEST(Traffic, ARequestDependsOnItsNumberAlone) {
-  const Traffic::Options options = {.seed = 5, .random_tokens = 6, .vocab_size = 50,
-                                    .max_new_tokens = 9, .temperature = 0.5, .ignore_eos = true,
-                                    .arm = "wide", .units = 4, .zipf = false};
+  const Traffic::Options options = {.seed = 5,
+                                    .random_tokens = 6,
+                                    .vocab_size = 50,
+                                    .max_new_tokens = 9,
+                                    .temperature = 0.5,
+                                    .ignore_eos = true,
+                                    .arm = "wide",
+                                    .units = 4,
+                                    .zipf = false};
   const Traffic one(options, PromptMix::BuiltIn()), other(options, PromptMix::BuiltIn());
   (void)one.Make(0);
   const auto request = std::get<v1::GenerateRequest>(one.Make(7));

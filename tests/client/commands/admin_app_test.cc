@@ -41,9 +41,27 @@ v1::PlanRecord Record(uint64_t generation, uint32_t k) {
 }
 
 TEST_F(AdminAppTest, PatchWithArmsIsAPlan) {
-  ASSERT_EQ(Run({"patch", "--arm", "control", "--weight", "90", "--arm", "wide", "--weight", "10",
-                 "--top-k", "16", "--analyze", "--salt", "s", "--note", "n", "--ttl", "10m",
-                 "--idempotency-key", "key", "--dry-run"}),
+  ASSERT_EQ(Run({"patch",
+                 "--arm",
+                 "control",
+                 "--weight",
+                 "90",
+                 "--arm",
+                 "wide",
+                 "--weight",
+                 "10",
+                 "--top-k",
+                 "16",
+                 "--analyze",
+                 "--salt",
+                 "s",
+                 "--note",
+                 "n",
+                 "--ttl",
+                 "10m",
+                 "--idempotency-key",
+                 "key",
+                 "--dry-run"}),
             ExitCode::kOk)
       << err_.str();
   const v1::PatchRoutersRequest& request = server_.patch_request;
@@ -182,8 +200,8 @@ TEST_F(AdminAppTest, ExpertsAreAskedForByFilterAndShownInFourForms) {
   *server_.stats_response.add_arms() = Stats("control", v1::PHASE_PREFILL);
   *server_.stats_response.add_arms() = Stats("control", v1::PHASE_DECODE);
   server_.stats_response.set_cursor("c2");
-  ASSERT_EQ(Run({"experts", "--arm", "control", "--layers", "0-1", "--kind", "analyzed",
-                 "--since", "c1", "--format", "heatmap"}),
+  ASSERT_EQ(Run({"experts", "--arm", "control", "--layers", "0-1", "--kind", "analyzed", "--since",
+                 "c1", "--format", "heatmap"}),
             ExitCode::kOk);
   EXPECT_THAT(server_.stats_request.arm_ids(), ElementsAre("control"));
   EXPECT_THAT(server_.stats_request.layers(), ElementsAre(0, 1));
@@ -224,8 +242,7 @@ TEST_F(AdminAppTest, ExpertsOfTwoArmsAreCompared) {
 
 TEST_F(AdminAppTest, PutAndRouteTakeTheSameCalibrationFiles) {
   const std::vector<std::string> same = {
-      R"({"layers": [{"x": [0, 8], "cdf": [0, 1]}]})",
-      R"([{"x0": 0, "dx": 8, "cdf": [0, 1]}])",
+      R"({"layers": [{"x": [0, 8], "cdf": [0, 1]}]})", R"([{"x0": 0, "dx": 8, "cdf": [0, 1]}])",
       R"({"calibration": "c", "layers": [{"layer": 0, "x0": 0, "dx": 8, "cdf": [0, 1]}]})",
       R"({"layer": 0, "x0": 0, "dx": 8, "cdf": [0, 1], "survival": [1, 0]})",
       R"({"calibration": "b", "layer": 0, "x0": 0, "dx": 1, "cdf": [0, 1]})"
@@ -290,8 +307,7 @@ TEST_F(AdminAppTest, ACalibrationGoesUpAndComesDown) {
 
 TEST_F(AdminAppTest, ACalibrationIsBuiltFromFilesLinesOrTraffic) {
   const std::string file = Write("texts.txt", "one\n\ntwo\n");
-  ASSERT_EQ(Run({"calibration", "build", "c", "--texts", file, "--trim-top", "8"}),
-            ExitCode::kOk);
+  ASSERT_EQ(Run({"calibration", "build", "c", "--texts", file, "--trim-top", "8"}), ExitCode::kOk);
   EXPECT_THAT(server_.build_request.texts().texts(), ElementsAre("one\n\ntwo\n"));
   EXPECT_EQ(server_.build_request.trim_top(), 8u);
   ASSERT_EQ(Run({"calibration", "build", "c", "--texts", file, "-", "--lines"}, "three"),
@@ -323,11 +339,22 @@ TEST_F(AdminAppTest, EveryCommandFailsWithTheServersCode) {
   server_.failure = absl::PermissionDeniedError("no");
   const std::string file = Write("one.json", R"([{"x0": 0, "dx": 1, "cdf": [0, 1]}])");
   const std::vector<std::vector<std::string>> commands = {
-      {"patch", "--top-k", "1"}, {"rollback"}, {"renew", "1", "--ttl", "1s"}, {"routing"},
-      {"routing", "--watch"}, {"history"}, {"explain", "x"}, {"experts"}, {"experts", "--watch"},
-      {"experts", "diff", "a", "b"}, {"calibration", "build", "c", "--live", "1"},
-      {"calibration", "put", "c", file}, {"calibration", "get", "c"}, {"calibration", "list"},
-      {"calibration", "delete", "c"}, {"drain"}};
+      {"patch", "--top-k", "1"},
+      {"rollback"},
+      {"renew", "1", "--ttl", "1s"},
+      {"routing"},
+      {"routing", "--watch"},
+      {"history"},
+      {"explain", "x"},
+      {"experts"},
+      {"experts", "--watch"},
+      {"experts", "diff", "a", "b"},
+      {"calibration", "build", "c", "--live", "1"},
+      {"calibration", "put", "c", file},
+      {"calibration", "get", "c"},
+      {"calibration", "list"},
+      {"calibration", "delete", "c"},
+      {"drain"}};
   for (const auto& command : commands) {
     EXPECT_EQ(Run(command), ExitCode::kNotAllowed) << ::testing::PrintToString(command);
     EXPECT_THAT(err_.str(), EndsWith("olmoectl: PERMISSION_DENIED: no\n"));

@@ -69,10 +69,36 @@ TEST_F(AppTest, GenerateWithoutTextPrintsIds) {
 
 TEST_F(AppTest, GenerateSendsEveryFlag) {
   server_.events = {Done()};
-  ASSERT_EQ(Run({"generate", "hi", "-n", "5", "--temperature", "0.5", "--top-p", "0.9", "--top-k",
-                 "40", "--min-p", "0.1", "--repetition-penalty", "1.1", "--seed", "7", "--stop",
-                 "[a]", "--stop", "b", "--ignore-eos", "--logprobs", "2", "--arm", "control",
-                 "--unit", "alice", "--request-id", "r1", "--no-special"}),
+  ASSERT_EQ(Run({"generate",
+                 "hi",
+                 "-n",
+                 "5",
+                 "--temperature",
+                 "0.5",
+                 "--top-p",
+                 "0.9",
+                 "--top-k",
+                 "40",
+                 "--min-p",
+                 "0.1",
+                 "--repetition-penalty",
+                 "1.1",
+                 "--seed",
+                 "7",
+                 "--stop",
+                 "[a]",
+                 "--stop",
+                 "b",
+                 "--ignore-eos",
+                 "--logprobs",
+                 "2",
+                 "--arm",
+                 "control",
+                 "--unit",
+                 "alice",
+                 "--request-id",
+                 "r1",
+                 "--no-special"}),
             ExitCode::kOk);
   const v1::GenerateRequest& request = server_.generate_request;
   EXPECT_EQ(request.text(), "hi");
@@ -205,9 +231,9 @@ TEST_F(AppTest, ScorePairsContextsAndContinuations) {
 }
 
 TEST_F(AppTest, OneContextServesAllContinuations) {
-  ASSERT_EQ(Run({"score", "--ids", "--context", "1,2", "--continuation", "3", "--continuation",
-                 "4,5"}),
-            ExitCode::kOk);
+  ASSERT_EQ(
+      Run({"score", "--ids", "--context", "1,2", "--continuation", "3", "--continuation", "4,5"}),
+      ExitCode::kOk);
   ASSERT_EQ(server_.score_request.items_size(), 2);
   EXPECT_THAT(server_.score_request.items(1).context_tokens().ids(), ElementsAre(1, 2));
   EXPECT_THAT(server_.score_request.items(1).continuation_tokens().ids(), ElementsAre(4, 5));
@@ -281,8 +307,8 @@ TEST_F(AppTest, PatchOfAllLayersIsThePolicysOwnRule) {
 }
 
 TEST_F(AppTest, PatchOfSomeLayersIsAnOverride) {
-  ASSERT_EQ(Run({"patch", "--top-k", "2", "--layers", "0-1,3", "--policy-id", "thin",
-                 "--dry-run", "--wait=0.5"}),
+  ASSERT_EQ(Run({"patch", "--top-k", "2", "--layers", "0-1,3", "--policy-id", "thin", "--dry-run",
+                 "--wait=0.5"}),
             ExitCode::kOk);
   const v1::PatchRoutersRequest& request = server_.patch_request;
   EXPECT_EQ(request.policy().policy_id(), "thin");
@@ -413,8 +439,8 @@ TEST_F(AppTest, ColourIsForTerminalsThatWantIt) {
   const auto model = [this](bool terminal, bool color, std::vector<std::string> arguments) {
     std::ostringstream out;
     arguments.insert(arguments.end(), {"status", "--admin", server_.address()});
-    RunApp(arguments, {.in = &in_, .out = &out, .err = &err_, .out_is_terminal = terminal,
-                       .color = color});
+    RunApp(arguments,
+           {.in = &in_, .out = &out, .err = &err_, .out_is_terminal = terminal, .color = color});
     return out.str().find('\x1b') != std::string::npos;
   };
   EXPECT_TRUE(model(true, true, {}));

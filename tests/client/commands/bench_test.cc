@@ -17,9 +17,9 @@
 namespace olmoe::client::commands {
 namespace {
 
+using nlohmann::json;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-using nlohmann::json;
 
 // A server that gives every request three tokens, one by one, in arm "a" or "b" after the
 // last digit of its unit.
@@ -32,16 +32,13 @@ class BenchCommandTest : public AppFixture {
     server_.on_generate_stream = [this](const auto& request, const auto& write) {
       return Generate(request, write);
     };
-    server_.on_patch = [this](const v1::PatchRoutersRequest& request) {
-      return Patch(request);
-    };
+    server_.on_patch = [this](const v1::PatchRoutersRequest& request) { return Patch(request); };
     server_.routing_response.mutable_current()->set_generation(1);
     server_.patch_response.mutable_current()->set_generation(99);
   }
 
-  absl::Status Generate(
-      const v1::GenerateRequest& request,
-      const std::function<bool(const v1::GenerateStreamResponse&)>& write) {
+  absl::Status Generate(const v1::GenerateRequest& request,
+                        const std::function<bool(const v1::GenerateStreamResponse&)>& write) {
     {
       absl::MutexLock lock(&mu_);
       asked_.push_back(request);
@@ -117,8 +114,7 @@ TEST_F(BenchCommandTest, TheTableNamesArmsAndLatencies) {
 }
 
 TEST_F(BenchCommandTest, ScoredPromptsGivePerplexity) {
-  const std::string prompts =
-      folder_.Write("p.jsonl", R"({"prompt": "a b", "method": "score"})");
+  const std::string prompts = folder_.Write("p.jsonl", R"({"prompt": "a b", "method": "score"})");
   auto* result = server_.score_response.add_results();
   result->set_logprob_sum(0);
   result->set_token_count(2);

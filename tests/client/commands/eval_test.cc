@@ -104,8 +104,8 @@ TEST_F(EvalCommandTest, AnOverlapIsContext) {
 
 TEST_F(EvalCommandTest, WithoutAWindowADocumentIsScoredByItself) {
   const std::string data = folder_.Write("a.txt", "x\n<|endoftext|>\ny\n<|endoftext|>\nz");
-  ASSERT_EQ(Run({"--data", data, "--limit", "2", "--policy", "top-k=2", "--policy",
-                 "thin@top-k=1", "--format", "json"}),
+  ASSERT_EQ(Run({"--data", data, "--limit", "2", "--policy", "top-k=2", "--policy", "thin@top-k=1",
+                 "--format", "json"}),
             ExitCode::kOk)
       << err_;
   // Both policies have one digest here: what is known for one is known for the other.
@@ -122,8 +122,8 @@ TEST_F(EvalCommandTest, WithoutAWindowADocumentIsScoredByItself) {
 
 TEST_F(EvalCommandTest, QuestionsAreJudged) {
   // The shorter one is likelier; per byte the longer: -1.25 against -1.5.
-  const std::string data = folder_.Write(
-      "q.jsonl", R"({"context": "Q", "continuations": [" ab", " a"], "label": 1})");
+  const std::string data =
+      folder_.Write("q.jsonl", R"({"context": "Q", "continuations": [" ab", " a"], "label": 1})");
   ASSERT_EQ(Run({"--data", data, "--format", "json"}), ExitCode::kOk) << err_;
   const auto result = Results().at(0);
   EXPECT_EQ(result["kind"], "multiple_choice");

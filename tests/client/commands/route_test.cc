@@ -57,12 +57,12 @@ TEST_F(RouteTest, ACalibrationFileGivesThePValuesOfTheRowsLayer) {
   const std::string calibration =
       folder_.Write("tables.jsonl", std::string(R"({"layer": 0, )") + kTable + "}\n" +
                                         R"({"layer": 1, "x0": 0, "dx": 4, "cdf": [0, 1]})");
-  ASSERT_EQ(Run({"--policy", "bh=1,calibration=mine", "--calibration", calibration, "--logits",
-                 "-"},
-                std::string(R"({"layer": 0, "logits": [4, 3, 2, 1]})") + "\n" +
-                    R"({"layer": 1, "logits": [4, 3, 2, 1]})" + "\n" +
-                    R"({"layer": 2, "logits": [4, 3, 2, 1]})"),
-            ExitCode::kOk);
+  ASSERT_EQ(
+      Run({"--policy", "bh=1,calibration=mine", "--calibration", calibration, "--logits", "-"},
+          std::string(R"({"layer": 0, "logits": [4, 3, 2, 1]})") + "\n" +
+              R"({"layer": 1, "logits": [4, 3, 2, 1]})" + "\n" +
+              R"({"layer": 2, "logits": [4, 3, 2, 1]})"),
+      ExitCode::kOk);
   EXPECT_THAT(lines_[0]["p_first"], ElementsAre(0.5, 0.625, 0.75, 0.875));
   EXPECT_EQ(lines_[0]["k_raw"], 4);
   EXPECT_THAT(lines_[1]["p_first"], ElementsAre(1e-12, 0.25, 0.5, 0.75));
@@ -71,8 +71,8 @@ TEST_F(RouteTest, ACalibrationFileGivesThePValuesOfTheRowsLayer) {
 }
 
 TEST_F(RouteTest, LayersOfThePolicyAndItsAnalyzedRuleApply) {
-  ASSERT_EQ(Run({"--policy", "top-k=1,layers=0/top-k=3,layers=1/top-k=4,analyze", "--logits",
-                 "-", "--default-k", "2"},
+  ASSERT_EQ(Run({"--policy", "top-k=1,layers=0/top-k=3,layers=1/top-k=4,analyze", "--logits", "-",
+                 "--default-k", "2"},
                 std::string(R"({"layer": 0, "logits": [4, 3, 2, 1]})") + "\n" +
                     R"({"layer": 1, "logits": [4, 3, 2, 1]})" + "\n" +
                     R"({"layer": 2, "logits": [4, 3, 2, 1]})"),
@@ -86,9 +86,9 @@ TEST_F(RouteTest, LayersOfThePolicyAndItsAnalyzedRuleApply) {
 }
 
 TEST_F(RouteTest, TheModelsOwnWeightsFollowItsConfiguration) {
-  ASSERT_EQ(Run({"--policy", "native", "--logits", "-", "--default-k", "2", "--norm-topk-prob"},
-                kRow),
-            ExitCode::kOk);
+  ASSERT_EQ(
+      Run({"--policy", "native", "--logits", "-", "--default-k", "2", "--norm-topk-prob"}, kRow),
+      ExitCode::kOk);
   EXPECT_NEAR(lines_[0]["weights"][0].get<double>() + lines_[0]["weights"][1].get<double>(), 1,
               1e-6);
 }
@@ -123,9 +123,13 @@ TEST_F(RouteTest, EveryBadFieldOfAPolicyIsNamed) {
 TEST_F(RouteTest, BadUsage) {
   const std::string file = folder_.Write("x", "[1]");
   for (const std::vector<std::string>& arguments :
-       {std::vector<std::string>{}, {"--policy", "top-k=1"}, {"--logits", file},
-        {"--policy", "nonsense=1", "--logits", file}, {"--cases", file + ".absent"},
-        {"--policy", "top-k=1", "--logits", file, "--cases", file}, {"--tables", file},
+       {std::vector<std::string>{},
+        {"--policy", "top-k=1"},
+        {"--logits", file},
+        {"--policy", "nonsense=1", "--logits", file},
+        {"--cases", file + ".absent"},
+        {"--policy", "top-k=1", "--logits", file, "--cases", file},
+        {"--tables", file},
         {"--policy", "top-k=1", "--logits", file + ".safetensors"},
         {"--policy", "top-k=1", "--logits", file + ".absent"}}) {
     EXPECT_EQ(Run(arguments), ExitCode::kUsage) << ::testing::PrintToString(arguments);
@@ -133,7 +137,8 @@ TEST_F(RouteTest, BadUsage) {
 }
 
 TEST_F(RouteTest, CasesThatAreNoneAreNamed) {
-  const std::string cases = folder_.Write("cases.jsonl", R"({"E": 2, "k0": 1, "logits": [1], "policy": 7})");
+  const std::string cases =
+      folder_.Write("cases.jsonl", R"({"E": 2, "k0": 1, "logits": [1], "policy": 7})");
   EXPECT_EQ(Run({"--cases", cases}), ExitCode::kUsage);
   EXPECT_THAT(err_, HasSubstr("cases.jsonl: line 1: logits: must have E = 2 values, has 1"));
 }

@@ -30,16 +30,15 @@ TEST(Corpus, DocumentsAreSeparatedByALineOfItsOwn) {
   EXPECT_THAT(SplitDocuments("a\nb\n<|endoftext|>\n\nc <|endoftext|> d\n<|endoftext|>\n"
                              "<|endoftext|>\n\n"),
               ElementsAre("a\nb", "c <|endoftext|> d"));
-  EXPECT_THAT(SplitDocuments("<|endoftext|>\r\na\r\n<|endoftext|>\r\nb"),
-              ElementsAre("a", "b"));
+  EXPECT_THAT(SplitDocuments("<|endoftext|>\r\na\r\n<|endoftext|>\r\nb"), ElementsAre("a", "b"));
   EXPECT_THAT(SplitDocuments("one\n\ntwo\n"), ElementsAre("one\n\ntwo"));
   EXPECT_THAT(SplitDocuments(""), ElementsAre());
   EXPECT_THAT(SplitLines("one\n\ntwo\n"), ElementsAre("one", "two"));
 }
 
 TEST(Corpus, QuestionsAreReadAndWrongOnesNamed) {
-  const auto questions = ParseQuestions(
-      "{\"context\": \"Q\", \"continuations\": [\" a\", \" b\"], \"label\": 1}\n\n");
+  const auto questions =
+      ParseQuestions("{\"context\": \"Q\", \"continuations\": [\" a\", \" b\"], \"label\": 1}\n\n");
   ASSERT_TRUE(questions.ok()) << questions.status();
   ASSERT_EQ(questions->size(), 1u);
   EXPECT_EQ((*questions)[0].context, "Q");
@@ -156,9 +155,7 @@ TEST(Result, AChoiceIsTheLargestSumOrTheLargestPerByte) {
   EXPECT_EQ(judge(1).rows, 27u);
 }
 
-TEST(Result, TheFirstOfEqualsIsChosen) {
-  EXPECT_EQ(ArgMax(std::vector<double>{-2, -1, -1}), 1u);
-}
+TEST(Result, TheFirstOfEqualsIsChosen) { EXPECT_EQ(ArgMax(std::vector<double>{-2, -1, -1}), 1u); }
 
 TEST(Result, RepliesThatAreNotWholeAreRefused) {
   EXPECT_FALSE(ReadResult(Reply({}, 4, 8), 1, std::nullopt).ok());
@@ -215,8 +212,14 @@ TEST(Bootstrap, OfOneUnitHasNoInterval) {
 }
 
 UnitResult SomeResult() {
-  return {.nll = 1.0 / 3, .tokens = 5, .greedy = 2, .rows = 9, .activations = 72,
-          .seconds = 0.1, .correct = 1, .correct_norm = 0};
+  return {.nll = 1.0 / 3,
+          .tokens = 5,
+          .greedy = 2,
+          .rows = 9,
+          .activations = 72,
+          .seconds = 0.1,
+          .correct = 1,
+          .correct_norm = 0};
 }
 
 TEST(Journal, ReadsBackTheSameNumbers) {
@@ -257,8 +260,7 @@ TEST(Journal, AnotherFileIsRefusedAndKept) {
   for (const std::string content :
        {"some text\n", "some text", "{\"arms\": []}", "{\"key\": 1}\n", "[]\n"}) {
     const std::string path = folder.Write("journal.jsonl", content);
-    EXPECT_EQ(Journal::Open(path).status().code(), absl::StatusCode::kInvalidArgument)
-        << content;
+    EXPECT_EQ(Journal::Open(path).status().code(), absl::StatusCode::kInvalidArgument) << content;
     EXPECT_EQ(testing::ReadFileOrDie(path), content);
   }
   EXPECT_EQ(Journal::Open(folder.path()).status().code(), absl::StatusCode::kInvalidArgument);

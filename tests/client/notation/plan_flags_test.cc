@@ -31,10 +31,16 @@ TEST(PlanOfFlags, WithoutArmsThereIsOne) {
 }
 
 TEST(PlanOfFlags, FlagsBelongToTheArmBeforeThem) {
-  const v1::RoutingPlan plan =
-      Plan({{"arm", "control"}, {"weight", "90"}, {"arm", "wide"}, {"weight", "10"},
-            {"top-k", "16"}, {"policy-id", "k16"}, {"arm", "staff"}, {"weight", "0"},
-            {"allow-explicit", "true"}, {"policy", "dense@top-k=64"}});
+  const v1::RoutingPlan plan = Plan({{"arm", "control"},
+                                     {"weight", "90"},
+                                     {"arm", "wide"},
+                                     {"weight", "10"},
+                                     {"top-k", "16"},
+                                     {"policy-id", "k16"},
+                                     {"arm", "staff"},
+                                     {"weight", "0"},
+                                     {"allow-explicit", "true"},
+                                     {"policy", "dense@top-k=64"}});
   ASSERT_EQ(plan.arms_size(), 3);
   EXPECT_FALSE(plan.arms(0).policy().has_apply());
   EXPECT_EQ(plan.arms(0).policy().policy_id(), "native");
@@ -48,10 +54,14 @@ TEST(PlanOfFlags, FlagsBelongToTheArmBeforeThem) {
 }
 
 TEST(PlanOfFlags, PartsBelongToTheRuleBeforeThemOrToTheFirst) {
-  const v1::RoutingPolicy policy =
-      Plan({{"layers", "0-1, 3"}, {"top-k", "2"}, {"weights", "native"},
-            {"bh", "alpha=0.1,calibration=c"}, {"temperature", "2"}, {"analyze", "true"}})
-          .arms(0).policy();
+  const v1::RoutingPolicy policy = Plan({{"layers", "0-1, 3"},
+                                         {"top-k", "2"},
+                                         {"weights", "native"},
+                                         {"bh", "alpha=0.1,calibration=c"},
+                                         {"temperature", "2"},
+                                         {"analyze", "true"}})
+                                       .arms(0)
+                                       .policy();
   ASSERT_EQ(policy.layer_overrides_size(), 1);
   EXPECT_THAT(policy.layer_overrides(0).layers(), ElementsAre(0, 1, 3));
   EXPECT_EQ(policy.layer_overrides(0).apply().top_k().k(), 2u);
@@ -61,14 +71,21 @@ TEST(PlanOfFlags, PartsBelongToTheRuleBeforeThemOrToTheFirst) {
 }
 
 TEST(PlanOfFlags, EverythingThatIsWrongIsNamed) {
-  const std::string error =
-      Error({{"top-k", "4"}, {"arm", "a"}, {"weight", "-1"}, {"bh", "x"}, {"arm", "b"},
-             {"analyze", "true"}, {"arm", "c"}, {"policy", "top-k=1"}, {"top-p", "0.5"},
-             {"arm", "d"}, {"policy-id", "x"}, {"policy-id", "y"}});
-  for (const char* part :
-       {"--top-k before the first --arm", "--weight -1 is not", "--bh: alpha=x is not a number",
-        "--analyze without a rule", "--policy and --top-p for arm c",
-        "--policy-id twice for arm d"}) {
+  const std::string error = Error({{"top-k", "4"},
+                                   {"arm", "a"},
+                                   {"weight", "-1"},
+                                   {"bh", "x"},
+                                   {"arm", "b"},
+                                   {"analyze", "true"},
+                                   {"arm", "c"},
+                                   {"policy", "top-k=1"},
+                                   {"top-p", "0.5"},
+                                   {"arm", "d"},
+                                   {"policy-id", "x"},
+                                   {"policy-id", "y"}});
+  for (const char* part : {"--top-k before the first --arm", "--weight -1 is not",
+                           "--bh: alpha=x is not a number", "--analyze without a rule",
+                           "--policy and --top-p for arm c", "--policy-id twice for arm d"}) {
     EXPECT_THAT(error, HasSubstr(part));
   }
 }

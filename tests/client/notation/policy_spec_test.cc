@@ -43,8 +43,10 @@ TEST(PolicySpec, EveryRuleTakesItsOwnParameterFirst) {
 
 TEST(PolicySpec, EveryKeyReachesItsField) {
   const v1::Rule rule =
-      Parse("bh:alpha=0.4,min=1,max=16,calibration=c-8,p-value=one-minus-prob,temperature=2,"
-            "weights=match-top-k-mass").apply();
+      Parse(
+          "bh:alpha=0.4,min=1,max=16,calibration=c-8,p-value=one-minus-prob,temperature=2,"
+          "weights=match-top-k-mass")
+          .apply();
   EXPECT_EQ(rule.bh().alpha(), 0.4);
   EXPECT_EQ(rule.bh().min_k(), 1u);
   EXPECT_EQ(rule.bh().max_k(), 16u);
@@ -56,9 +58,9 @@ TEST(PolicySpec, EveryKeyReachesItsField) {
 }
 
 TEST(PolicySpec, SeveralRulesAreAPolicyWithOverridesAndAnalysis) {
-  const v1::RoutingPolicy policy =
-      Parse("wide@top-k=8/bh=0.1,calibration=c,analyze/top-k=4,layers=0-2+7/"
-            "top-k=2,layers=0-2+7,analyze");
+  const v1::RoutingPolicy policy = Parse(
+      "wide@top-k=8/bh=0.1,calibration=c,analyze/top-k=4,layers=0-2+7/"
+      "top-k=2,layers=0-2+7,analyze");
   EXPECT_EQ(policy.policy_id(), "wide");
   EXPECT_EQ(policy.apply().top_k().k(), 8u);
   EXPECT_EQ(policy.analyze().bh().alpha(), 0.1);
@@ -102,8 +104,7 @@ TEST(PolicySpec, AZeroThatTheWireWouldLoseIsRefused) {
 TEST(PolicySpec, AnUnknownKeyIsNamedWithThoseThatExist) {
   EXPECT_EQ(Error("top-p=0.5,mim=1"),
             "top-p: mim=1 is not a key of top-p; keys: p, min, max, weights, layers, analyze");
-  EXPECT_EQ(Error("topk=4"),
-            "\"topk\" is not a rule; rules: top-k, top-p, min-p, bh, hc");
+  EXPECT_EQ(Error("topk=4"), "\"topk\" is not a rule; rules: top-k, top-p, min-p, bh, hc");
 }
 
 TEST(PolicySpec, EverythingThatIsWrongIsNamedAtOnce) {

@@ -20,8 +20,9 @@ class CompletionScriptTest : public ::testing::Test {
     paint->add_option("-c,--color", color_)->check(CLI::IsMember({"red", "blue"}));
     paint->add_flag("--twice", twice_);
     CLI::App* store = app_.add_subcommand("store", "Cans");
-    store->add_subcommand("put", "In")->add_option("--size", size_)->check(
-        CLI::IsMember({"small", "large"}));
+    store->add_subcommand("put", "In")
+        ->add_option("--size", size_)
+        ->check(CLI::IsMember({"small", "large"}));
     store->add_subcommand("list", "All");
     paint->add_option("brush", brush_)->check(CLI::IsMember({"wide", "fine"}));
   }

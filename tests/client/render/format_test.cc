@@ -45,7 +45,10 @@ TEST(Quote, IsCutBetweenCharacters) {
 
 TEST(ForTerminal, AModelCannotSendEscapeSequences) {
   EXPECT_EQ(ForTerminal("a\x1b[31mb\nc\td"), "a\xef\xbf\xbd[31mb\nc\td");
-  EXPECT_EQ(ForTerminal("\xc2\x9b" "31m"), "\xef\xbf\xbd" "31m");  // the one-character form
+  EXPECT_EQ(ForTerminal("\xc2\x9b"
+                        "31m"),
+            "\xef\xbf\xbd"
+            "31m");  // the one-character form
   EXPECT_EQ(ForTerminal("caf\xc3\xa9"), "caf\xc3\xa9");
 }
 

@@ -32,7 +32,7 @@ absl::StatusOr<CdfTables> Tables(const std::string& text) {
 
 TEST(CdfTables, TablesMayBeNamedOrNot) {
   const auto tables = Tables(std::string(R"([{"calibration": "a", "layer": 1, )") + kTable +
-                                     R"(}, {"layer": 2, )" + kTable + "}]");
+                             R"(}, {"layer": 2, )" + kTable + "}]");
   ASSERT_TRUE(tables.ok()) << tables.status();
   EXPECT_NE(FindTable(*tables, "a", 1), nullptr);
   EXPECT_EQ(FindTable(*tables, "b", 1), nullptr);
@@ -41,8 +41,8 @@ TEST(CdfTables, TablesMayBeNamedOrNot) {
 }
 
 TEST(CdfTables, WhatTheServerExportsIsRead) {
-  const auto tables = Tables(std::string(R"({"calibration":"a","layers":[)") + "\n{" +
-                                     kTable + "},\n{" + kTable + "}\n]}\n");
+  const auto tables = Tables(std::string(R"({"calibration":"a","layers":[)") + "\n{" + kTable +
+                             "},\n{" + kTable + "}\n]}\n");
   ASSERT_TRUE(tables.ok()) << tables.status();
   EXPECT_EQ(tables->size(), 2u);
   EXPECT_NE(FindTable(*tables, "a", 1), nullptr);
@@ -53,8 +53,7 @@ TEST(CdfTables, WhatIsWrongIsNamed) {
       {R"({"x0": 0, "dx": 1, "cdf": [0, 2]})", "cdf[1]: must be in [0, 1]"},
       {R"([{"x": [0, 1], "cdf": [0, 1]}, {"x": [1, 0], "cdf": [0, 1]}])",
        "layers[1].dx: must be > 0"},
-      {R"({"x0": 0, "dx": 1, "cdf": [0, 1], "survival": [1, 0.5]})",
-       "survival: must be 1 - cdf"},
+      {R"({"x0": 0, "dx": 1, "cdf": [0, 1], "survival": [1, 0.5]})", "survival: must be 1 - cdf"},
       {R"([{"x0": 0, "dx": 1, "cdf": [0, 1]}, {"layer": 0, "x0": 0, "dx": 1, "cdf": [0, 1]}])",
        "layers[1].layer: layer 0 of \"\" occurs twice"},
   };

@@ -61,11 +61,9 @@ void ExpectDecision(const json& printed, const json& expected, const json& polic
 
 // Returns the number of cases.
 size_t ExpectVectors(const std::string& folder) {
-  const std::vector<json> cases =
-      Lines(testing::ReadFileOrDie(folder + "/vectors.jsonl"));
-  const std::vector<json> printed =
-      Lines(RunRoute("--cases '" + folder + "/vectors.jsonl' --tables '" + folder +
-                     "/tables.jsonl'"));
+  const std::vector<json> cases = Lines(testing::ReadFileOrDie(folder + "/vectors.jsonl"));
+  const std::vector<json> printed = Lines(
+      RunRoute("--cases '" + folder + "/vectors.jsonl' --tables '" + folder + "/tables.jsonl'"));
   EXPECT_EQ(printed.size(), cases.size());
   if (printed.size() != cases.size()) return 0;
   for (size_t i = 0; i < cases.size(); ++i) {

@@ -123,9 +123,7 @@ class Runner {
   }
 
   const CpuAttention& attention() const { return attention_; }
-  void ShufflePages(uint32_t seed) {
-    std::shuffle(free_.begin(), free_.end(), std::mt19937(seed));
-  }
+  void ShufflePages(uint32_t seed) { std::shuffle(free_.begin(), free_.end(), std::mt19937(seed)); }
   std::vector<int32_t> TakePages(int tokens) {
     const int number = (tokens + shape_.page_tokens - 1) / shape_.page_tokens;
     std::vector<int32_t> taken(free_.end() - number, free_.end());
@@ -137,16 +135,15 @@ class Runner {
   std::vector<float> Chunk(const Sequence& s, std::span<const int32_t> page_ids, int first,
                            int number) {
     const size_t kv = static_cast<size_t>(first * s.kv_width());
-    attention_.StoreKv(s.keys.data() + kv, s.kv_width(), s.values.data() + kv, s.kv_width(),
-                       number, page_ids,
-                       first, pages_.data());
+    attention_.StoreKv(s.keys.data() + kv, s.kv_width(), s.values.data() + kv, s.kv_width(), number,
+                       page_ids, first, pages_.data());
     const size_t width = static_cast<size_t>(s.query_width());
     Guarded<float> queries(width * static_cast<size_t>(number)), output(queries.size());
     std::memcpy(queries.data(), s.queries.data() + width * static_cast<size_t>(first),
                 queries.size() * sizeof(float));
     RowBatch batch;
-    batch.sequences = {{.first_row = 0, .num_rows = number, .first_position = first,
-                        .pages = page_ids}};
+    batch.sequences = {
+        {.first_row = 0, .num_rows = number, .first_position = first, .pages = page_ids}};
     std::vector<AttentionTask> tasks;
     attention_.Plan(batch, &tasks);
     for (const AttentionTask& task : tasks) {

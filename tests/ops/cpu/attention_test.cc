@@ -94,8 +94,8 @@ TEST_P(AttentionTest, HugeLogitsSaturate) {
 }
 
 TEST_P(AttentionTest, DecodingAndEveryChunkingOf70TokensGiveTheSameBits) {
-  for (const Shape& shape : {Shape{2, 2, 128, 16}, Shape{4, 2, 32, 32}, Shape{6, 2, 10, 3},
-                             Shape{2, 1, 48, 16}}) {
+  for (const Shape& shape :
+       {Shape{2, 2, 128, 16}, Shape{4, 2, 32, 32}, Shape{6, 2, 10, 3}, Shape{2, 1, 48, 16}}) {
     SCOPED_TRACE(Name(shape));
     constexpr int kTokens = 70;
     const Sequence sequence(shape, kTokens, 57);
@@ -263,9 +263,17 @@ TEST_P(AttentionTest, APlanTakesTheCostliestSequenceFirstHeadByHeadAndLastRowsFi
   attention.Plan(batch, &tasks);
   std::vector<std::pair<int, int>> rows_and_heads;
   for (const AttentionTask& task : tasks) rows_and_heads.push_back({task.first_row, task.kv_head});
-  EXPECT_THAT(rows_and_heads, ::testing::ElementsAreArray(std::vector<std::pair<int, int>>{
-                                  {129, 0}, {65, 0}, {1, 0}, {129, 1}, {65, 1}, {1, 1},
-                                  {151, 0}, {151, 1}, {0, 0}, {0, 1}}));
+  EXPECT_THAT(rows_and_heads,
+              ::testing::ElementsAreArray(std::vector<std::pair<int, int>>{{129, 0},
+                                                                           {65, 0},
+                                                                           {1, 0},
+                                                                           {129, 1},
+                                                                           {65, 1},
+                                                                           {1, 1},
+                                                                           {151, 0},
+                                                                           {151, 1},
+                                                                           {0, 0},
+                                                                           {0, 1}}));
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -170,8 +170,8 @@ TEST_P(CpuAgainstAtenTest, ExpertsOfARaggedSelection) {
       const AtenOps::Experts aten = aten_->NewExperts(kExperts, intermediate, hidden);
       for (int64_t expert = 0; expert < kExperts; ++expert) {
         const auto fill = [&](auto part, uint32_t seed) {
-          const std::vector<float> values = RandomValues(
-              intermediate * hidden, seed + 10 * static_cast<uint32_t>(expert), 0.1f);
+          const std::vector<float> values =
+              RandomValues(intermediate * hidden, seed + 10 * static_cast<uint32_t>(expert), 0.1f);
           Fill(cpu_.get(), part(cpu_.get(), cpu, expert), values);
           Fill(aten_.get(), part(aten_.get(), aten, expert), values);
         };
@@ -179,8 +179,10 @@ TEST_P(CpuAgainstAtenTest, ExpertsOfARaggedSelection) {
         fill([](auto* ops, const auto& all, int64_t e) { return ops->Up(all, e); }, 21);
         fill([](auto* ops, const auto& all, int64_t e) { return ops->Down(all, e); }, 22);
       }
-      std::vector<Selected> rows = {
-          {{4, 0}, {0.6f, 0.4f}}, {}, {{1, 2, 3, 4, 0}, {0.3f, 0.3f, 0.2f, 0.1f, 0.1f}}, {{0}, {1}}};
+      std::vector<Selected> rows = {{{4, 0}, {0.6f, 0.4f}},
+                                    {},
+                                    {{1, 2, 3, 4, 0}, {0.3f, 0.3f, 0.2f, 0.1f, 0.1f}},
+                                    {{0}, {1}}};
       for (uint8_t i = 0; i < 60; ++i) {  // expert 3 has many rows
         rows.push_back({{3, static_cast<uint8_t>(i % 3)}, {0.5f, 0.25f}});
       }

@@ -35,7 +35,8 @@ TEST(CpuOps, MemoryAndOtherErrorsBecomeStatuses) {
   EXPECT_EQ(ops->Run([&] {
                  ops->NewMatrix(int64_t{1} << 40, 1 << 20, Precision::kFloat32, false);
                  return absl::OkStatus();
-               }).code(),
+               })
+                .code(),
             absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(ops->Run([]() -> absl::Status { throw std::runtime_error("other"); }).message(),
             "other");
@@ -113,8 +114,8 @@ class RowResults {
         of_row.weights.push_back(0.1f + 0.2f * static_cast<float>(rank));
       }
     }
-    CpuOps::Tensor sum = MakeTensor(ops_.get(), std::ssize(rows),
-                                    std::vector<float>(rows.size() * kIn, 0.25f));
+    CpuOps::Tensor sum =
+        MakeTensor(ops_.get(), std::ssize(rows), std::vector<float>(rows.size() * kIn, 0.25f));
     ops_->AddExperts(picked, experts_, Select(selected, kExperts), &sum);
     std::vector<std::vector<uint32_t>> bits;
     for (int64_t row = 0; row < std::ssize(rows); ++row) {

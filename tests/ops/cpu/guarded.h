@@ -21,8 +21,7 @@ enum class Against { kPageBefore, kPageAfter };
 template <typename T>
 class Guarded {
  public:
-  explicit Guarded(size_t n, Against against = Against::kPageAfter,
-                   size_t alignment = alignof(T))
+  explicit Guarded(size_t n, Against against = Against::kPageAfter, size_t alignment = alignof(T))
       : n_(n) {
     const size_t bytes = n * sizeof(T);
     mapped_ = (bytes + kPage - 1) / kPage * kPage + 2 * kPage;

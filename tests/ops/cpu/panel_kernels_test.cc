@@ -88,8 +88,7 @@ class Weight {
 template <typename T>
 Guarded<T> Operand(const std::vector<float>& x, int64_t rows, int64_t in, int64_t depth,
                    int64_t stride, Against against) {
-  Guarded<T> operand(static_cast<size_t>((rows - 1) * stride + depth),
-                     against);
+  Guarded<T> operand(static_cast<size_t>((rows - 1) * stride + depth), against);
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t i = 0; i < depth; ++i) {
       const float value = i < in ? x[static_cast<size_t>(row * in + i)] : 0.0f;
@@ -220,8 +219,8 @@ class PanelKernelsTest : public ::testing::TestWithParam<std::tuple<CpuIsa, Prec
 struct Shape {
   int64_t out, in;
 };
-constexpr Shape kShapes[] = {{1, 1}, {3, 2}, {16, 31}, {17, 32}, {32, 33}, {33, 64}, {64, 7},
-                             {65, 96}, {97, 130}, {31, 257}};
+constexpr Shape kShapes[] = {{1, 1},   {3, 2},  {16, 31}, {17, 32},  {32, 33},
+                             {33, 64}, {64, 7}, {65, 96}, {97, 130}, {31, 257}};
 
 TEST_P(PanelKernelsTest, LinearIsWithinTheBoundOfItsFormatForEveryShape) {
   for (const Shape& shape : kShapes) {
@@ -326,8 +325,9 @@ TEST_P(PanelKernelsTest, SwiGluIsWithinTheBoundOfItsFormat) {
 
 TEST_P(PanelKernelsTest, SwiGluOfLargeGatesAndOfNaN) {
   // One input, so the gate is what the weight is: silu(g) * 1.
-  const std::vector<float> gates = {0.0f,   -0.0f, 1e30f, -1e30f, 90.0f, -90.0f, -100.0f, 128.0f,
-                                    -128.0f, 1000.0f, -1000.0f, 1e-30f, 20.0f, -20.0f, -60.0f, 3.0f};
+  const std::vector<float> gates = {0.0f,    -0.0f,  1e30f,   -1e30f,  90.0f,    -90.0f,
+                                    -100.0f, 128.0f, -128.0f, 1000.0f, -1000.0f, 1e-30f,
+                                    20.0f,   -20.0f, -60.0f,  3.0f};
   const std::vector<float> ups(gates.size(), 1.0f);
   const int64_t n = static_cast<int64_t>(gates.size());
   std::vector<float> exact;

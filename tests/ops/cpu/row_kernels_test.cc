@@ -207,8 +207,8 @@ TEST_P(RowKernelsTest, FinishingARowNormsClipsAndRotatesItsParts) {
     }
     kernels().rope(parts[0], kHeads, kSize, cosines.data(), sines.data());
     kernels().rope(parts[1], kKvHeads, kSize, cosines.data(), sines.data());
-    const QkvFinish finish = {query_norm.data(), key_norm.data(), 1e-5f, clip,
-                              kHeads,            kKvHeads,        kSize};
+    const QkvFinish finish = {
+        query_norm.data(), key_norm.data(), 1e-5f, clip, kHeads, kKvHeads, kSize};
     FinishQkvRow(kernels(), finish, cosines.data(), sines.data(), found.data());
     for (size_t i = 0; i < found.size(); ++i) ASSERT_EQ(found[i], expected[i]) << i;
   }
