@@ -43,10 +43,10 @@ ExitCode Run(const TokenizeOptions& options, Session& session) {
   v1::TokenizeRequest request;
   request.set_text(*std::move(text));
   request.set_add_special_tokens(options.special);
-  const auto text = [&options](const v1::TokenizeResponse& response, const render::Style& style) {
+  const auto as_text = [&options](const v1::TokenizeResponse& response, const render::Style& style) {
     return options.ids ? absl::StrJoin(response.ids(), ",") + "\n" : RenderTokens(response, style);
   };
-  return session.PrintReply(session.rpc().Tokenize(request), text);
+  return session.PrintReply(session.rpc().Tokenize(request), as_text);
 }
 
 }  // namespace
