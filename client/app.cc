@@ -20,11 +20,11 @@ constexpr char kFooter[] =
     "130 interrupted. NO_COLOR and --no-color turn colours off.";
 
 void AddGlobalFlags(CLI::App& app, commands::GlobalOptions& options) {
-  app.add_option("--server", options.server, "host:port of the server")
+  app.add_option("--server", options.server, "Address of the server's public port")
       ->envname("OLMOE_SERVER")
       ->type_name("HOST:PORT")
       ->capture_default_str();
-  app.add_option("--admin", options.admin, "host:port of the server's admin port")
+  app.add_option("--admin", options.admin, "Address of the server's admin port")
       ->envname("OLMOE_ADMIN")
       ->type_name("HOST:PORT")
       ->capture_default_str();
@@ -42,9 +42,9 @@ void AddCredentialFlags(CLI::App& app, transport::CredentialFiles& files) {
                           const char* help) {
     app.add_option(flag, target, help)->envname(variable)->type_name("FILE");
   };
-  add("--ca", "OLMOE_CA", files.ca, "Use TLS; the server's certificate must come from these, PEM");
+  add("--ca", "OLMOE_CA", files.ca, "Use TLS, and trust certificates of these authorities, PEM");
   add("--cert", "OLMOE_CERT", files.cert, "Certificate of this client, PEM");
-  add("--key", "OLMOE_KEY", files.key, "Its private key, PEM");
+  add("--key", "OLMOE_KEY", files.key, "Private key of the certificate, PEM");
   add("--token-file", "OLMOE_TOKEN_FILE", files.token_file,
       "Send the first token of this file; its lines are [NAME:]TOKEN");
   app.add_flag("--tls", files.tls, "Use TLS with the authorities that the system trusts")

@@ -134,7 +134,8 @@ ExitCode Run(const BenchOptions& options, Session& session) {
 }  // namespace
 
 void AddBench(CLI::App& app, ChosenCommand& chosen) {
-  AddCommand<BenchOptions>(app, chosen, "bench", "Traffic, measured, while the routing is swapped",
+  AddCommand<BenchOptions>(app, chosen, "bench",
+                           "Generate traffic and measure it, also while the routing is swapped",
                            BenchFlags, Run);
 }
 

@@ -30,32 +30,39 @@ void LoadFlags(CLI::App& command, BenchOptions& options) {
       command.add_option("-c,--concurrency", options.concurrency, "Requests at a time")
           ->check(CLI::Range(1, 65536))
           ->capture_default_str();
-  auto* rate = command.add_option("--rate", options.rate, "Requests a second, in place of that")
-                   ->check(CLI::Range(1e-3, 1e6))
-                   ->excludes(concurrency);
+  auto* rate =
+      command.add_option("--rate", options.rate, "Requests a second, instead of --concurrency")
+          ->check(CLI::Range(1e-3, 1e6))
+          ->excludes(concurrency);
   command.add_option("--arrival", options.arrival, "poisson (default) or constant")
       ->check(CLI::IsMember({"poisson", "constant"}))
       ->needs(rate);
   command
       .add_option("--max-in-flight", options.max_in_flight,
-                  "What is due while so many are under way is dropped")
+                  "Drop requests that are due while so many are under way")
       ->check(CLI::Range(1, 65536))
       ->needs(rate)
       ->capture_default_str();
-  command.add_option("--duration", options.duration, "How long; default 10s without --requests")
+  command
+      .add_option("--duration", options.duration,
+                  "How long to measure; default 10s without --requests")
       ->check(notation::CheckDuration)
       ->type_name("TIME");
-  command.add_option("--requests", options.requests, "How many")->check(CLI::PositiveNumber);
-  command.add_option("--warmup", options.warmup, "Before anything is counted")
+  command.add_option("--requests", options.requests, "How many requests to measure")
+      ->check(CLI::PositiveNumber);
+  command
+      .add_option("--warmup", options.warmup,
+                  "How long to send requests before anything is counted")
       ->check(notation::CheckDuration)
       ->type_name("TIME");
 }
 
 void TrafficFlags(CLI::App& command, BenchOptions& options) {
-  auto* prompts = command
-                      .add_option("--prompts", options.prompts,
-                                  "Prompts; default: beginnings of stories; - = stdin, text")
-                      ->type_name("FILE");
+  auto* prompts =
+      command
+          .add_option("--prompts", options.prompts,
+                      "File of prompts; default: beginnings of stories; - = stdin, as text")
+          ->type_name("FILE");
   command
       .add_option("--random-tokens", options.random_tokens,
                   "Prompts of so many random tokens; default 16 without a tokenizer")
@@ -63,15 +70,16 @@ void TrafficFlags(CLI::App& command, BenchOptions& options) {
       ->excludes(prompts);
   command
       .add_option("-n,--max-new-tokens", options.max_new_tokens,
-                  "At most, where a prompt says "
-                  "nothing")
+                  "Tokens to generate at most, where a prompt does not say")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  command.add_option("--temperature", options.temperature, "0 = greedy; server's default 1");
+  command.add_option("--temperature", options.temperature,
+                     "Temperature of the sampling, 0 = greedy; the server's default is 1");
   command.add_flag("--ignore-eos", options.ignore_eos, "Do not end at the end-of-text token");
-  command.add_option("--seed", options.seed, "Of arrivals, prompts, units and sampling")
+  command.add_option("--seed", options.seed, "Seed of arrivals, prompts, units and sampling")
       ->capture_default_str();
-  command.add_option("--units", options.units, "Unit ids u0..uN-1, which the plan's split assigns")
+  command
+      .add_option("--units", options.units, "Use unit ids u0..uN-1, which the plan's split assigns")
       ->check(CLI::Range(1u, 10'000'000u))
       ->type_name("N");
   command
@@ -94,28 +102,29 @@ void BenchFlags(CLI::App& command, BenchOptions& options) {
   TrafficFlags(command, options);
   auto* swap_every = command
                          .add_option("--swap-every", options.swap_every,
-                                     "Patch the routing at this interval: 100ms")
+                                     "Patch the routing at this interval, such as 100ms")
                          ->check(notation::CheckDuration)
                          ->type_name("TIME");
   command
       .add_option("--swap-policy", options.swap_policies,
-                  "What to patch with; two at least (see olmoectl patch --help)")
+                  "Policies to patch with, at least two (see olmoectl patch --help)")
       ->check(IsUtf8())
       ->needs(swap_every)
       ->type_name("SPEC");
   auto* paired =
-      command.add_option("--paired", options.paired, "Pairs of runs, without swaps and with")
+      command
+          .add_option("--paired", options.paired, "Measure N pairs of runs, without swaps and with")
           ->check(CLI::Range(1, 1000))
           ->needs(swap_every)
           ->type_name("N");
   command
       .add_option("--max-p99-ratio", options.max_p99_ratio,
-                  "Exit with 1 where the median of the pairs' ratios is higher")
+                  "Exit with 1 if the median of the pairs' ratios is higher")
       ->check(CLI::PositiveNumber)
       ->needs(paired);
   command
       .add_option("--max-error-ratio", options.max_error_ratio,
-                  "Exit with 1 where more of the requests fail or are dropped")
+                  "Exit with 1 if a larger part of the requests fails or is dropped")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   command.add_option("--json-out", options.json_out, "Write the JSON object to this file too")

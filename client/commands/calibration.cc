@@ -61,14 +61,17 @@ struct BuildOptions {
 
 void BuildFlags(CLI::App& command, BuildOptions& options) {
   NameArgument(command, options.name);
-  auto* texts = command.add_option("--texts", options.texts, "From these files; - = stdin")
-                    ->type_name("FILE...");
-  command.add_flag("--lines", options.lines, "Every line of the files is a text of its own");
-  command.add_option("--live", options.live, "From the next N tokens that the server routes")
+  auto* texts =
+      command.add_option("--texts", options.texts, "Build it from these files; - = stdin")
+          ->type_name("FILE...");
+  command.add_flag("--lines", options.lines, "Take every line of the files as a text of its own");
+  command
+      .add_option("--live", options.live, "Build it from the next N tokens that the server routes")
       ->excludes(texts)
       ->type_name("N");
   command
-      .add_option("--arm", options.arms, "With --live: tokens of this arm only; may be repeated")
+      .add_option("--arm", options.arms,
+                  "With --live: count tokens of this arm only; may be given several times")
       ->allow_extra_args(false)
       ->check(IsUtf8());
   command
@@ -151,7 +154,8 @@ ExitCode Put(const FileOptions& options, Session& session) {
 
 void GetFlags(CLI::App& command, FileOptions& options) {
   NameArgument(command, options.name);
-  command.add_option("-o,--output", options.path, "Into this file")->type_name("FILE");
+  command.add_option("-o,--output", options.path, "Write it into this file; default: stdout")
+      ->type_name("FILE");
 }
 
 ExitCode Get(const FileOptions& options, Session& session) {
@@ -201,15 +205,16 @@ ExitCode Delete(const DeleteOptions& options, Session& session) {
 
 void AddCalibration(CLI::App& app, ChosenCommand& chosen) {
   CLI::App& command =
-      *app.add_subcommand("calibration", "The p-value tables that bh and hc rules name");
+      *app.add_subcommand("calibration", "Manage the tables of p-values that bh and hc rules name");
   command.require_subcommand(1);
-  AddCommand<BuildOptions>(command, chosen, "build", "Measure one from texts or live tokens",
-                           BuildFlags, Build);
-  AddCommand<FileOptions>(command, chosen, "put", "Upload one from a file", PutFlags, Put);
-  AddCommand<FileOptions>(command, chosen, "get", "Download one as JSON", GetFlags, Get);
-  AddCommand(command, chosen, "list", "Those that the server has", List);
-  AddCommand<DeleteOptions>(command, chosen, "delete", "Remove one that no kept plan names",
-                            DeleteFlags, Delete);
+  AddCommand<BuildOptions>(command, chosen, "build",
+                           "Build a calibration from texts or live tokens", BuildFlags, Build);
+  AddCommand<FileOptions>(command, chosen, "put", "Upload a calibration from a file", PutFlags,
+                          Put);
+  AddCommand<FileOptions>(command, chosen, "get", "Download a calibration as JSON", GetFlags, Get);
+  AddCommand(command, chosen, "list", "List the calibrations of the server", List);
+  AddCommand<DeleteOptions>(command, chosen, "delete",
+                            "Delete a calibration that no plan in use names", DeleteFlags, Delete);
 }
 
 }  // namespace olmoe::client::commands

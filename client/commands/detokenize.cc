@@ -37,7 +37,7 @@ ExitCode Run(const DetokenizeOptions& options, Session& session) {
 }  // namespace
 
 void AddDetokenize(CLI::App& app, ChosenCommand& chosen) {
-  AddCommand<DetokenizeOptions>(app, chosen, "detokenize", "Tokens to text", Flags, Run);
+  AddCommand<DetokenizeOptions>(app, chosen, "detokenize", "Turn tokens into text", Flags, Run);
 }
 
 }  // namespace olmoe::client::commands

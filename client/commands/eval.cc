@@ -52,26 +52,28 @@ void Flags(CLI::App& command, EvalOptions& options) {
       ->type_name("FILE");
   command
       .add_option("--policy", options.policies,
-                  "A routing policy; the first is what the others are compared with. None: what "
-                  "the server routes with")
+                  "A routing policy; the others are compared with the first. Default: what the "
+                  "server routes with")
       ->check(IsUtf8())
       ->type_name("SPEC");
   command.add_option("--arm", options.arms, "An arm of the server's plan, after the policies")
       ->check(IsUtf8());
-  command.add_option("--window", options.cutting.window, "Tokens of a window; 0 = documents")
+  command
+      .add_option("--window", options.cutting.window,
+                  "Tokens of a window; 0 = score each document by itself")
       ->check(CLI::NonNegativeNumber);
   command.add_option("--stride", options.cutting.stride,
-                     "From window to window; default: its size");
+                     "Tokens from one window to the next; default: the window's size");
   command.add_option("--limit", options.cutting.limit,
-                     "Only the first windows, documents or questions of a file");
-  command.add_flag("--lines", options.lines, "Every line of a text is a document");
+                     "Take only the first N windows, documents or questions of each file");
+  command.add_flag("--lines", options.lines, "Take every line of a text as a document");
   command.add_option("--in-flight", options.in_flight, "Requests at a time")
       ->check(CLI::Range(1, 32))
       ->capture_default_str();
   command
-      .add_option("--resume", options.resume, "Keep what is done in this file, and go on from it")
+      .add_option("--resume", options.resume, "Keep finished work in this file, and go on from it")
       ->type_name("FILE");
-  command.add_option("--seed", options.seed, "Of the bootstrap")->capture_default_str();
+  command.add_option("--seed", options.seed, "Seed of the bootstrap")->capture_default_str();
   command.add_option("--format", options.format, "table (default), markdown, csv or json")
       ->check(CLI::IsMember({"table", "markdown", "csv", "json"}));
 }
@@ -269,7 +271,7 @@ ExitCode Run(const EvalOptions& options, Session& session) {
 
 void AddEval(CLI::App& app, ChosenCommand& chosen) {
   AddCommand<EvalOptions>(app, chosen, "eval",
-                          "Perplexity and accuracy of routing policies, compared", Flags, Run);
+                          "Compare routing policies by perplexity and accuracy", Flags, Run);
 }
 
 }  // namespace olmoe::client::commands

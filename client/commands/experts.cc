@@ -35,31 +35,33 @@ struct DiffOptions {
 };
 
 void FilterFlags(CLI::App& command, Filter& filter) {
-  command.add_option("--layers", filter.layers, "Only these layers: 0-3,7")->type_name("LAYERS");
+  command.add_option("--layers", filter.layers, "Show only these layers: 0-3,7")
+      ->type_name("LAYERS");
   command
       .add_option("--kind", filter.kind,
                   "applied: experts that ran; analyzed: those that an analyzed rule would have run")
       ->check(CLI::IsMember({"applied", "analyzed"}));
-  command.add_option("--phase", filter.phase, "Only this phase; without: all, summed")
+  command.add_option("--phase", filter.phase, "Show only this phase; default: the sum of all")
       ->check(CLI::IsMember({"prefill", "decode", "score"}));
   command
-      .add_option("--since", filter.since, "Only what came after the cursor of an earlier --json")
+      .add_option("--since", filter.since,
+                  "Count only what came after this cursor, which an earlier --json printed")
       ->check(IsUtf8())
       ->type_name("CURSOR");
 }
 
 void Flags(CLI::App& command, ExpertsOptions& options) {
   command.require_subcommand(0, 1);
-  command.add_option("--arm", options.arms, "Only this arm; may be given several times")
+  command.add_option("--arm", options.arms, "Show only this arm; may be given several times")
       ->allow_extra_args(false)
       ->check(IsUtf8());
   FilterFlags(command, options.filter);
   command
       .add_option("--format", options.format,
-                  "Default: heatmap on a terminal, else table; csv: one line an expert")
+                  "Default: heatmap on a terminal, else table; csv has one line for each expert")
       ->check(CLI::IsMember({"heatmap", "table", "csv", "json"}));
-  command.add_flag("--watch", options.watch, "Again and again: what came in each interval");
-  command.add_option("--interval", options.interval, "Of --watch")
+  command.add_flag("--watch", options.watch, "Go on, and show what came in each interval");
+  command.add_option("--interval", options.interval, "Interval of --watch")
       ->check(notation::CheckDuration)
       ->type_name("TIME")
       ->capture_default_str();
@@ -70,7 +72,10 @@ void DiffFlags(CLI::App& command, DiffOptions& options) {
       ->required()
       ->check(IsUtf8())
       ->type_name("ARM");
-  command.add_option("to", options.b, "The other")->required()->check(IsUtf8())->type_name("ARM");
+  command.add_option("to", options.b, "The other arm")
+      ->required()
+      ->check(IsUtf8())
+      ->type_name("ARM");
   FilterFlags(command, options.filter);
   command.add_option("--top", options.top, "List this many experts")
       ->check(CLI::NonNegativeNumber)
@@ -205,8 +210,8 @@ ExitCode Diff(const DiffOptions& options, Session& session) {
 
 void AddExperts(CLI::App& app, ChosenCommand& chosen) {
   CLI::App* experts = AddCommand<ExpertsOptions>(app, chosen, "experts",
-                                                 "Which experts work, by layer", Flags, Run);
-  AddCommand<DiffOptions>(*experts, chosen, "diff", "How two arms use the experts differently",
+                                                 "Show which experts work, by layer", Flags, Run);
+  AddCommand<DiffOptions>(*experts, chosen, "diff", "Show how two arms use the experts differently",
                           DiffFlags, Diff);
 }
 

@@ -22,13 +22,13 @@ struct ExplainOptions {
 };
 
 void Flags(CLI::App& command, ExplainOptions& options) {
-  command.add_option("units", options.units, "Unit ids; - = one a line from the standard input")
+  command.add_option("units", options.units, "Unit ids; - = stdin, one on each line")
       ->required()
       ->check(IsUtf8())
       ->type_name("UNIT");
   command
       .add_option("--plan", options.plan,
-                  "Under this plan (RoutingPlan in JSON) instead of the current")
+                  "Use this plan (a RoutingPlan in JSON) instead of the current one")
       ->type_name("FILE");
 }
 
@@ -104,7 +104,7 @@ ExitCode Run(const ExplainOptions& options, Session& session) {
 }  // namespace
 
 void AddExplain(CLI::App& app, ChosenCommand& chosen) {
-  AddCommand<ExplainOptions>(app, chosen, "explain", "Which arm each unit gets", Flags, Run);
+  AddCommand<ExplainOptions>(app, chosen, "explain", "Show which arm each unit gets", Flags, Run);
 }
 
 }  // namespace olmoe::client::commands

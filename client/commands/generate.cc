@@ -34,22 +34,28 @@ struct GenerateOptions {
 };
 
 void SamplingFlags(CLI::App& command, GenerateOptions& options) {
-  command.add_option("--temperature", options.temperature, "0 = greedy; server's default 1");
-  command.add_option("--top-p", options.top_p, "Sample from the smallest set with this mass");
+  command.add_option("--temperature", options.temperature,
+                     "Temperature of the sampling, 0 = greedy; the server's default is 1");
+  command.add_option("--top-p", options.top_p,
+                     "Sample from the smallest set of tokens with this probability mass");
   command.add_option("--top-k", options.top_k, "Sample from the K most likely tokens");
-  command.add_option("--min-p", options.min_p, "Least probability, relative to the largest");
+  command.add_option("--min-p", options.min_p,
+                     "Sample from tokens with at least this part of the largest probability");
   command.add_option("--repetition-penalty", options.repetition_penalty,
-                     "Above 1: tokens that occurred become less likely");
-  command.add_option("--seed", options.seed, "Same seed, same text");
+                     "Above 1: make tokens that have occurred less likely");
+  command.add_option("--seed", options.seed,
+                     "Seed of the sampling: the same seed gives the same text");
 }
 
 void Flags(CLI::App& command, GenerateOptions& options) {
-  auto* prompt = command.add_option("prompt", options.prompt, "The text to go on from; - = stdin")
+  auto* prompt = command.add_option("prompt", options.prompt, "The text to complete; - = stdin")
                      ->check(IsUtf8())
                      ->type_name("PROMPT");
   command.add_option("--tokens", options.tokens, "The prompt as token ids: 1,2,3")
       ->excludes(prompt);
-  command.add_option("-n,--max-new-tokens", options.max_new_tokens, "At most this many tokens")
+  command
+      .add_option("-n,--max-new-tokens", options.max_new_tokens,
+                  "Generate at most this many tokens")
       ->capture_default_str();
   SamplingFlags(command, options);
   command.add_option("--stop", options.stop, "End before this text; may be given several times")
@@ -58,11 +64,11 @@ void Flags(CLI::App& command, GenerateOptions& options) {
   command.add_flag("--ignore-eos", options.ignore_eos, "Do not end at the end-of-text token");
   command
       .add_option("--logprobs", options.logprobs,
-                  "List the tokens with log-probabilities and N alternatives")
+                  "List the tokens with their log-probabilities and N alternatives")
       ->type_name("N");
   AddRequestFlags(command, options.request);
   command.add_flag("--no-special", options.no_special, "Add no special tokens to the prompt");
-  command.add_flag("--stream-json", options.stream_json, "One line of JSON an event");
+  command.add_flag("--stream-json", options.stream_json, "Print one line of JSON for each event");
   AddTraceFlag(command, options.trace_out);
 }
 
@@ -280,7 +286,7 @@ ExitCode Run(const GenerateOptions& options, Session& session) {
 }  // namespace
 
 void AddGenerate(CLI::App& app, ChosenCommand& chosen) {
-  AddCommand<GenerateOptions>(app, chosen, "generate", "Go on from a prompt", Flags, Run);
+  AddCommand<GenerateOptions>(app, chosen, "generate", "Complete a prompt", Flags, Run);
 }
 
 }  // namespace olmoe::client::commands

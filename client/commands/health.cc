@@ -16,8 +16,8 @@ struct HealthOptions {
 void Flags(CLI::App& command, HealthOptions& options) {
   command
       .add_option("service", options.service,
-                  "olmoe.v1.InferenceService or olmoe.v1.RoutingAdminService; without it: the "
-                  "process and InferenceService")
+                  "olmoe.v1.InferenceService or olmoe.v1.RoutingAdminService; default: the process "
+                  "and InferenceService")
       ->check(IsUtf8())
       ->type_name("SERVICE");
 }
@@ -46,7 +46,8 @@ ExitCode Run(const HealthOptions& options, Session& session) {
 }  // namespace
 
 void AddHealth(CLI::App& app, ChosenCommand& chosen) {
-  AddCommand<HealthOptions>(app, chosen, "health", "Exit code 0 when the server is ready", Flags,
+  AddCommand<HealthOptions>(app, chosen, "health",
+                            "Check whether the server is ready: then the exit code is 0", Flags,
                             Run);
 }
 

@@ -18,7 +18,7 @@ struct HistoryOptions {
 };
 
 void Flags(CLI::App& command, HistoryOptions& options) {
-  command.add_option("-n,--limit", options.limit, "At most this many plans; 0 = all")
+  command.add_option("-n,--limit", options.limit, "List at most this many plans; 0 = all")
       ->capture_default_str();
 }
 
@@ -72,7 +72,8 @@ ExitCode Run(const HistoryOptions& options, Session& session) {
 }  // namespace
 
 void AddHistory(CLI::App& app, ChosenCommand& chosen) {
-  AddCommand<HistoryOptions>(app, chosen, "history", "The plans so far, newest first", Flags, Run);
+  AddCommand<HistoryOptions>(app, chosen, "history", "List the plans so far, newest first", Flags,
+                             Run);
 }
 
 }  // namespace olmoe::client::commands

@@ -36,7 +36,7 @@ ExitCode Run(Session& session) {
 }  // namespace
 
 void AddModel(CLI::App& app, ChosenCommand& chosen) {
-  AddCommand(app, chosen, "model", "What is served", Run);
+  AddCommand(app, chosen, "model", "Show the model that is served", Run);
 }
 
 }  // namespace olmoe::client::commands

@@ -48,49 +48,55 @@ void ArmFlags(CLI::App& command, PatchOptions& options) {
   for (const notation::RuleFlag& rule : notation::RuleFlags()) {
     add("--" + rule.name, rule.value, rule.help);
   }
-  add("--policy", "SPEC", "The whole policy in one word, as below");
-  add("--weights,--weight-mode", "MODE", "What is done with the weights of the chosen experts")
+  add("--policy", "SPEC", "The whole policy in one word; see below");
+  add("--weights,--weight-mode", "MODE", "How the selected experts are weighted")
       ->check(CLI::IsMember(notation::WordsOf<routing::WeightMode>()));
-  add("--temperature", "T", "Of the softmax that a rule on p-values takes weights from");
-  add("--layers", "LAYERS", "The rule is for these layers only: 0-3,7");
-  command.add_flag("--analyze", options.analyze, "The rule is counted, not run");
-  add("--policy-id", "NAME", "Name of the policy; default from its rules");
-  add("--arm", "NAME", "An arm begins: the flags of arms behind it are about it");
-  add("--weight", "N", "The arm's share of all weights; default 1, 0 = by name only");
-  command.add_flag("--allow-explicit", options.allow_explicit, "Requests may ask for the arm");
+  add("--temperature", "T",
+      "Temperature of the softmax that a rule on p-values takes weights from");
+  add("--layers", "LAYERS", "Use the rule for these layers only: 0-3,7");
+  command.add_flag("--analyze", options.analyze, "Count what the rule selects, and do not run it");
+  add("--policy-id", "NAME", "Name of the policy; default: made from its rules");
+  add("--arm", "NAME", "Begin an arm, which the flags of arms behind it describe");
+  add("--weight", "N", "Weight of the arm: its share of all weights; default 1, 0 = by name only");
+  command.add_flag("--allow-explicit", options.allow_explicit,
+                   "Let requests ask for the arm by name");
 }
 
 void Flags(CLI::App& command, PatchOptions& options) {
   options.command = &command;
   command.footer(absl::StrCat(
-      "The order of flags counts: a rule takes the --weights, --temperature, --layers and\n"
-      "--analyze behind it, an arm all that is behind its --arm. For example\n"
+      "The order of the flags counts: --weights, --temperature, --layers and --analyze belong to\n"
+      "the rule before them, and what is behind an --arm belongs to that arm. For example\n"
       "  olmoectl patch --arm control --weight 90 --arm wide --weight 10 --top-k 16 --ttl 1h\n\n",
       notation::PolicySpecHelp()));
   ArmFlags(command, options);
   command
-      .add_option("--plan", options.plan, "The plan from a file: RoutingPlan in JSON; - = stdin")
+      .add_option("--plan", options.plan,
+                  "Read the plan from a file: a RoutingPlan in JSON; - = stdin")
       ->type_name("FILE");
-  command.add_option("--salt", options.salt, "Another salt draws every unit anew")->check(IsUtf8());
-  command.add_option("--note", options.note, "Kept in the history")->check(IsUtf8());
+  command
+      .add_option("--salt", options.salt, "Salt of the split; another one assigns every unit anew")
+      ->check(IsUtf8());
+  command.add_option("--note", options.note, "Note for the history")->check(IsUtf8());
   AddExpectFlag(command, options.expect);
-  command.add_option("--ttl", options.ttl, "Back to the plan before after this time: 10m")
+  command
+      .add_option("--ttl", options.ttl, "Go back to the plan before after this time, such as 10m")
       ->check(notation::CheckDuration)
       ->type_name("TIME");
   command
       .add_option("--probe", options.probe,
-                  "Run each arm on this text first and tell what changes; \"\" = a text of the "
-                  "server's")
+                  "Score this text under each arm first, and report what changes; \"\" = a text of "
+                  "the server's")
       ->check(IsUtf8())
       ->type_name("TEXT");
   command.add_flag("--require-change", options.require_change,
-                   "Refuse where the probe shows no change");
+                   "Refuse the plan if the probe shows no change");
   command
       .add_option("--idempotency-key", options.idempotency_key,
-                  "The same key again gets the first answer again")
+                  "Key of the call: when it is sent again, the first answer comes again")
       ->check(IsUtf8())
       ->type_name("KEY");
-  command.add_flag("--dry-run", options.dry_run, "Check only; change nothing");
+  command.add_flag("--dry-run", options.dry_run, "Check the plan, and change nothing");
   AddWaitFlag(command, options.wait);
 }
 
@@ -182,7 +188,7 @@ ExitCode Run(const PatchOptions& options, Session& session) {
 }  // namespace
 
 void AddPatch(CLI::App& app, ChosenCommand& chosen) {
-  AddCommand<PatchOptions>(app, chosen, "patch", "Change the routers of the model that is served",
+  AddCommand<PatchOptions>(app, chosen, "patch", "Patch the routers of the model that is served",
                            Flags, Run);
 }
 

@@ -19,7 +19,7 @@ void Flags(CLI::App& command, RenewOptions& options) {
   command.add_option("generation", options.generation, "The current generation")
       ->required()
       ->type_name("GENERATION");
-  command.add_option("--ttl", options.ttl, "How long from now: 10m, 1h30m")
+  command.add_option("--ttl", options.ttl, "Time to live from now, such as 10m or 1h30m")
       ->required()
       ->check(notation::CheckDuration)
       ->type_name("TIME");

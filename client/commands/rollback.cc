@@ -16,7 +16,7 @@ struct RollbackOptions {
 void Flags(CLI::App& command, RollbackOptions& options) {
   command
       .add_option("generation", options.generation,
-                  "Whose plan to go back to (see history); without: the one before the current")
+                  "Generation to go back to (see history); default: the one before the current")
       ->type_name("GENERATION");
   AddExpectFlag(command, options.expect);
 }
@@ -34,7 +34,7 @@ ExitCode Run(const RollbackOptions& options, Session& session) {
 }  // namespace
 
 void AddRollback(CLI::App& app, ChosenCommand& chosen) {
-  AddCommand<RollbackOptions>(app, chosen, "rollback", "Back to an earlier plan", Flags, Run);
+  AddCommand<RollbackOptions>(app, chosen, "rollback", "Go back to an earlier plan", Flags, Run);
 }
 
 }  // namespace olmoe::client::commands

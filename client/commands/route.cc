@@ -44,13 +44,13 @@ void Flags(CLI::App& command, RouteOptions& options) {
                      ->type_name("SPEC");
   command
       .add_option("--calibration", options.calibration,
-                  "Tables of logits -> p-values, a file that `calibration put` takes")
+                  "Tables that turn logits into p-values: a file that `calibration put` takes")
       ->check(CLI::ExistingFile)
       ->needs(policy);
   auto* logits = command
                      .add_option("--logits", options.logits,
-                                 "Router logits: JSON, one row a line, - for stdin; or a file of "
-                                 "--trace-out (.safetensors)")
+                                 "Router logits: JSON with a row on each line; - = stdin; or a "
+                                 "file of --trace-out (.safetensors)")
                      ->type_name("FILE|-")
                      ->needs(policy);
   policy->needs(logits);

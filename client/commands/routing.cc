@@ -14,7 +14,8 @@ struct RoutingOptions {
 };
 
 void Flags(CLI::App& command, RoutingOptions& options) {
-  command.add_flag("--watch", options.watch, "Go on: every change, and when an old plan drains");
+  command.add_flag("--watch", options.watch,
+                   "Go on, and print every change and every older plan that has drained");
 }
 
 ExitCode Watch(Session& session) {
@@ -49,7 +50,7 @@ ExitCode Run(const RoutingOptions& options, Session& session) {
 }  // namespace
 
 void AddRouting(CLI::App& app, ChosenCommand& chosen) {
-  AddCommand<RoutingOptions>(app, chosen, "routing", "The current plan, and those that drain",
+  AddCommand<RoutingOptions>(app, chosen, "routing", "Show the current plan, and those that drain",
                              Flags, Run);
 }
 

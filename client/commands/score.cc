@@ -34,7 +34,7 @@ struct ScoreOptions {
 void Flags(CLI::App& command, ScoreOptions& options) {
   command
       .add_option("--context", options.contexts,
-                  "What comes before; given once for all continuations, or once for each")
+                  "The text before the continuation; once for all continuations, or once for each")
       ->allow_extra_args(false)
       ->check(IsUtf8());
   command
@@ -47,9 +47,10 @@ void Flags(CLI::App& command, ScoreOptions& options) {
                   "Score all of a text without context: a file, - for stdin, or the text itself")
       ->allow_extra_args(false)
       ->type_name("FILE|TEXT");
-  command.add_flag("--ids", options.ids, "Contexts and continuations are token ids: 1,2,3");
+  command.add_flag("--ids", options.ids, "Read contexts and continuations as token ids: 1,2,3");
   command.add_flag("--per-token", options.per_token, "List every token");
-  command.add_option("--top", options.top, "With N alternatives a token; implies --per-token")
+  command
+      .add_option("--top", options.top, "List N alternatives for each token; implies --per-token")
       ->type_name("N");
   AddRequestFlags(command, options.request);
   AddTraceFlag(command, options.trace_out);
@@ -219,7 +220,8 @@ ExitCode Run(const ScoreOptions& options, Session& session) {
 }  // namespace
 
 void AddScore(CLI::App& app, ChosenCommand& chosen) {
-  AddCommand<ScoreOptions>(app, chosen, "score", "Log-likelihood of texts, perplexity", Flags, Run);
+  AddCommand<ScoreOptions>(app, chosen, "score", "Score texts: log-likelihood and perplexity",
+                           Flags, Run);
 }
 
 }  // namespace olmoe::client::commands

@@ -24,9 +24,12 @@ std::string CheckSeconds(const std::string& text) {
 
 void AddRequestFlags(CLI::App& command, RequestFlags& flags) {
   command.add_option("--arm", flags.arm, "Ask for this arm of the routing plan")->check(IsUtf8());
-  command.add_option("--unit", flags.unit, "Sticky assignment: same unit, same arm")
+  command.add_option("--unit", flags.unit, "Unit of the request: the same unit gets the same arm")
       ->check(IsUtf8());
-  command.add_option("--request-id", flags.request_id, "Name of the request")->check(IsUtf8());
+  command
+      .add_option("--request-id", flags.request_id,
+                  "Id of the request, for the log and `olmoectl status`")
+      ->check(IsUtf8());
 }
 
 void AddTraceFlag(CLI::App& command, std::string& path) {
@@ -44,7 +47,7 @@ void AddExpectFlag(CLI::App& command, std::optional<uint64_t>& generation) {
 void AddWaitFlag(CLI::App& command, std::string& value) {
   command
       .add_flag("--wait{60}", value,
-                "Wait until no request uses an older plan; --wait=SECONDS, 60 without")
+                "Wait until no request uses an older plan, for 60 seconds or --wait=SECONDS")
       ->check(CheckSeconds);
 }
 

@@ -40,7 +40,7 @@ ExitCode Run(Session& session) {
 }  // namespace
 
 void AddStatus(CLI::App& app, ChosenCommand& chosen) {
-  AddCommand(app, chosen, "status", "What the server is doing", Run);
+  AddCommand(app, chosen, "status", "Show what the server is doing", Run);
 }
 
 }  // namespace olmoe::client::commands

@@ -43,7 +43,8 @@ ExitCode Run(const TokenizeOptions& options, Session& session) {
   v1::TokenizeRequest request;
   request.set_text(*std::move(text));
   request.set_add_special_tokens(options.special);
-  const auto as_text = [&options](const v1::TokenizeResponse& response, const render::Style& style) {
+  const auto as_text = [&options](const v1::TokenizeResponse& response,
+                                  const render::Style& style) {
     return options.ids ? absl::StrJoin(response.ids(), ",") + "\n" : RenderTokens(response, style);
   };
   return session.PrintReply(session.rpc().Tokenize(request), as_text);
@@ -52,7 +53,7 @@ ExitCode Run(const TokenizeOptions& options, Session& session) {
 }  // namespace
 
 void AddTokenize(CLI::App& app, ChosenCommand& chosen) {
-  AddCommand<TokenizeOptions>(app, chosen, "tokenize", "Text to tokens", Flags, Run);
+  AddCommand<TokenizeOptions>(app, chosen, "tokenize", "Turn text into tokens", Flags, Run);
 }
 
 }  // namespace olmoe::client::commands

@@ -33,7 +33,8 @@ ExitCode Run(const UnpatchOptions& options, Session& session) {
 }  // namespace
 
 void AddUnpatch(CLI::App& app, ChosenCommand& chosen) {
-  AddCommand<UnpatchOptions>(app, chosen, "unpatch", "Back to the model's own routing", Flags, Run);
+  AddCommand<UnpatchOptions>(app, chosen, "unpatch", "Go back to the model's own routing", Flags,
+                             Run);
 }
 
 }  // namespace olmoe::client::commands
