@@ -9,6 +9,10 @@ endif()
 if(OLMOE_WERROR)
   target_compile_options(olmoe_flags INTERFACE -Werror)
 endif()
+if(OLMOE_ODR)  # OlmoeOdr.cmake reads what -flto writes beside the code, which stays the same
+  target_compile_options(olmoe_flags INTERFACE -flto -ffat-lto-objects)
+  target_link_options(olmoe_flags INTERFACE -fno-lto)
+endif()
 if(OLMOE_SANITIZE)
   target_compile_options(olmoe_flags INTERFACE -fsanitize=${OLMOE_SANITIZE}
                          -fno-sanitize-recover=all -fno-omit-frame-pointer)

@@ -5,6 +5,7 @@
 #                          LibTorch again, by clang under ThreadSanitizer
 #   tests/run.sh release   only the first, tests/run.sh tsan only the second
 #   tests/run.sh asan      all tests under AddressSanitizer and UBSan
+#   tests/run.sh odr       does one name have one type in all programs? Builds everything again
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cmake_args="-DOLMOE_WERROR=ON -DOLMOE_E2E_PYTHON=$PWD/build/venv/bin/python"
@@ -81,8 +82,9 @@ case "${1:-all}" in
     grpcurl
     run_preset "$1"
     ;;
+  odr) OLMOE_CMAKE_ARGS="$cmake_args -DOLMOE_ODR=ON" deploy/build.sh dev odr ;;
   *)
-    echo "usage: tests/run.sh [release|tsan|asan|dev]" >&2
+    echo "usage: tests/run.sh [release|tsan|asan|dev|odr]" >&2
     exit 2
     ;;
 esac

@@ -263,7 +263,7 @@ TEST(Recorder, ErrorsAreCountedByCodeAndDropsAreErrors) {
   EXPECT_EQ(measurement.all.duration.count(), 1u);
 }
 
-TEST(eval::BootstrapMedian, IsTheMedianWithAnIntervalAroundIt) {
+TEST(BootstrapMedian, IsTheMedianWithAnIntervalAroundIt) {
   const std::vector<double> values = {1.01, 0.99, 1.00, 1.02, 5.0};
   const eval::Median median = eval::BootstrapMedian(values, 1);
   EXPECT_EQ(median.value, 1.01);
