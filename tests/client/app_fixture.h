@@ -17,6 +17,7 @@ class AppFixture : public ::testing::Test {
   commands::ExitCode Run(std::vector<std::string> arguments, const std::string& input = "") {
     arguments.insert(arguments.end(),
                      {"--server", server_.address(), "--admin", server_.address()});
+    in_.clear();
     in_.str(input);
     out_.str("");
     err_.str("");

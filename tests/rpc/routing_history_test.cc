@@ -215,7 +215,7 @@ TEST_F(RoutingHistoryTest, EveryViolationOfAProposedPlanComesAtOnce) {
   for (int i = 0; i < 1001; ++i) many.add_unit_ids(std::string("u"));
   const grpc::Status status = Explain(many);
   EXPECT_THAT(ViolatedFields(status), ElementsAre("unit_ids"));
-  EXPECT_THAT(status.error_message(), HasSubstr("are 1001"));
+  EXPECT_THAT(status.error_message(), HasSubstr("has 1001"));
   EXPECT_EQ(Current().generation(), 1u);
 }
 
