@@ -177,7 +177,7 @@ absl::StatusOr<PatchResult> RoutingController::Swap(std::shared_ptr<const Routin
     result.in_flight_on_previous = std::exchange(result.in_flight, 0);
   }
   if (const IdempotencyKey& key = options.idempotency; !key.key.empty()) {
-    change.answer = {key.key, key.request_digest, result};
+    change.answer = {key.key, key.request_digest, static_cast<const PatchAnswer&>(result)};
   }
   if (absl::Status status = Store(change); !status.ok()) return status;
   if (result.changed) {
