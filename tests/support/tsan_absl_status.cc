@@ -1,6 +1,6 @@
 // Tells ThreadSanitizer about the reference count of absl::Status: counted up in the
 // header, which TSan sees, and down in libabsl, which it does not (see
-// tsan_absl_mutex.cc), so the last owner's delete would seem to race with what others
+// tsan_absl_synchronization.cc), so the last owner's delete would seem to race with what others
 // did before they let go. The executable's definition wins over the library's and is
 // the same code, where TSan sees it.
 #include "absl/status/status.h"

@@ -1,21 +1,23 @@
-// Tells ThreadSanitizer about absl::Mutex. A packaged libabsl is not built with
+// Tells ThreadSanitizer about absl::Mutex and absl::Notification. A packaged libabsl is not built with
 // -fsanitize=thread, so TSan does not see its locks and would report a race for
 // everything that they guard. The executable's definitions below win over those of
 // the shared library; each calls the library's own and says what it means: Lock
-// acquires, Unlock releases. What the library does inside is not examined either: its
+// acquires, Unlock releases; Notify releases and a wait for it acquires, also a wait that
+// comes late and takes no lock. What the library does inside is not examined either: its
 // deadlock detector, on where it is built without NDEBUG, copies with memmove, which
 // TSan sees, under a lock that TSan does not. Conditions run inside the library, under
 // the lock but on any thread that gives it up, so accesses in there are not examined.
 //
 // Compiled into every test of the `tsan` preset (tests/support/CMakeLists.txt).
-// Only what the project uses is here: a test that calls another locking function
-// of absl::Mutex sees false races, never misses one silently.
+// Only what the project uses is here: a test that calls another function that locks
+// or waits sees false races, never misses one silently.
 #include <dlfcn.h>
 
 #include <string>
 #include <typeinfo>
 
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "glog/logging.h"
 
@@ -41,12 +43,12 @@ struct IgnoreAccesses {
   }
 };
 
-// The library's `member` of absl::Mutex, by the mangled rest of its name. Abseil's
-// inline namespace differs between builds; typeid knows it.
-template <typename Function>
-Function* Library(const char* member) {
-  const std::string type = typeid(absl::Mutex).name();  // "N4absl...5MutexE"
-  std::string name = "_ZN" + type.substr(1, type.size() - 2) + member;
+// The library's member of a class of Abseil: `prefix`, the class and `member` are its
+// mangled name. Abseil's inline namespace differs between builds; typeid knows it.
+template <typename Function, typename Class = absl::Mutex>
+Function* Library(const char* member, const char* prefix = "_ZN") {
+  const std::string type = typeid(Class).name();  // "N4absl...5MutexE"
+  std::string name = prefix + type.substr(1, type.size() - 2) + member;
   void* symbol = dlsym(RTLD_NEXT, name.c_str());
   CHECK(symbol != nullptr) << name << " is not in a shared library";
   return reinterpret_cast<Function*>(symbol);
@@ -58,6 +60,8 @@ constexpr char kLockWhen[] = "8LockWhenERKNS0_9ConditionE";
 constexpr char kAwait[] = "5AwaitERKNS0_9ConditionE";
 constexpr char kAwaitWithTimeout[] = "16AwaitWithTimeoutERKNS0_9ConditionENS0_8DurationE";
 constexpr char kAwaitWithDeadline[] = "17AwaitWithDeadlineERKNS0_9ConditionENS0_4TimeE";
+constexpr char kWaitWithTimeout[] = "30WaitForNotificationWithTimeoutENS0_8DurationE";
+constexpr char kConstMember[] = "_ZNK";
 
 using LockFunction = void(absl::Mutex*);
 
@@ -155,4 +159,25 @@ bool absl::Mutex::AwaitWithDeadline(const Condition& condition,
   }
   __tsan_acquire(this);
   return held;
+}
+
+void absl::Notification::Notify() {
+  static auto* const library = Library<void(Notification*), Notification>("6NotifyEv");
+  __tsan_release(this);
+  library(this);
+}
+
+void absl::Notification::WaitForNotification() const {
+  static auto* const library =
+      Library<void(const Notification*), Notification>("19WaitForNotificationEv", kConstMember);
+  library(this);
+  __tsan_acquire(const_cast<Notification*>(this));
+}
+
+bool absl::Notification::WaitForNotificationWithTimeout(Duration timeout) const {
+  static auto* const library = Library<bool(const Notification*, Duration), Notification>(
+      kWaitWithTimeout, kConstMember);
+  const bool notified = library(this, timeout);
+  if (notified) __tsan_acquire(const_cast<Notification*>(this));
+  return notified;
 }
