@@ -19,9 +19,14 @@ seconds=${OLMOE_TIDY_SECONDS:-180}
 log=build/tidy.log
 echo "tidy: ${#files[@]} files"
 rc=0
+# An exit code above 1 is not clang-tidy's: it was killed, and xargs ends with 124.
+look='rc=0
+  "$0" -p build/release --quiet --extra-arg=-Wno-unknown-warning-option "$1" || rc=$?
+  [ $rc -le 1 ] || rc=255
+  exit $rc'
 printf '%s\0' "${files[@]}" |
-  timeout "$seconds" xargs -0 -n 1 -P "$(nproc)" "$tidy" -p build/release --quiet \
-    --extra-arg=-Wno-unknown-warning-option >"$log" 2>&1 || rc=$?
+  timeout --preserve-status "$seconds" xargs -0 -n 1 -P "$(nproc)" bash -c "$look" "$tidy" \
+    >"$log" 2>&1 || rc=$?
 # The names of the checks that .clang-tidy allows, and not what clang itself says.
 checks='\[(bugprone|cppcoreguidelines|google|misc|modernize|performance|readability)-'
 if grep -q -E " (warning|error): .*$checks" "$log"; then
@@ -31,6 +36,6 @@ fi
 case $rc in
   0) ;;
   123) echo "tidy: what clang cannot read, such as LibTorch's headers, was not looked at" ;;
-  124) echo "tidy: stopped after $seconds s; nothing found in what was looked at" ;;
+  143) echo "tidy: stopped after $seconds s; nothing found in what was looked at" ;;
   *) cat "$log" >&2; echo "tidy: ended with $rc" >&2; exit 1 ;;
 esac
