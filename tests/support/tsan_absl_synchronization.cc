@@ -175,8 +175,8 @@ void absl::Notification::WaitForNotification() const {
 }
 
 bool absl::Notification::WaitForNotificationWithTimeout(Duration timeout) const {
-  static auto* const library = Library<bool(const Notification*, Duration), Notification>(
-      kWaitWithTimeout, kConstMember);
+  static auto* const library =
+      Library<bool(const Notification*, Duration), Notification>(kWaitWithTimeout, kConstMember);
   const bool notified = library(this, timeout);
   if (notified) __tsan_acquire(const_cast<Notification*>(this));
   return notified;
