@@ -8,13 +8,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/notation/json_numbers.h"
 #include "client/notation/text.h"
-#include "nlohmann/json.hpp"
 
 namespace olmoe::client::bench {
 namespace {
-
-using nlohmann::json;
 
 constexpr std::array kBuiltIn = {
     "Once upon a time there was a little fox who lived in a hole under an old oak tree.",
@@ -24,66 +22,56 @@ constexpr std::array kBuiltIn = {
     "Every winter, when the snow was deep, they sat by the fire and told each other stories.",
 };
 
-bool IsUint32(const json& value) {
-  return value.is_number_unsigned() &&
-         value.get<uint64_t>() <= std::numeric_limits<uint32_t>::max();
+uint32_t ReadUint32(const JsonCursor& value, uint32_t low) {
+  return static_cast<uint32_t>(value.Unsigned(low, std::numeric_limits<uint32_t>::max()));
 }
 
-// What is wrong, or nothing.
-std::string ReadIds(const std::string& name, const json& value, std::vector<uint32_t>* ids) {
-  if (!value.is_array() || value.empty() || !std::all_of(value.begin(), value.end(), IsUint32)) {
-    return name + " must be token ids";
-  }
-  *ids = value.get<std::vector<uint32_t>>();
-  return "";
+void ReadIds(const JsonCursor& value, std::vector<uint32_t>* ids) {
+  value.ForEach([ids](const JsonCursor& id) { ids->push_back(ReadUint32(id, 0)); });
+  if (ids->empty()) value.Fail("must be token ids");
 }
 
-std::string ReadText(const std::string& name, const json& value, std::string* text) {
-  if (!value.is_string() || value.get<std::string>().empty()) {
-    return name + " must be a string that is not empty";
-  }
-  *text = value.get<std::string>();
-  return "";
+void ReadText(const JsonCursor& value, std::string* text) {
+  *text = value.String();
+  if (text->empty()) value.Fail("must not be empty");
 }
 
-std::string ReadField(const std::string& name, const json& value, Prompt* prompt) {
-  if (name == "prompt") return ReadText(name, value, &prompt->text);
-  if (name == "token_ids") return ReadIds(name, value, &prompt->ids);
-  if (name == "continuation") return ReadText(name, value, &prompt->continuation);
-  if (name == "continuation_token_ids") return ReadIds(name, value, &prompt->continuation_ids);
+void ReadField(const std::string& name, const JsonCursor& value, Prompt* prompt) {
+  if (name == "prompt") return ReadText(value, &prompt->text);
+  if (name == "token_ids") return ReadIds(value, &prompt->ids);
+  if (name == "continuation") return ReadText(value, &prompt->continuation);
+  if (name == "continuation_token_ids") return ReadIds(value, &prompt->continuation_ids);
   if (name == "max_new_tokens") {
-    if (!IsUint32(value) || value == 0) return "max_new_tokens must be a whole number from 1 on";
-    prompt->max_new_tokens = value.get<uint32_t>();
-    return "";
+    prompt->max_new_tokens = ReadUint32(value, 1);
+  } else if (name == "weight") {
+    prompt->weight = value.Number();
+    if (!(prompt->weight > 0)) value.Fail("must be above 0");
+  } else if (name == "method") {
+    const std::string method = value.String();
+    if (method != "generate" && method != "score") value.Fail("must be generate or score");
+    prompt->is_score = method == "score";
+  } else {
+    value.Fail("there is no such field");
   }
-  if (name == "weight") {
-    if (!value.is_number() || !(value.get<double>() > 0)) return "weight must be above 0";
-    prompt->weight = value.get<double>();
-    return "";
-  }
-  if (name == "method") {
-    if (value != "generate" && value != "score") return "method must be generate or score";
-    prompt->is_score = value == "score";
-    return "";
-  }
-  return absl::StrCat("there is no field ", name);
 }
 
-std::string ReadPrompt(std::string_view line, Prompt* prompt) {
-  const json object = json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (!object.is_object()) return "must be a JSON object";
-  for (const auto& [name, value] : object.items()) {
-    std::string problem = ReadField(name, value, prompt);
-    if (!problem.empty()) return problem;
+void ReadPrompt(const JsonCursor& line, Prompt* prompt) {
+  line.ForEachField([prompt](const std::string& name, const JsonCursor& value) {
+    ReadField(name, value, prompt);
+  });
+  if (prompt->text.empty() == prompt->ids.empty()) {
+    return line.Fail("needs prompt or token_ids, and not both");
   }
-  if (prompt->text.empty() == prompt->ids.empty()) return "needs prompt or token_ids, and not both";
   if (!prompt->continuation.empty() && !prompt->continuation_ids.empty()) {
-    return "has two continuations";
+    return line.Fail("has two continuations");
   }
   const bool continues = !prompt->continuation.empty() || !prompt->continuation_ids.empty();
-  if (continues && !prompt->is_score) return "has a continuation, so method must be score";
-  if (prompt->is_score && prompt->max_new_tokens != 0) return "max_new_tokens is not for score";
-  return "";
+  if (continues && !prompt->is_score) {
+    return line.Fail("has a continuation, so method must be score");
+  }
+  if (prompt->is_score && prompt->max_new_tokens != 0) {
+    return line.Fail("max_new_tokens is not for score");
+  }
 }
 
 }  // namespace
@@ -107,9 +95,14 @@ absl::StatusOr<PromptMix> PromptMix::Parse(std::string_view text, bool is_jsonl)
     Prompt& prompt = prompts.emplace_back();
     if (!is_jsonl) {
       prompt.text = std::string(line);
-    } else if (const std::string problem = ReadPrompt(line, &prompt); !problem.empty()) {
-      return absl::InvalidArgumentError(absl::StrCat("line ", lines.number(), ": ", problem));
+      continue;
     }
+    const auto status = ReadJson(line, notation::kJsonLimits, [&prompt](const JsonCursor& value) {
+      ReadPrompt(value, &prompt);
+    });
+    if (status.ok()) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("line ", lines.number(), ": ", status.message()));
   }
   if (prompts.empty()) return absl::InvalidArgumentError("holds no prompt");
   return PromptMix(std::move(prompts));

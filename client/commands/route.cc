@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/commands/command.h"
 #include "client/notation/calibration_file.h"
-#include "client/notation/json_fields.h"
+#include "client/notation/json_numbers.h"
 #include "client/notation/policy_spec.h"
 #include "client/render/errors.h"
 #include "client/render/format.h"
@@ -24,7 +24,6 @@
 namespace olmoe::client::commands {
 namespace {
 
-using nlohmann::json;
 using nlohmann::ordered_json;
 
 constexpr int kMaxLayers = 1024;
@@ -153,24 +152,24 @@ class PolicyTrial {
 // An array of numbers, or an object that names their layer.
 absl::StatusOr<ordered_json> RouteLine(const std::string& text, const RouteOptions& options,
                                        PolicyTrial* trial) {
-  json line = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (line.is_discarded()) return absl::InvalidArgumentError("is not JSON");
-  const bool names_layer = line.is_object() && line.contains("layer");
-  if (line.is_array()) line = json{{"logits", std::move(line)}};
-  notation::JsonFields fields(line, "");
-  const int layer = names_layer ? fields.Integer("layer", 0, kMaxLayers - 1) : 0;
-  const std::vector<float> logits = route::ToLogits(fields.Numbers("logits"));
-  if (!fields.error().empty()) return absl::InvalidArgumentError(fields.error());
+  std::optional<int> layer;
+  std::vector<float> logits;
+  absl::Status status = ReadJson(text, notation::kJsonLimits, [&](const JsonCursor& line) {
+    logits = route::ToLogits(notation::ReadNumbers(line.IsArray() ? line : line["logits"]));
+    if (line.IsArray() || line["layer"].IsAbsent()) return;
+    layer = static_cast<int>(line["layer"].Integer(0, kMaxLayers - 1));
+  });
+  if (!status.ok()) return status;
   if (logits.empty() || logits.size() > static_cast<size_t>(routing::kMaxExperts)) {
     return absl::InvalidArgumentError(
         absl::StrCat("must have 1..", routing::kMaxExperts, " logits, has ", logits.size()));
   }
   if (!trial->begun()) {
     const int experts = static_cast<int>(logits.size());
-    auto status = trial->Begin({.num_layers = kMaxLayers,
-                                .num_experts = experts,
-                                .default_k = std::min(static_cast<int>(options.default_k), experts),
-                                .norm_topk_prob = options.norm_topk_prob});
+    status = trial->Begin({.num_layers = kMaxLayers,
+                           .num_experts = experts,
+                           .default_k = std::min(static_cast<int>(options.default_k), experts),
+                           .norm_topk_prob = options.norm_topk_prob});
     if (!status.ok()) return status;
   }
   if (logits.size() != static_cast<size_t>(trial->num_experts())) {
@@ -178,8 +177,8 @@ absl::StatusOr<ordered_json> RouteLine(const std::string& text, const RouteOptio
         absl::StrCat("has ", logits.size(), " logits, the first row ", trial->num_experts()));
   }
   ordered_json out;
-  if (names_layer) out["layer"] = layer;
-  out.update(trial->Route(layer, logits).json);
+  if (layer) out["layer"] = *layer;
+  out.update(trial->Route(layer.value_or(0), logits).json);
   return out;
 }
 

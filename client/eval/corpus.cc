@@ -7,13 +7,11 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "client/notation/json_numbers.h"
 #include "client/notation/text.h"
-#include "nlohmann/json.hpp"
 
 namespace olmoe::client::eval {
 namespace {
-
-using nlohmann::json;
 
 constexpr std::string_view kSeparator = "<|endoftext|>";
 
@@ -25,29 +23,18 @@ void AddDocument(std::string_view document, std::vector<std::string>* documents)
   documents->emplace_back(document.substr(first, last + 1 - first));
 }
 
-// Empty where the line is a question.
-std::string ReadQuestion(std::string_view line, Question* question) {
-  const json value = json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (!value.is_object()) return "must be a JSON object";
-  const json context = value.value("context", json());
-  const json continuations = value.value("continuations", json());
-  const json label = value.value("label", json());
-  if (!context.is_string()) return "context must be a string";
-  if (!continuations.is_array() || continuations.size() < 2 || continuations.size() > 256) {
-    return "continuations must be 2..256 strings";
+void ReadQuestion(const JsonCursor& line, Question* question) {
+  question->context = line["context"].String();
+  const JsonCursor continuations = line["continuations"];
+  continuations.ForEach([question](const JsonCursor& continuation) {
+    question->continuations.push_back(continuation.String());
+    if (question->continuations.back().empty()) continuation.Fail("must not be empty");
+  });
+  const size_t count = question->continuations.size();
+  if (count < 2 || count > 256) {
+    return continuations.Fail(absl::StrCat("must be 2..256 strings, has ", count));
   }
-  question->context = context.get<std::string>();
-  for (const json& continuation : continuations) {
-    if (!continuation.is_string() || continuation.get<std::string>().empty()) {
-      return "continuations must be strings that are not empty";
-    }
-    question->continuations.push_back(continuation.get<std::string>());
-  }
-  if (!label.is_number_unsigned() || label.get<uint64_t>() >= continuations.size()) {
-    return "label must be the index of a continuation";
-  }
-  question->label = label.get<size_t>();
-  return "";
+  question->label = line["label"].Unsigned(0, count - 1);
 }
 
 }  // namespace
@@ -77,9 +64,12 @@ absl::StatusOr<std::vector<Question>> ParseQuestions(std::string_view text) {
   notation::Lines lines(text);
   for (std::string_view line; lines.Next(&line);) {
     if (line.find_first_not_of(" \t") == std::string_view::npos) continue;
-    const std::string what = ReadQuestion(line, &questions.emplace_back());
-    if (what.empty()) continue;
-    return absl::InvalidArgumentError(absl::StrCat("line ", lines.number(), ": ", what));
+    const auto status = ReadJson(
+        line, notation::kJsonLimits,
+        [&questions](const JsonCursor& value) { ReadQuestion(value, &questions.emplace_back()); });
+    if (status.ok()) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("line ", lines.number(), ": ", status.message()));
   }
   return questions;
 }

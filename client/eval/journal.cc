@@ -12,11 +12,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
+#include "server/util/json_cursor.h"
 
 namespace olmoe::client::eval {
 namespace {
 
-using nlohmann::json;
 using nlohmann::ordered_json;
 
 struct CountField {
@@ -34,21 +34,14 @@ struct NumberField {
 };
 constexpr NumberField kNumbers[] = {{"nll", &UnitResult::nll}, {"seconds", &UnitResult::seconds}};
 
-bool ReadLine(std::string_view line, std::string* key, UnitResult* result) {
-  const json value = json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (!value.is_object() || !value.value("key", json()).is_string()) return false;
-  *key = value.at("key").get<std::string>();
-  for (const CountField& field : kCounts) {
-    const json count = value.value(field.name, json());
-    if (!count.is_number_unsigned()) return false;
-    result->*field.member = count.get<uint64_t>();
-  }
-  for (const NumberField& field : kNumbers) {
-    const json number = value.value(field.name, json());
-    if (!number.is_number()) return false;
-    result->*field.member = number.get<double>();
-  }
-  return result->tokens > 0 && result->rows > 0;
+bool ReadLine(std::string_view text, std::string* key, UnitResult* result) {
+  constexpr JsonLimits kLimits = {.max_depth = 1, .max_values = 100};
+  const auto read = [&](const JsonCursor& line) {
+    *key = line["key"].String();
+    for (const CountField& field : kCounts) result->*field.member = line[field.name].Unsigned();
+    for (const NumberField& field : kNumbers) result->*field.member = line[field.name].Number();
+  };
+  return ReadJson(text, kLimits, read).ok() && result->tokens > 0 && result->rows > 0;
 }
 
 std::string FormatLine(const std::string& key, const std::string& data, const std::string& policy,

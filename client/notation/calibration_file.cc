@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "client/notation/json_fields.h"
+#include "client/notation/json_numbers.h"
 #include "client/notation/text.h"
 #include "nlohmann/json.hpp"
 
@@ -24,54 +24,51 @@ json Array(const google::protobuf::RepeatedField<double>& values) {
 
 // Evenly spaced points as a grid. Published tables are rounded to float32: a point may be off by
 // a hundredth of the distance.
-void ReadPoints(JsonFields* fields, v1::LayerCdf* cdf) {
-  const std::vector<double> points = fields->Numbers("x");
+void ReadPoints(const JsonCursor& field, v1::LayerCdf* cdf) {
+  const std::vector<double> points = ReadNumbers(field);
   if (points.size() < 2 || points.size() != static_cast<size_t>(cdf->cdf_size())) {
-    fields->Fail("x", absl::StrCat("must have as many points as cdf (", cdf->cdf_size(),
+    return field.Fail(absl::StrCat("must have as many points as cdf (", cdf->cdf_size(),
                                    "), and 2 or more; has ", points.size()));
-    return;
   }
   const double first = points.front();
   const double step = (points.back() - first) / static_cast<double>(points.size() - 1);
   for (size_t i = 0; i < points.size(); ++i) {
     const double expected = first + step * static_cast<double>(i);
     if (std::abs(points[i] - expected) <= 0.01 * std::abs(step)) continue;
-    fields->Fail(absl::StrCat("x[", i, "]"),
-                 absl::StrCat("is not evenly spaced: is ", points[i], ", not ", expected));
-    return;
+    return field.Fail(
+        absl::StrCat("is not evenly spaced: point ", i, " is ", points[i], ", not ", expected));
   }
   cdf->set_x0(first);
   cdf->set_dx(step);
 }
 
-void ReadCdf(JsonFields* fields, v1::LayerCdf* cdf) {
-  const std::vector<double> values = fields->Numbers("cdf");
+void ReadCdf(const JsonCursor& table, v1::LayerCdf* cdf) {
+  const std::vector<double> values = ReadNumbers(table["cdf"]);
   cdf->mutable_cdf()->Add(values.begin(), values.end());
-  if (fields->Has("survival")) {
-    const std::vector<double> survival = fields->Numbers("survival");
+  if (!table["survival"].IsAbsent()) {
+    const std::vector<double> survival = ReadNumbers(table["survival"]);
     cdf->mutable_survival()->Add(survival.begin(), survival.end());
   }
-  if (fields->Has("x")) return ReadPoints(fields, cdf);
-  if (!fields->Has("x0") && !fields->Has("dx")) {
-    return fields->Fail("", "has neither \"x\" nor \"x0\" and \"dx\"");
+  if (!table["x"].IsAbsent()) return ReadPoints(table["x"], cdf);
+  if (table["x0"].IsAbsent() && table["dx"].IsAbsent()) {
+    return table.Fail("has neither \"x\" nor \"x0\" and \"dx\"");
   }
-  cdf->set_x0(fields->Number("x0"));
-  cdf->set_dx(fields->Number("dx"));
+  cdf->set_x0(ReadNumber(table["x0"]));
+  cdf->set_dx(ReadNumber(table["dx"]));
 }
 
-// Collects the tables of a file, and what is wrong with them. Thread-compatible.
+// Collects the tables of a file, and what is wrong with each. Thread-compatible.
 class TableCollector {
  public:
-  // `line`: where the value stands, "line 2: ", or nothing where it is the whole file.
-  void AddValue(const json& value, const std::string& line) {
-    if (value.is_array()) return AddTables(value, "", line);
-    if (!value.is_object() || !value.contains("layers")) return AddTable(value, "", line, "", 0);
-    JsonFields fields(value, "");
-    const std::string calibration = fields.Has("calibration") ? fields.Text("calibration") : "";
-    const json& tables = fields.Object("layers");
-    if (!tables.is_array()) fields.Fail("layers", "must be an array of tables");
-    if (!fields.error().empty()) return Fail(line + fields.error());
-    AddTables(tables, calibration, line);
+  // `line`: where the document stands, "line 2: ", or nothing where it is the whole file.
+  void Add(const JsonDocument& document, const std::string& line) {
+    absl::Status error;
+    const JsonCursor value(document, &error);
+    if (value.IsArray()) return AddTables(value, "", line);
+    if (!value.IsObject() || value["layers"].IsAbsent()) return AddTable(value, "", line, 0);
+    const JsonCursor calibration = value["calibration"];
+    AddTables(value["layers"], calibration.IsAbsent() ? "" : calibration.String(), line);
+    if (!error.ok()) Fail(absl::StrCat(line, error.message()));
   }
 
   void Fail(std::string error) { errors_.push_back(std::move(error)); }
@@ -88,25 +85,27 @@ class TableCollector {
   }
 
  private:
-  void AddTables(const json& array, const std::string& calibration, const std::string& line) {
+  void AddTables(const JsonCursor& array, const std::string& calibration, const std::string& line) {
     int place = 0;
-    for (const json& element : array) {
-      AddTable(element, calibration, line, absl::StrCat("layers[", place, "]"), place);
-      ++place;
-    }
+    array.ForEach(
+        [&](const JsonCursor& element) { AddTable(element, calibration, line, place++); });
   }
 
   // `layer`: of a table that does not say it.
-  void AddTable(const json& value, const std::string& calibration, const std::string& line,
-                const std::string& name, int layer) {
-    JsonFields fields(value, name);
+  void AddTable(const JsonCursor& value, const std::string& calibration, const std::string& line,
+                int layer) {
+    absl::Status error;
+    const JsonCursor fields = value.WithStatus(&error);
     CalibrationTable& table = tables_.emplace_back();
-    table.calibration = fields.Has("calibration") ? fields.Text("calibration") : calibration;
-    table.place = absl::StrCat(line, name, name.empty() ? "" : ".");
-    if (fields.Has("layer")) layer = fields.Integer("layer", 0, kMaxLayers - 1);
+    const JsonCursor own_calibration = fields["calibration"];
+    table.calibration = own_calibration.IsAbsent() ? calibration : own_calibration.String();
+    const std::string path = value.Path();
+    table.place = absl::StrCat(line, path, path.empty() ? "" : ".");
+    const JsonCursor own_layer = fields["layer"];
+    if (!own_layer.IsAbsent()) layer = static_cast<int>(own_layer.Integer(0, kMaxLayers - 1));
     table.cdf.set_layer(static_cast<uint32_t>(layer));
-    ReadCdf(&fields, &table.cdf);
-    if (!fields.error().empty()) Fail(line + fields.error());
+    ReadCdf(fields, &table.cdf);
+    if (!error.ok()) Fail(absl::StrCat(line, error.message()));
   }
 
   std::vector<CalibrationTable> tables_;
@@ -117,21 +116,25 @@ class TableCollector {
 
 absl::StatusOr<std::vector<CalibrationTable>> ParseCalibration(std::string_view text) {
   TableCollector tables;
-  const json whole = json::parse(text, /*cb=*/nullptr, /*allow_exceptions=*/false);
-  if (!whole.is_discarded()) {
-    tables.AddValue(whole, "");
+  const auto whole = JsonDocument::Parse(text, kJsonLimits);
+  if (whole.ok()) {
+    tables.Add(*whole, "");
     return std::move(tables).Finish();
   }
   Lines lines(text);
+  bool has_value = false;
   for (std::string_view line; !tables.failed() && lines.Next(&line);) {
     if (line.find_first_not_of(" \t") == std::string_view::npos) continue;
     const std::string place = absl::StrCat("line ", lines.number(), ": ");
-    const json value = json::parse(line, /*cb=*/nullptr, /*allow_exceptions=*/false);
-    if (value.is_discarded()) {
-      tables.Fail(place + "is not JSON");
-    } else {
-      tables.AddValue(value, place);
+    const auto value = JsonDocument::Parse(line, kJsonLimits);
+    if (value.ok()) {
+      tables.Add(*value, place);
+    } else if (has_value) {
+      tables.Fail(absl::StrCat(place, value.status().message()));
+    } else {  // One value over several lines, which is not JSON.
+      return whole.status();
     }
+    has_value = true;
   }
   return std::move(tables).Finish();
 }

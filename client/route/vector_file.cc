@@ -1,6 +1,9 @@
 #include "client/route/vector_file.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -10,14 +13,13 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "client/notation/json_fields.h"
+#include "client/notation/json_numbers.h"
 #include "client/route/routed_row.h"
 #include "server/routing/rule_fields.h"
 
 namespace olmoe::client::route {
 namespace {
 
-using nlohmann::json;
 using nlohmann::ordered_json;
 
 // Vectors call some things otherwise.
@@ -28,52 +30,56 @@ std::string KindOf(const std::string& name) {
 }
 std::string VectorName(const std::string& field) { return field == "p_value" ? "pvalue" : field; }
 
+// A whole number. What uint32 cannot hold becomes its nearest bound, which the checks of a rule
+// refuse.
+uint32_t ReadCount(const JsonCursor& value) {
+  constexpr double kMost = std::numeric_limits<uint32_t>::max();
+  const double number = value.Number();
+  if (number != std::floor(number)) value.Fail("must be a whole number");
+  return static_cast<uint32_t>(std::clamp(number, 0.0, kMost));
+}
+
 // Reads the parameters of a rule. There is one calibration for all rules of a line.
 class ParameterReader {
  public:
-  ParameterReader(const std::string& calibration, notation::JsonFields* fields)
-      : calibration_(calibration), fields_(*fields) {}
+  ParameterReader(const std::string& calibration, const JsonCursor& rule)
+      : calibration_(calibration), rule_(rule) {}
 
   template <class Field, class Value>
   void operator()(const Field& field, Value& value) const {
-    Read(VectorName(field.name), &value);
+    const std::string name = VectorName(field.name);
+    Read(rule_[name], &value);
   }
 
  private:
-  void Read(const std::string& name, uint32_t* value) const { *value = fields_.Count(name); }
-  void Read(const std::string& name, double* value) const { *value = fields_.Number(name); }
-  void Read(const std::string& name, std::string* value) const {
-    *value = name == "calibration_id" ? calibration_ : fields_.Text(name);
-  }
+  void Read(const JsonCursor& field, uint32_t* value) const { *value = ReadCount(field); }
+  void Read(const JsonCursor& field, double* value) const { *value = notation::ReadNumber(field); }
+  // The only text is the calibration's name.
+  void Read(const JsonCursor&, std::string* value) const { *value = calibration_; }
   template <class Value>
-  void Read(const std::string& name, std::optional<Value>* value) const {
-    if (fields_.Object(name) != "auto") Read(name, &value->emplace());
+  void Read(const JsonCursor& field, std::optional<Value>* value) const {
+    if (!field.IsString() || field.String() != "auto") Read(field, &value->emplace());
   }
   template <class Enum>
     requires std::is_enum_v<Enum>
-  void Read(const std::string& name, Enum* value) const {
-    const std::string text = fields_.Text(name);
+  void Read(const JsonCursor& field, Enum* value) const {
     const auto& names = routing::ValueNames<Enum>::kNames;
-    const auto found = std::find(names.begin(), names.end(), absl::AsciiStrToLower(text));
-    if (found == names.end()) {
-      fields_.Fail(name, absl::StrCat("is not known: ", text));
-    } else {
-      *value = static_cast<Enum>(found - names.begin());
-    }
+    const auto found = std::find(names.begin(), names.end(), absl::AsciiStrToLower(field.String()));
+    if (found == names.end()) return field.Fail(absl::StrCat("is not known: ", field.Shown()));
+    *value = static_cast<Enum>(found - names.begin());
   }
 
   const std::string& calibration_;
-  notation::JsonFields& fields_;
+  const JsonCursor rule_;
 };
 
-routing::Rule ReadRule(const std::string& calibration, notation::JsonFields* fields) {
-  const ParameterReader reader(calibration, fields);
+routing::Rule ReadRule(const JsonCursor& value, const std::string& calibration) {
+  const ParameterReader reader(calibration, value);
   routing::Rule rule;
   routing::ForEachField(rule, reader);
-  const std::string kind = fields->Text("kind");
-  rule.kind = routing::MakeKind(KindOf(kind));
+  rule.kind = routing::MakeKind(KindOf(value["kind"].String()));
   if (std::holds_alternative<std::monostate>(rule.kind)) {
-    fields->Fail("kind", absl::StrCat("is not known: ", kind));
+    value["kind"].Fail(absl::StrCat("is not known: ", value["kind"].Shown()));
   }
   std::visit([&reader](auto& parameters) { routing::ForEachField(parameters, reader); }, rule.kind);
   return rule;
@@ -88,28 +94,24 @@ struct Case {
   std::optional<routing::Rule> base;  // it runs, and `policy` is only analyzed
 };
 
-routing::Rule ReadRuleOf(const std::string& name, const std::string& calibration,
-                         notation::JsonFields* line) {
-  notation::JsonFields fields(line->Object(name), name);
-  routing::Rule rule = ReadRule(calibration, &fields);
-  if (!fields.error().empty()) line->Fail("", fields.error());
-  return rule;
-}
-
-Case ReadCase(notation::JsonFields* line) {
+Case ReadCase(const JsonCursor& line) {
   Case result;
   result.shape.num_layers = 1;
-  result.shape.num_experts = line->Integer("E", 1, routing::kMaxExperts);
-  result.shape.default_k = line->Integer("k0", 1, result.shape.num_experts);
-  if (line->Has("layer")) result.layer = line->Integer("layer", 0, 1023);
-  result.calibration = line->Has("calibration") ? line->Text("calibration") : "none";
-  result.logits = ToLogits(line->Numbers("logits"));
-  if (result.logits.size() != static_cast<size_t>(result.shape.num_experts)) {
-    line->Fail("logits", absl::StrCat("must have E = ", result.shape.num_experts, " values, has ",
-                                      result.logits.size()));
+  result.shape.num_experts = static_cast<int>(line["E"].Integer(1, routing::kMaxExperts));
+  result.shape.default_k = static_cast<int>(line["k0"].Integer(1, result.shape.num_experts));
+  if (const JsonCursor layer = line["layer"]; !layer.IsAbsent()) {
+    result.layer = static_cast<int>(layer.Integer(0, 1023));
   }
-  result.policy = ReadRuleOf("policy", result.calibration, line);
-  if (line->Has("base")) result.base = ReadRuleOf("base", result.calibration, line);
+  const JsonCursor calibration = line["calibration"];
+  result.calibration = calibration.IsAbsent() ? "none" : calibration.String();
+  result.logits = ToLogits(notation::ReadNumbers(line["logits"]));
+  if (result.logits.size() != static_cast<size_t>(result.shape.num_experts)) {
+    line["logits"].Fail(absl::StrCat("must have E = ", result.shape.num_experts, " values, has ",
+                                     result.logits.size()));
+  }
+  result.policy = ReadRule(line["policy"], result.calibration);
+  const JsonCursor base = line["base"];
+  if (!base.IsAbsent()) result.base = ReadRule(base, result.calibration);
   return result;
 }
 
@@ -142,11 +144,10 @@ ordered_json Decide(const Case& c, const CdfTables& tables) {
 }  // namespace
 
 absl::StatusOr<ordered_json> DecideCase(std::string_view text, const CdfTables& tables) {
-  const json value = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (value.is_discarded()) return absl::InvalidArgumentError("is not JSON");
-  notation::JsonFields line(value, "");
-  const Case c = ReadCase(&line);
-  if (!line.error().empty()) return absl::InvalidArgumentError(line.error());
+  Case c;
+  const absl::Status status =
+      ReadJson(text, notation::kJsonLimits, [&c](const JsonCursor& line) { c = ReadCase(line); });
+  if (!status.ok()) return status;
   return Decide(c, tables);
 }
 

@@ -184,4 +184,13 @@ double JsonCursor::Number(double low, double high) const {
   return low;
 }
 
+absl::Status ReadJson(std::string_view text, const JsonLimits& limits,
+                      absl::FunctionRef<void(const JsonCursor&)> read) {
+  const absl::StatusOr<JsonDocument> document = JsonDocument::Parse(text, limits);
+  if (!document.ok()) return document.status();
+  absl::Status first_error;
+  read(JsonCursor(*document, &first_error));
+  return first_error;
+}
+
 }  // namespace olmoe

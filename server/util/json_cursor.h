@@ -85,6 +85,10 @@ class JsonCursor {
   absl::Status* first_error_;
 };
 
+// Parses `text`, gives the whole value to `read`, and returns the first mistake of the two.
+absl::Status ReadJson(std::string_view text, const JsonLimits& limits,
+                      absl::FunctionRef<void(const JsonCursor&)> read);
+
 }  // namespace olmoe
 
 #endif  // OLMOE_SERVER_UTIL_JSON_CURSOR_H_

@@ -120,18 +120,19 @@ TEST(PromptMix, APlainFileHasAPromptALine) {
 
 TEST(PromptMix, WhatIsWrongIsToldWithItsLine) {
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"{", "must be a JSON object"},
-      {R"({"prompt": ""})", "prompt must be a string"},
+      {"{", "not JSON at byte 2"},
+      {"[]", "must be an object"},
+      {R"({"prompt": ""})", "prompt: must not be empty"},
       {R"({"prompt": "a", "token_ids": [1]})", "not both"},
       {R"({"weight": 1})", "needs prompt or token_ids"},
-      {R"({"token_ids": [-1]})", "token_ids must be token ids"},
-      {R"({"token_ids": []})", "token_ids must be token ids"},
-      {R"({"prompt": "a", "weight": 0})", "weight must be above 0"},
-      {R"({"prompt": "a", "max_new_tokens": 0})", "max_new_tokens must be"},
-      {R"({"prompt": "a", "method": "sing"})", "method must be"},
+      {R"({"token_ids": [-1]})", "token_ids[0]: must be an integer from 0 to 4294967295"},
+      {R"({"token_ids": []})", "token_ids: must be token ids"},
+      {R"({"prompt": "a", "weight": 0})", "weight: must be above 0"},
+      {R"({"prompt": "a", "max_new_tokens": 0})", "max_new_tokens: must be"},
+      {R"({"prompt": "a", "method": "sing"})", "method: must be"},
       {R"({"prompt": "a", "continuation": "b"})", "method must be score"},
       {R"({"prompt": "a", "method": "score", "max_new_tokens": 3})", "not for score"},
-      {R"({"prompt": "a", "wieght": 1})", "there is no field wieght"},
+      {R"({"prompt": "a", "wieght": 1})", "wieght: there is no such field"},
   };
   for (const auto& [line, problem] : cases) {
     const auto mix = PromptMix::Parse("{\"prompt\": \"fine\"}\n" + line, /*is_jsonl=*/true);

@@ -100,11 +100,11 @@ TEST_F(RouteTest, ARowThatIsNotFiniteIsItsOwnError) {
 
 TEST_F(RouteTest, LinesThatAreNoLogitsAreNamed) {
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"[1, 2\n", "line 1: is not JSON"},
+      {"[1, 2\n", "line 1: not JSON at byte 6"},
       {"[1, 2]\n[1, 2, 3]\n", "line 2: has 3 logits, the first row 2"},
       {"[]", "must have 1..128 logits, has 0"},
-      {"[1, \"two\"]", "logits[1]: must be a number"},
-      {"{\"layer\": -1, \"logits\": [1]}", "layer: must be a whole number from 0 to 1023"},
+      {"[1, \"two\"]", "[1]: must be a number, is \"two\""},
+      {"{\"layer\": -1, \"logits\": [1]}", "layer: must be an integer from 0 to 1023"},
       {"{\"layer\": 0}", "logits: is missing"},
       {"3", "must be an object"},
   };

@@ -45,12 +45,16 @@ TEST(Corpus, QuestionsAreReadAndWrongOnesNamed) {
   EXPECT_THAT((*questions)[0].continuations, ElementsAre(" a", " b"));
   EXPECT_EQ((*questions)[0].label, 1u);
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"\n[]", "line 2: must be a JSON object"},
-      {R"({"continuations": ["a", "b"], "label": 0})", "line 1: context must be a string"},
+      {"\n[]", "line 2: must be an object, is []"},
+      {R"({"continuations": ["a", "b"], "label": 0})",
+       "line 1: context: is missing, must be a string"},
       {R"({"context": "", "continuations": ["a"], "label": 0})", "2..256"},
-      {R"({"context": "", "continuations": ["a", ""], "label": 0})", "not empty"},
-      {R"({"context": "", "continuations": ["a", "b"], "label": 2})", "label must be"},
-      {R"({"context": "", "continuations": ["a", "b"], "label": "a"})", "label must be"},
+      {R"({"context": "", "continuations": ["a", ""], "label": 0})",
+       "continuations[1]: must not be empty"},
+      {R"({"context": "", "continuations": ["a", "b"], "label": 2})",
+       "label: must be an integer from 0 to 1"},
+      {R"({"context": "", "continuations": ["a", "b"], "label": "a"})",
+       "label: must be an integer from 0 to 1"},
   };
   for (const auto& [text, message] : cases) {
     EXPECT_THAT(std::string(ParseQuestions(text).status().message()), HasSubstr(message));

@@ -45,7 +45,7 @@ TEST(CalibrationFile, EvenlySpacedPointsAreAGrid) {
   EXPECT_EQ((*layers)[0].x0(), -1);
   EXPECT_EQ((*layers)[0].dx(), 1);
   EXPECT_THAT(Error(R"([{"x": [0, 1, 3], "cdf": [0, 0.5, 1]}])"),
-              HasSubstr("layers[0].x[1]: is not evenly spaced: is 1, not 1.5"));
+              HasSubstr("[0].x: is not evenly spaced: point 1 is 1, not 1.5"));
 }
 
 TEST(CalibrationFile, WhatItWritesItReadsBackExactly) {
@@ -97,7 +97,7 @@ TEST(CalibrationFile, EveryTableThatIsWrongIsNamed) {
   for (const char* part :
        {"layers[0]: has neither \"x\"", "layers[1].cdf[1]: must be a number",
         "layers[2]: must be an object", "layers[3].x: must have as many points as cdf (1)",
-        "layers[4].layer: must be a whole number", "layers[5].cdf: is missing"}) {
+        "layers[4].layer: must be an integer", "layers[5].cdf: is missing"}) {
     EXPECT_THAT(error, HasSubstr(part));
   }
 }
@@ -106,11 +106,14 @@ TEST(CalibrationFile, WhatIsNoCalibrationIsRefused) {
   for (const char* json : {"", "\n", "[]", "{\"layers\": []}"}) {
     EXPECT_THAT(Error(json), HasSubstr("no tables: a calibration is JSON")) << json;
   }
-  EXPECT_THAT(Error("{"), HasSubstr("line 1: is not JSON"));
+  EXPECT_THAT(Error("{"), HasSubstr("not JSON at byte 2"));
+  EXPECT_THAT(Error("{}\n{"), HasSubstr("cdf: is missing"));
+  EXPECT_THAT(Error("{\"x0\": 0, \"dx\": 1, \"cdf\": [0, 1]}\n{"), HasSubstr("line 2: not JSON"));
+  EXPECT_THAT(Error("{\n\"x0\": 0,\n\"x0\": 1}"), HasSubstr("duplicate key \"x0\""));
   EXPECT_THAT(Error("7"), HasSubstr("must be an object"));
-  EXPECT_THAT(Error("[[]]"), HasSubstr("layers[0]: must be an object"));
+  EXPECT_THAT(Error("[[]]"), HasSubstr("[0]: must be an object"));
   EXPECT_THAT(Error("{}"), HasSubstr("cdf: is missing"));
-  EXPECT_THAT(Error(R"({"layers": {}})"), HasSubstr("layers: must be an array of tables"));
+  EXPECT_THAT(Error(R"({"layers": {}})"), HasSubstr("layers: must be an array, is {}"));
   EXPECT_THAT(Error(R"({"calibration": 3, "layers": []})"),
               HasSubstr("calibration: must be a string"));
 }

@@ -51,11 +51,10 @@ TEST(CdfTables, WhatTheServerExportsIsRead) {
 TEST(CdfTables, WhatIsWrongIsNamed) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {R"({"x0": 0, "dx": 1, "cdf": [0, 2]})", "cdf[1]: must be in [0, 1]"},
-      {R"([{"x": [0, 1], "cdf": [0, 1]}, {"x": [1, 0], "cdf": [0, 1]}])",
-       "layers[1].dx: must be > 0"},
+      {R"([{"x": [0, 1], "cdf": [0, 1]}, {"x": [1, 0], "cdf": [0, 1]}])", "[1].dx: must be > 0"},
       {R"({"x0": 0, "dx": 1, "cdf": [0, 1], "survival": [1, 0.5]})", "survival: must be 1 - cdf"},
       {R"([{"x0": 0, "dx": 1, "cdf": [0, 1]}, {"layer": 0, "x0": 0, "dx": 1, "cdf": [0, 1]}])",
-       "layers[1].layer: layer 0 of \"\" occurs twice"},
+       "[1].layer: layer 0 of \"\" occurs twice"},
   };
   for (const auto& [text, message] : cases) {
     EXPECT_THAT(std::string(Tables(text).status().message()), HasSubstr(message)) << text;
