@@ -1,5 +1,5 @@
 // Every metric of the server: its name, what it says, its type, its buckets. Base units, prefix
-// olmoe_, counters end in _total. Labels: arm, layer ("00"), expert ("00"), decision
+// olmoe_ (process_ for what is true of any process), counters end in _total. Labels: arm, layer ("00"), expert ("00"), decision
 // (applied, analyzed), bound (min, max), phase (prefill, decode, score, and mixed for whole
 // steps), method, code, reason, outcome; names and parameters of the current plan, the model
 // and the server in the three _info metrics alone. Never a label: generation, digest of a
@@ -113,6 +113,22 @@ inline constexpr MetricName kArmInfo =
 inline constexpr MetricName kBuildInfo =
     Gauge("olmoe_build_info", "1; version of the server, and the kernels that it computes with.");
 inline constexpr MetricName kModelInfo = Gauge("olmoe_model_info", "1; the model that is served.");
+
+// The process, by the names that every client library of Prometheus has for it.
+inline constexpr MetricName kProcessCpuSeconds =
+    Counter("process_cpu_seconds_total", "CPU time of the process, user and system.");
+inline constexpr MetricName kProcessOpenFiles =
+    Gauge("process_open_fds", "Files and sockets that the process has open.");
+inline constexpr MetricName kProcessMaxFiles =
+    Gauge("process_max_fds", "Files and sockets that the process may have open.");
+inline constexpr MetricName kProcessVirtualMemory =
+    Gauge("process_virtual_memory_bytes", "Virtual memory of the process.");
+inline constexpr MetricName kProcessMaxVirtualMemory =
+    Gauge("process_virtual_memory_max_bytes", "Virtual memory that the process may have.");
+inline constexpr MetricName kProcessResidentMemory =
+    Gauge("process_resident_memory_bytes", "Memory of the process that is in RAM.");
+inline constexpr MetricName kProcessStartTime =
+    Gauge("process_start_time_seconds", "When the process started, since the epoch.");
 
 // Upper bounds of buckets.
 inline constexpr double kExpertsPerTokenBounds[] = {1,  2,  4,  6,  7,  8,  9,

@@ -9,6 +9,7 @@
 #include "glog/logging.h"
 #include "server/stats/arm_info.h"
 #include "server/stats/metric_family.h"
+#include "server/stats/process_metrics.h"
 
 namespace olmoe::stats {
 
@@ -124,6 +125,7 @@ std::vector<prometheus::MetricFamily> ServerMetrics::Collect() const {
   const Counts counts = Read(load, plan.get());
   std::vector<prometheus::MetricFamily> families;
   AppendInfo(&families);
+  AppendProcessMetrics(&families);
   if (engine_ != nullptr) AppendEngine(load, counts.shown, &families);
   if (plan != nullptr) AppendPlan(*plan, &families);
   AppendRequestMetrics(counts.requests, counts.shown, &families);

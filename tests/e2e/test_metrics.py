@@ -3,6 +3,7 @@
 import collections
 import functools
 import gzip
+import pathlib
 import re
 import shutil
 import subprocess
@@ -57,6 +58,13 @@ TABLE = {
     "olmoe_routing_arm_weight": ("gauge", ARM),
     "olmoe_routing_arm_info": ("gauge", ARM | {"policy", "kind", "digest", "k", "alpha", "min_k",
                                                "max_k"}),
+    "process_cpu_seconds_total": ("counter", set()),
+    "process_open_fds": ("gauge", set()),
+    "process_max_fds": ("gauge", set()),
+    "process_virtual_memory_bytes": ("gauge", set()),
+    "process_virtual_memory_max_bytes": ("gauge", set()),
+    "process_resident_memory_bytes": ("gauge", set()),
+    "process_start_time_seconds": ("gauge", set()),
     "olmoe_build_info": ("gauge", {"version", "kernels"}),
     "olmoe_model_info": ("gauge", {"model", "weights_digest", "dtype", "device", "layers",
                                    "experts"}),
@@ -215,6 +223,20 @@ def test_parameters_of_arms_are_labels(experiment):
     assert infos[THIN]["k"] == "1"
     assert infos[THIN]["alpha"] == infos[THIN]["max_k"] == ""
     assert infos[CONTROL]["kind"] == "native"
+
+
+def test_the_process_is_measured_as_client_libraries_measure_it(demo):
+    pid = demo.process.pid
+    value = {name: float(value) for name, value in re.findall(
+        r"^(process_\w+) (\S+)$", scrape(demo), re.MULTILINE)}
+    status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    resident = 1024 * int(re.search(r"VmRSS:\s+(\d+)", status)[1])
+    assert value["process_resident_memory_bytes"] == pytest.approx(resident, rel=0.2)
+    assert value["process_virtual_memory_bytes"] > value["process_resident_memory_bytes"]
+    assert value["process_cpu_seconds_total"] > 0
+    assert 3 < value["process_open_fds"] <= value["process_max_fds"]
+    started = pathlib.Path(f"/proc/{pid}").stat().st_mtime
+    assert value["process_start_time_seconds"] == pytest.approx(started, abs=60)
 
 
 def test_a_client_that_takes_gzip_gets_it(demo):

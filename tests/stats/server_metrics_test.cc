@@ -183,7 +183,8 @@ TEST_F(ServerMetricsTest, EveryNameHasThePrefixAndOneFamily) {
   Generate(1, 1);
   std::set<std::string> names;
   for (const prometheus::MetricFamily& family : metrics_.Collect()) {
-    EXPECT_TRUE(family.name.starts_with("olmoe_")) << family.name;
+    EXPECT_TRUE(family.name.starts_with("olmoe_") || family.name.starts_with("process_"))
+        << family.name;
     EXPECT_NE(family.help, "") << family.name;
     EXPECT_TRUE(names.insert(family.name).second) << family.name;
     EXPECT_EQ(family.type == prometheus::MetricType::Counter, family.name.ends_with("_total"))
@@ -318,9 +319,9 @@ int64_t CountSeries(ExpertMetrics detail) {
 
 // The numbers here and below are those of the documentation.
 TEST(ServerSeriesTest, SeriesOfOneArmByDetail) {
-  EXPECT_EQ(CountSeries(ExpertMetrics::kExpert), 1752);
-  EXPECT_EQ(CountSeries(ExpertMetrics::kLayer), 728);
-  EXPECT_EQ(CountSeries(ExpertMetrics::kOff), 376);
+  EXPECT_EQ(CountSeries(ExpertMetrics::kExpert), 1759);
+  EXPECT_EQ(CountSeries(ExpertMetrics::kLayer), 735);
+  EXPECT_EQ(CountSeries(ExpertMetrics::kOff), 383);
 }
 
 TEST(ExpertSeriesTest, SeriesOfAnArmOfTheModel) {
