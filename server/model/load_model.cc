@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <optional>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +11,7 @@
 #include "server/model/olmoe_model.h"
 #include "server/ops/aten/aten_ops.h"
 #include "server/ops/cpu/cpu_ops.h"
+#include "server/util/cpu_count.h"
 
 namespace olmoe::model {
 namespace {
@@ -79,10 +79,9 @@ absl::StatusOr<KvCacheShape> ShapeKvCache(const LoadOptions& options, const Olmo
 
 ops::OpsOptions MakeOpsOptions(const LoadOptions& options, const OlmoeConfig& config,
                                const KvCacheShape& kv_cache) {
-  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   return {.device = options.device,
           .cpu_isa = options.cpu_isa,
-          .threads = options.threads > 0 ? options.threads : cores,
+          .threads = options.threads > 0 ? options.threads : AvailableCores(),
           .compute = options.dtype == DType::kFloat32 ? ops::Precision::kFloat32
                                                       : ops::Precision::kBFloat16,
           .num_heads = config.num_heads,
