@@ -23,6 +23,7 @@ bool ParseHostPort(const std::string& text, HostPort* out) {
   const size_t colon = text.rfind(':');
   if (colon == std::string::npos || colon == 0) return false;
   int port = -1;
+  if (text.find('/') != std::string::npos) return false;  // a URL
   if (!absl::SimpleAtoi(text.substr(colon + 1), &port) || port < 0 || port > 65535) return false;
   out->host = text.substr(0, colon);
   out->port = port;
@@ -33,18 +34,23 @@ bool ParseDuration(const std::string& text, absl::Duration* out) {
   return absl::ParseDuration(text, out) && *out >= absl::ZeroDuration() && *out <= absl::Hours(24);
 }
 
-void AddAddress(CLI::App* app, const char* flag, const char* help, HostPort* target) {
-  app->add_option_function<std::string>(
+// Given several times it listens on all of them.
+void AddAddresses(CLI::App* app, const char* flag, const char* help,
+                  std::vector<HostPort>* target) {
+  app->add_option_function<std::vector<std::string>>(
          flag,
-         [flag, target](const std::string& text) {
-           if (!ParseHostPort(text, target)) {
+         [flag, target](const std::vector<std::string>& texts) {
+           target->clear();
+           for (const std::string& text : texts) {
+             if (ParseHostPort(text, &target->emplace_back())) continue;
              throw CLI::ValidationError(
                  flag, absl::StrCat("expected HOST:PORT or unix:PATH, got ", text));
            }
          },
          help)
+      ->allow_extra_args(false)
       ->type_name("ADDRESS")
-      ->default_str(target->ToString());
+      ->default_str(target->front().ToString());
 }
 
 void AddDuration(CLI::App* app, const char* flag, const char* help, absl::Duration* target) {
@@ -100,8 +106,10 @@ void AddModelFlags(CLI::App* app, Options* options) {
           CLI::IsMember({"auto", "amx", "avx512-bf16", "avx2", "portable", "aten"}).description(""))
       ->type_name("NAME")
       ->capture_default_str();
-  AddInt(app, "--threads", "Compute threads; 0: one per core", 0, kMaxThreads,
-         &options->model.threads);
+  AddInt(app, "--threads",
+         "Compute threads; 0: as many as this process has cores, by its affinity and its cgroup's "
+         "quota",
+         0, kMaxThreads, &options->model.threads);
   AddInt(app, "--max-context", "Tokens that one sequence may have; 0: what config.json allows", 0,
          kMaxContext, &options->model.max_context);
   app->add_option(
@@ -118,12 +126,13 @@ void AddServingFlags(CLI::App* app, Options* options) {
   constexpr int kMaxSequences = 4096, kMaxRows = 32768, kMaxQueue = 1 << 20, kMaxArms = 64;
   // Less has no room for one message of the largest size.
   constexpr int64_t kMinRequestMemory = int64_t{64} << 20, kMaxRequestMemory = int64_t{1} << 40;
-  AddAddress(app, "--listen",
-             "Address of InferenceService: HOST:PORT or unix:PATH, as for the next two",
-             &options->listen);
-  AddAddress(app, "--admin-listen", "Address of RoutingAdminService", &options->admin_listen);
-  AddAddress(app, "--http-listen", "Address of the live page at /, /metrics, /healthz, /readyz",
-             &options->http_listen);
+  AddAddresses(app, "--listen",
+               "Address of InferenceService: HOST:PORT or unix:PATH, and as often as there are "
+               "addresses; so for the next two",
+               &options->listen);
+  AddAddresses(app, "--admin-listen", "Address of RoutingAdminService", &options->admin_listen);
+  AddAddresses(app, "--http-listen", "Address of the live page at /, /metrics, /healthz, /readyz",
+               &options->http_listen);
   app->add_flag("--behind-proxy", options->behind_proxy,
                 "The gRPC ports are reached only through an edge, such as that of deploy/edge");
   AddInt(app, "--max-batch-sequences", "Sequences that are computed together", 1, kMaxSequences,

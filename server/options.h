@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "server/access/access_files.h"
@@ -13,7 +14,7 @@
 
 namespace olmoe {
 
-// Where a port listens.
+// An address that a port listens on.
 struct HostPort {
   std::string host;  // or "unix:/path", which has no port
   int port = 0;      // 0: any free one
@@ -25,9 +26,9 @@ struct HostPort {
 // range; nothing else reads flags or the environment.
 struct Options {
   model::LoadOptions model;
-  HostPort listen = {"127.0.0.1", 50051};        // InferenceService
-  HostPort admin_listen = {"127.0.0.1", 50052};  // RoutingAdminService
-  HostPort http_listen = {"127.0.0.1", 9464};    // /metrics, /healthz, /readyz
+  std::vector<HostPort> listen = {{"127.0.0.1", 50051}};        // InferenceService
+  std::vector<HostPort> admin_listen = {{"127.0.0.1", 50052}};  // RoutingAdminService
+  std::vector<HostPort> http_listen = {{"127.0.0.1", 9464}};    // /metrics, /healthz, /readyz
   bool behind_proxy = false;  // an edge that bounds HTTP/2 stands before the gRPC ports
   access::AccessFiles access;
   int max_batch_sequences = 64;

@@ -44,6 +44,12 @@ engine::EngineOptions EngineOptionsOf(const Options& options) {
   return engine;
 }
 
+std::vector<std::string> HostsOf(const std::vector<HostPort>& addresses) {
+  std::vector<std::string> hosts;
+  for (const HostPort& address : addresses) hosts.push_back(address.host);
+  return hosts;
+}
+
 // gRPC aborts where it gets none; it makes at least these.
 void CheckThreadsForGrpc() {
   const unsigned number = 8 + 2 * std::max(1u, std::thread::hardware_concurrency());
@@ -120,13 +126,17 @@ absl::Status Server::BindPorts() {
                  << port_limits_.per_client << " of one client: this process may open only "
                  << descriptors << " files (ulimit -Hn)";
   }
-  for (auto& [address, listener] : {std::make_pair(&options_.listen, &inference_listener_),
-                                    std::make_pair(&options_.admin_listen, &admin_listener_),
-                                    std::make_pair(&options_.http_listen, &http_listener_)}) {
-    auto bound = net::Listener::Bind(address->ToString());
+  for (auto& [addresses, listener] : {std::make_pair(&options_.listen, &inference_listener_),
+                                      std::make_pair(&options_.admin_listen, &admin_listener_),
+                                      std::make_pair(&options_.http_listen, &http_listener_)}) {
+    std::vector<std::string> names;
+    for (const HostPort& address : *addresses) names.push_back(address.ToString());
+    auto bound = net::Listener::Bind(names);
     if (!bound.ok()) return bound.status();
     *listener = *std::move(bound);
   }
+  served_on_ = absl::StrCat(inference_listener_->name(), ", admin on ", admin_listener_->name(),
+                            ", HTTP on ", http_listener_->name());
   return absl::OkStatus();
 }
 
@@ -328,16 +338,14 @@ void Server::LogWhatIsServed() const {
   LOG(INFO) << "serving " << model.model_id << " (" << model.num_layers << " layers, "
             << model.num_experts << " experts, top-" << model.default_top_k << ", " << model.dtype
             << " on " << model.device << " by " << model.kernels << ", context "
-            << model.max_context << ") on " << HostPort{options_.listen.host, port()}.ToString()
-            << ", admin on " << HostPort{options_.admin_listen.host, admin_port()}.ToString()
-            << ", HTTP on " << HostPort{options_.http_listen.host, http_port()}.ToString();
-  for (const std::string& warning :
-       access::AccessWarnings(options_.access, options_.listen.host, options_.admin_listen.host)) {
+            << model.max_context << ") on " << served_on_;
+  const auto hosts = HostsOf(options_.listen), admin_hosts = HostsOf(options_.admin_listen);
+  for (const std::string& warning : access::AccessWarnings(options_.access, hosts, admin_hosts)) {
     LOG(WARNING) << warning;
   }
   if (!options_.behind_proxy) {
-    for (const std::string& warning : access::EdgeWarnings(
-             GRPC_CPP_VERSION_STRING, options_.listen.host, options_.admin_listen.host)) {
+    for (const std::string& warning :
+         access::EdgeWarnings(GRPC_CPP_VERSION_STRING, hosts, admin_hosts)) {
       LOG(WARNING) << warning;
     }
   }

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -116,6 +117,7 @@ class Server {
   std::optional<net::Listener> inference_listener_;
   std::optional<net::Listener> admin_listener_;
   std::optional<net::Listener> http_listener_;
+  std::string served_on_;  // the addresses of the three ports, for people
   std::unique_ptr<text::Tokenizer> tokenizer_;  // null: token ids only
   std::unique_ptr<model::Model> model_;
   std::unique_ptr<state::StateStore> state_;  // null: without --state-dir

@@ -28,6 +28,14 @@ bool BoundsFloods(const std::string& grpc_version) {
   return major > 1 || (major == 1 && minor >= 60);
 }
 
+// Empty where only this machine reaches all of them.
+std::string FirstBeyondLoopback(const std::vector<std::string>& hosts) {
+  for (const std::string& host : hosts) {
+    if (!IsLoopback(host)) return host;
+  }
+  return "";
+}
+
 }  // namespace
 
 bool IsLoopback(const std::string& host) {
@@ -40,20 +48,21 @@ bool IsLoopback(const std::string& host) {
   return ntohl(address.s_addr) >> 24 == kLoopbackNet;
 }
 
-std::vector<std::string> AccessWarnings(const AccessFiles& files, const std::string& host,
-                                        const std::string& admin_host) {
+std::vector<std::string> AccessWarnings(const AccessFiles& files,
+                                        const std::vector<std::string>& hosts,
+                                        const std::vector<std::string>& admin_hosts) {
   std::vector<std::string> warnings;
+  const std::string host = FirstBeyondLoopback(hosts);
+  const std::string admin_host = FirstBeyondLoopback(admin_hosts);
   const bool plaintext = files.tls_cert.empty();
-  if (plaintext && !IsLoopback(host)) warnings.push_back(Plaintext("--listen", host));
-  if (plaintext && !IsLoopback(admin_host)) {
-    warnings.push_back(Plaintext("--admin-listen", admin_host));
-  }
+  if (plaintext && !host.empty()) warnings.push_back(Plaintext("--listen", host));
+  if (plaintext && !admin_host.empty()) warnings.push_back(Plaintext("--admin-listen", admin_host));
   if (!files.admin_token_file.empty() || !files.admin_tls_client_ca.empty()) return warnings;
   if (!files.tls_client_ca.empty()) {
     warnings.push_back(
         "every client certificate that opens the public port opens the admin port too: see "
         "--admin-tls-client-ca and --admin-token-file");
-  } else if (!IsLoopback(admin_host) || !files.token_file.empty()) {
+  } else if (!admin_host.empty() || !files.token_file.empty()) {
     warnings.push_back(
         "everybody who reaches the admin port may patch: see --admin-token-file and "
         "--admin-tls-client-ca");
@@ -61,13 +70,16 @@ std::vector<std::string> AccessWarnings(const AccessFiles& files, const std::str
   return warnings;
 }
 
-std::vector<std::string> EdgeWarnings(const std::string& grpc_version, const std::string& host,
-                                      const std::string& admin_host) {
+std::vector<std::string> EdgeWarnings(const std::string& grpc_version,
+                                      const std::vector<std::string>& hosts,
+                                      const std::vector<std::string>& admin_hosts) {
   if (BoundsFloods(grpc_version)) return {};
-  const bool here = IsLoopback(host);
-  if (here && IsLoopback(admin_host)) return {};
+  const std::string host = FirstBeyondLoopback(hosts);
+  const std::string admin_host = FirstBeyondLoopback(admin_hosts);
+  if (host.empty() && admin_host.empty()) return {};
   return {absl::StrCat(
-      here ? "--admin-listen " : "--listen ", here ? admin_host : host, ": gRPC ", grpc_version,
+      host.empty() ? "--admin-listen " : "--listen ", host.empty() ? admin_host : host, ": gRPC ",
+      grpc_version,
       " does not bound floods of HTTP/2 headers and resets: who reaches the port, even without a "
       "token, can take all memory; put the edge of deploy/edge before it and say --behind-proxy")};
 }

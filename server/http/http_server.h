@@ -39,7 +39,7 @@ class HttpServer {
   static absl::StatusOr<std::unique_ptr<HttpServer>> Create(Options options);
   ~HttpServer();
 
-  int port() const;  // 0: a Unix socket
+  int port() const;  // see net::Listener::port
 
   // Closes the port and every connection, those with an answer under way a moment later. Calling
   // it again does nothing.

@@ -83,7 +83,8 @@ absl::Status Acceptor::Open() {
   if (epoll_ < 0) return FromErrno("epoll_create1");
   wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wake_ < 0 || !AddToEpoll(epoll_, wake_, EPOLLIN)) return FromErrno("eventfd");
-  for (const int fd : listener_.sockets()) {
+  listening_ = listener_.sockets();
+  for (const int fd : listening_) {
     if (!AddToEpoll(epoll_, fd, EPOLLIN)) return FromErrno("epoll_ctl");
   }
   return listener_.Listen();
@@ -155,6 +156,7 @@ void Acceptor::Run() {
 }
 
 void Acceptor::EndAccepting() {
+  listening_.clear();
   listener_.Close();
   accepting_ended_.Notify();
 }
@@ -175,8 +177,7 @@ void Acceptor::OnEvent(int fd) {
     [[maybe_unused]] const ssize_t size = read(wake_, &count, sizeof(count));
     return;
   }
-  const std::vector<int>& listening = listener_.sockets();
-  if (std::find(listening.begin(), listening.end(), fd) != listening.end()) {
+  if (std::find(listening_.begin(), listening_.end(), fd) != listening_.end()) {
     if (!paused_ && !stop_accepting_) AcceptSome(fd);
     return;
   }
@@ -208,7 +209,7 @@ bool Acceptor::Admit(int fd, const SocketAddress& peer) {
   }
   if (!why_full.empty()) {
     Reset(fd);
-    LOG_EVERY_T(WARNING, 10) << listener_.address() << ": refused a connection: " << why_full;
+    LOG_EVERY_T(WARNING, 10) << listener_.name() << ": refused a connection: " << why_full;
     return true;
   }
   // Once it is handed on, it may be closed at any time.
@@ -282,14 +283,14 @@ void Acceptor::Remove(int duplicate) {
 }
 
 void Acceptor::Pause(int error) {
-  LOG_EVERY_T(WARNING, 10) << listener_.address() << ": connections wait: " << std::strerror(error);
+  LOG_EVERY_T(WARNING, 10) << listener_.name() << ": connections wait: " << std::strerror(error);
   paused_ = true;
   resume_at_ = Clock::now() + absl::ToChronoNanoseconds(options_.pause);
   ArmListener(0);
 }
 
 void Acceptor::ArmListener(uint32_t events) {
-  for (const int fd : listener_.sockets()) {
+  for (const int fd : listening_) {
     epoll_event event = {.events = events, .data = {.fd = fd}};
     epoll_ctl(epoll_, EPOLL_CTL_MOD, fd, &event);
   }

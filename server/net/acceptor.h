@@ -118,6 +118,7 @@ class Acceptor {
 
   // Acceptor's thread only, once it runs.
   Listener listener_;
+  std::vector<int> listening_;  // the sockets of listener_
   bool paused_ = false;
   Clock::time_point resume_at_;
   std::vector<int> ending_;  // duplicates of connections that are shut, and may be open

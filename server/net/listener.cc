@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 namespace olmoe::net {
 namespace {
@@ -85,32 +86,14 @@ absl::Status CheckPathIsFree(const std::string& path) {
   return absl::OkStatus();
 }
 
-}  // namespace
-
-absl::StatusOr<Listener> Listener::Bind(const std::string& address) {
-  Listener listener;
-  absl::Status status;
-  if (address.starts_with(kUnixPrefix)) {
-    listener.path_ = address.substr(std::strlen(kUnixPrefix));
-    status = listener.BindUnix();
-  } else if (const size_t colon = address.rfind(':'); colon != std::string::npos) {
-    status = listener.BindInternet(address.substr(0, colon), address.substr(colon + 1));
-  } else {
-    status = CannotListen(address, "it is not HOST:PORT");
-  }
-  if (!status.ok()) return status;
-  return listener;
-}
-
-absl::Status Listener::BindInternet(const std::string& host, const std::string& port) {
-  host_ = host;
-  std::string name = host;
+absl::Status BindInternet(const std::string& port, Listener::Address* out) {
+  std::string name = out->host;
   if (name.starts_with('[') && name.ends_with(']')) name = name.substr(1, name.size() - 2);
   addrinfo hints = {};
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
-  const std::string address = absl::StrCat(host, ":", port);
+  const std::string address = absl::StrCat(out->host, ":", port);
   const int error = getaddrinfo(name.c_str(), port.c_str(), &hints, &found);
   if (error != 0) return CannotListen(address, gai_strerror(error));
   const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owned(found, &freeaddrinfo);
@@ -118,9 +101,9 @@ absl::Status Listener::BindInternet(const std::string& host, const std::string& 
     const int fd = NewSocket(one->ai_family);
     if (fd < 0 && errno == EAFNOSUPPORT && one->ai_next != nullptr) continue;
     if (fd < 0) return CannotListen(address, WhyOfErrno(errno));
-    sockets_.push_back(fd);
+    out->sockets.push_back(fd);
     // A port that was chosen for the first address is that of the others.
-    if (port_ != 0) SetPort(port_, one->ai_addr);
+    if (out->port != 0) SetPort(out->port, one->ai_addr);
     // Connections of a server that has ended do not keep its port; but a socket that asks for any
     // port must not be given one that somebody else has taken and does not listen on yet.
     if (port != "0") SetOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -129,49 +112,85 @@ absl::Status Listener::BindInternet(const std::string& host, const std::string& 
     if (bind(fd, one->ai_addr, one->ai_addrlen) != 0) {
       return CannotListen(address, WhyOfErrno(errno));
     }
-    if (port_ == 0) port_ = PortOf(fd);
+    if (out->port == 0) out->port = PortOf(fd);
   }
   return absl::OkStatus();
 }
 
 // Bound beside its place and moved there by Listen: what stands there before is in use by somebody
 // or replaced at once, and no client meets a socket that does not listen.
-absl::Status Listener::BindUnix() {
-  const std::string bound_path = absl::StrCat(path_, ".", getpid());
-  if (path_.empty() || bound_path.size() >= sizeof(sockaddr_un::sun_path)) {
-    return CannotListen(address(), "a path has 1 to 100 bytes");
+absl::Status BindUnix(Listener::Address* out) {
+  const std::string bound_path = absl::StrCat(out->path, ".", getpid());
+  if (out->path.empty() || bound_path.size() >= sizeof(sockaddr_un::sun_path)) {
+    return CannotListen(out->name(), "a path has 1 to 100 bytes");
   }
-  if (absl::Status status = CheckPathIsFree(path_); !status.ok()) return status;
-  sockets_.push_back(NewSocket(AF_UNIX));
+  if (absl::Status status = CheckPathIsFree(out->path); !status.ok()) return status;
+  out->sockets.push_back(NewSocket(AF_UNIX));
   unlink(bound_path.c_str());
   const sockaddr_un name = UnixAddress(bound_path);
-  if (bind(sockets_[0], reinterpret_cast<const sockaddr*>(&name), sizeof(name)) != 0 ||
+  if (bind(out->sockets[0], reinterpret_cast<const sockaddr*>(&name), sizeof(name)) != 0 ||
       chmod(bound_path.c_str(), kUnixMode) != 0) {
-    return CannotListen(address(), std::strerror(errno));
+    return CannotListen(out->name(), std::strerror(errno));
   }
-  bound_path_ = bound_path;
+  out->bound_path = bound_path;
   return absl::OkStatus();
+}
+
+absl::Status BindAddress(const std::string& text, Listener::Address* out) {
+  if (text.starts_with(kUnixPrefix)) {
+    out->path = text.substr(std::strlen(kUnixPrefix));
+    return BindUnix(out);
+  }
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos) return CannotListen(text, "it is not HOST:PORT");
+  out->host = text.substr(0, colon);
+  return BindInternet(text.substr(colon + 1), out);
+}
+
+absl::Status ListenOn(Listener::Address* address) {
+  for (const int fd : address->sockets) {
+    // What it accepts inherits it, and so keeps the port from no later server.
+    SetOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (listen(fd, SOMAXCONN) != 0) return CannotListen(address->name(), WhyOfErrno(errno));
+  }
+  if (address->bound_path.empty()) return absl::OkStatus();
+  if (absl::Status status = CheckPathIsFree(address->path); !status.ok()) return status;
+  if (rename(address->bound_path.c_str(), address->path.c_str()) != 0) {
+    return CannotListen(address->name(), std::strerror(errno));
+  }
+  address->bound_path = address->path;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Listener> Listener::Bind(const std::vector<std::string>& addresses) {
+  Listener listener;
+  for (const std::string& address : addresses) {
+    const absl::Status status = BindAddress(address, &listener.addresses_.emplace_back());
+    if (!status.ok()) return status;
+  }
+  return listener;
+}
+
+absl::StatusOr<Listener> Listener::Bind(const std::string& address) {
+  return Bind(std::vector<std::string>{address});
 }
 
 absl::Status Listener::Listen() {
-  for (const int fd : sockets_) {
-    // What it accepts inherits it, and so keeps the port from no later server.
-    SetOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-    if (listen(fd, SOMAXCONN) != 0) return CannotListen(address(), WhyOfErrno(errno));
+  for (Address& address : addresses_) {
+    if (absl::Status status = ListenOn(&address); !status.ok()) return status;
   }
-  if (bound_path_.empty()) return absl::OkStatus();
-  if (absl::Status status = CheckPathIsFree(path_); !status.ok()) return status;
-  if (rename(bound_path_.c_str(), path_.c_str()) != 0) {
-    return CannotListen(address(), std::strerror(errno));
-  }
-  bound_path_ = path_;
   return absl::OkStatus();
 }
 
-// The file first: once the socket is closed, it may be another server's.
 void Listener::Close() {
-  if (const std::string path = std::exchange(bound_path_, ""); !path.empty()) unlink(path.c_str());
-  for (const int fd : std::exchange(sockets_, {})) close(fd);
+  for (Address& address : addresses_) {
+    // The file first: once the socket is closed, it may be another server's.
+    const std::string path = std::exchange(address.bound_path, "");
+    if (!path.empty()) unlink(path.c_str());
+    for (const int fd : std::exchange(address.sockets, {})) close(fd);
+  }
 }
 
 Listener::Listener(Listener&& other) noexcept { *this = std::move(other); }
@@ -179,18 +198,35 @@ Listener::Listener(Listener&& other) noexcept { *this = std::move(other); }
 Listener& Listener::operator=(Listener&& other) noexcept {
   if (this == &other) return *this;
   Close();
-  host_ = std::move(other.host_);
-  path_ = std::move(other.path_);
-  port_ = other.port_;
-  sockets_ = std::exchange(other.sockets_, {});
-  bound_path_ = std::exchange(other.bound_path_, "");
+  addresses_ = std::exchange(other.addresses_, {});
   return *this;
 }
 
 Listener::~Listener() { Close(); }
 
-std::string Listener::address() const {
-  return path_.empty() ? absl::StrCat(host_, ":", port_) : absl::StrCat(kUnixPrefix, path_);
+std::vector<int> Listener::sockets() const {
+  std::vector<int> sockets;
+  for (const Address& address : addresses_) {
+    sockets.insert(sockets.end(), address.sockets.begin(), address.sockets.end());
+  }
+  return sockets;
+}
+
+int Listener::port() const {
+  for (const Address& address : addresses_) {
+    if (address.port != 0) return address.port;
+  }
+  return 0;
+}
+
+std::string Listener::name() const {
+  return absl::StrJoin(addresses_, ", ", [](std::string* out, const Address& address) {
+    absl::StrAppend(out, address.name());
+  });
+}
+
+std::string Listener::Address::name() const {
+  return path.empty() ? absl::StrCat(host, ":", port) : absl::StrCat(kUnixPrefix, path);
 }
 
 std::string ClientAddress(const sockaddr_storage& peer) {

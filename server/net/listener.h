@@ -11,13 +11,26 @@
 
 namespace olmoe::net {
 
-// The sockets of one address to listen on: "127.0.0.1:50051", "[::]:0" (port 0: any free
-// one), a host name (all its addresses, on one port), "unix:/run/olmoe/inference.sock".
-// Closes them, and takes the Unix socket's file away, when it goes. Thread-compatible.
+// The sockets of one or several addresses to listen on: "127.0.0.1:50051", "[::]:0" (port 0: any
+// free one), a host name (all its addresses, on one port), "unix:/run/olmoe/inference.sock".
+// Closes them, and takes the Unix sockets' files away, when it goes. Thread-compatible.
 class Listener {
  public:
-  // Takes the address; clients are refused until Listen. Errors: UNAVAILABLE where the address
+  // An address that is taken.
+  struct Address {
+    std::string host;        // as given, empty for a Unix socket
+    std::string path;        // of a Unix socket
+    std::string bound_path;  // where it is bound until Listen moves it to path
+    int port = 0;            // 0 for a Unix socket
+    std::vector<int> sockets;
+
+    // As a client names it, with the port that was chosen.
+    std::string name() const;
+  };
+
+  // Takes the addresses; clients are refused until Listen. Errors: UNAVAILABLE where an address
   // is in use, is not this machine's, or names no host.
+  static absl::StatusOr<Listener> Bind(const std::vector<std::string>& addresses);
   static absl::StatusOr<Listener> Bind(const std::string& address);
 
   Listener(Listener&& other) noexcept;
@@ -29,23 +42,18 @@ class Listener {
   // Closes the sockets: whoever connects is refused, and so are those who wait to be accepted.
   void Close();
 
-  // Non-blocking, close-on-exec, TCP_NODELAY; one for each address of the host. Owned by this.
-  const std::vector<int>& sockets() const { return sockets_; }
-  // 0 for a Unix socket.
-  int port() const { return port_; }
-  // As a client names it, with the port that was chosen.
-  std::string address() const;
+  // Non-blocking, close-on-exec, TCP_NODELAY; one for each address of a host. Owned by this.
+  std::vector<int> sockets() const;
+  const std::vector<Address>& addresses() const { return addresses_; }
+  // Of the first address that has one; 0 where all are Unix sockets.
+  int port() const;
+  // The names of all.
+  std::string name() const;
 
  private:
   Listener() = default;
-  absl::Status BindInternet(const std::string& host, const std::string& port);
-  absl::Status BindUnix();
 
-  std::string host_;       // as given, empty for a Unix socket
-  std::string path_;       // of a Unix socket
-  std::string bound_path_;  // where it is bound until Listen moves it to path_
-  int port_ = 0;
-  std::vector<int> sockets_;
+  std::vector<Address> addresses_;
 };
 
 // Who connects, for limits of one client: an IPv4 address, the /64 of an IPv6 one (one host can

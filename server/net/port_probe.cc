@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "glog/logging.h"
 
@@ -57,13 +58,7 @@ SocketAddress SourceFor(const SocketAddress& port) {
   return source;
 }
 
-}  // namespace
-
-SocketAddress AddressToReach(const Listener& listener) {
-  constexpr std::string_view kUnixPrefix = "unix:";
-  const std::string name = listener.address();
-  if (name.starts_with(kUnixPrefix)) return UnixSocket(name.substr(kUnixPrefix.size()));
-  const int fd = listener.sockets().front();
+SocketAddress InternetSocket(int fd) {
   SocketAddress address;
   getsockname(fd, address.get(), &address.size);
   if (address.family() == AF_INET) {
@@ -74,6 +69,18 @@ SocketAddress AddressToReach(const Listener& listener) {
     if (IN6_IS_ADDR_UNSPECIFIED(&ipv6.sin6_addr)) SetLoopback(TakesIpv4Too(fd), &ipv6);
   }
   return address;
+}
+
+}  // namespace
+
+std::vector<SocketAddress> AddressesToReach(const Listener& listener) {
+  std::vector<SocketAddress> out;
+  for (const Listener::Address& address : listener.addresses()) {
+    for (const int fd : address.sockets) {
+      out.push_back(address.path.empty() ? InternetSocket(fd) : UnixSocket(address.path));
+    }
+  }
+  return out;
 }
 
 // One probe's socket, which the acceptor knows by its name.

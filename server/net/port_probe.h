@@ -4,6 +4,7 @@
 #include <atomic>
 #include <functional>
 #include <thread>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "server/net/acceptor.h"
@@ -12,9 +13,9 @@
 
 namespace olmoe::net {
 
-// Where a client on this machine reaches the first socket of a listener: loopback for all
+// Where a client on this machine reaches each socket of a listener: by loopback one that takes all
 // addresses.
-SocketAddress AddressToReach(const Listener& listener);
+std::vector<SocketAddress> AddressesToReach(const Listener& listener);
 
 // Asks a port of this process now and then, as a client does, whether it takes connections and
 // whether who gets them is alive: a probe connects, ends its half of the connection and waits for

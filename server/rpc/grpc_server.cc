@@ -76,7 +76,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Create(
 
 absl::Status GrpcServer::Start(net::Listener listener) {
   port_ = listener.port();
-  const net::SocketAddress address = net::AddressToReach(listener);
+  const std::vector<net::SocketAddress> addresses = net::AddressesToReach(listener);
   grpc::ServerBuilder builder;
   SetLimits(options_, &builder);
   SetLifetimes(&builder);
@@ -91,7 +91,9 @@ absl::Status GrpcServer::Start(net::Listener listener) {
       {.limits = options_.connections, .on_connection = [this](int fd) { HandOver(fd); }});
   if (!acceptor.ok()) return acceptor.status();
   acceptor_ = *std::move(acceptor);
-  probe_ = std::make_unique<net::PortProbe>(address, acceptor_.get(), options_.probe);
+  for (const net::SocketAddress& address : addresses) {
+    probes_.push_back(std::make_unique<net::PortProbe>(address, acceptor_.get(), options_.probe));
+  }
   return absl::OkStatus();
 }
 
@@ -108,7 +110,7 @@ void GrpcServer::SetServing(bool serving) {
 }
 
 void GrpcServer::Disconnect() {
-  probe_.reset();
+  probes_.clear();
   if (acceptor_ == nullptr) return;
   acceptor_->StopAccepting();
   acceptor_->ShutDownAll();
@@ -116,7 +118,7 @@ void GrpcServer::Disconnect() {
 
 void GrpcServer::Shutdown(absl::Time deadline) {
   if (server_ == nullptr) return;
-  probe_.reset();
+  probes_.clear();
   // Before the rest: gRPC would lose the descriptor of a connection that comes later.
   if (acceptor_ != nullptr) acceptor_->StopAccepting();
   server_->Shutdown(absl::ToChronoTime(deadline));

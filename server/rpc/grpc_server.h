@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -46,7 +47,7 @@ class GrpcServer {
   // Shuts down at once where Shutdown was not called.
   ~GrpcServer();
 
-  // 0 for a Unix socket.
+  // See net::Listener::port.
   int port() const { return port_; }
 
   // What health checking says about the service.
@@ -78,7 +79,7 @@ class GrpcServer {
   std::unique_ptr<grpc::Server> server_;  // destroyed before the service
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> door_;  // of gRPC
   std::unique_ptr<net::Acceptor> acceptor_;
-  std::unique_ptr<net::PortProbe> probe_;  // null once the port is shut down
+  std::vector<std::unique_ptr<net::PortProbe>> probes_;  // of each socket; none once shut down
 };
 
 }  // namespace olmoe::rpc

@@ -8,6 +8,7 @@
 
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -52,10 +53,36 @@ int ConnectUnix(const std::string& path) {
 
 bool HasIpv6() { return Listener::Bind("[::1]:0").ok(); }
 
+TEST(ListenerTest, SeveralAddressesAreOneListener) {
+  testing::TempFolder folder;
+  const std::string path = folder.File("socket");
+  auto listener = Listener::Bind(
+      std::vector<std::string>{absl::StrCat("unix:", path), "127.0.0.1:0", "127.0.0.2:0"});
+  ASSERT_TRUE(listener.ok()) << listener.status();
+  ASSERT_TRUE(listener->Listen().ok());
+  EXPECT_EQ(listener->sockets().size(), 3u);
+  EXPECT_EQ(listener->port(), listener->addresses()[1].port);
+  EXPECT_EQ(ConnectUnix(path), 0);
+  EXPECT_EQ(ConnectIpv4(listener->port()), 0);
+  EXPECT_EQ(listener->name(),
+            absl::StrCat("unix:", path, ", 127.0.0.1:", listener->addresses()[1].port,
+                         ", 127.0.0.2:", listener->addresses()[2].port));
+  listener->Close();
+  EXPECT_EQ(ConnectUnix(path), ENOENT);
+  EXPECT_EQ(ConnectIpv4(listener->port()), ECONNREFUSED);
+}
+
+TEST(ListenerTest, AnAddressInUseNamesItselfAmongSeveral) {
+  const auto first = Listener::Bind("127.0.0.1:0");
+  ASSERT_TRUE(first.ok());
+  const auto both = Listener::Bind(std::vector<std::string>{"127.0.0.2:0", first->name()});
+  EXPECT_THAT(std::string(both.status().message()), HasSubstr(first->name()));
+}
+
 TEST(ListenerTest, ConnectionsThatTheServerHasEndedKeepNoPort) {
   auto listener = Listener::Bind("127.0.0.1:0");
   ASSERT_TRUE(listener.ok() && listener->Listen().ok());
-  const std::string address = listener->address();
+  const std::string address = listener->name();
   const int client = socket(AF_INET, SOCK_STREAM, 0);
   sockaddr_in to = {};
   socklen_t size = sizeof(to);
@@ -75,7 +102,7 @@ TEST(ListenerTest, ClientsAreRefusedUntilListenAndAfterClose) {
   auto listener = Listener::Bind("127.0.0.1:0");
   ASSERT_TRUE(listener.ok()) << listener.status();
   EXPECT_GT(listener->port(), 0);
-  EXPECT_EQ(listener->address(), absl::StrCat("127.0.0.1:", listener->port()));
+  EXPECT_EQ(listener->name(), absl::StrCat("127.0.0.1:", listener->port()));
   EXPECT_EQ(ConnectIpv4(listener->port()), ECONNREFUSED);
   ASSERT_TRUE(listener->Listen().ok());
   EXPECT_EQ(ConnectIpv4(listener->port()), 0);
@@ -86,15 +113,15 @@ TEST(ListenerTest, ClientsAreRefusedUntilListenAndAfterClose) {
 TEST(ListenerTest, APortThatSomebodyListensOnIsRefusedByName) {
   auto first = Listener::Bind("127.0.0.1:0");
   ASSERT_TRUE(first.ok() && first->Listen().ok());
-  const auto second = Listener::Bind(first->address());
+  const auto second = Listener::Bind(first->name());
   EXPECT_TRUE(absl::IsUnavailable(second.status()));
-  EXPECT_THAT(std::string(second.status().message()), HasSubstr(first->address()));
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr(first->name()));
 }
 
 TEST(ListenerTest, OfTwoThatTookAPortOneListens) {
   auto first = Listener::Bind("127.0.0.1:0");
   ASSERT_TRUE(first.ok());
-  auto second = Listener::Bind(first->address());
+  auto second = Listener::Bind(first->name());
   if (!second.ok()) return;  // noticed even earlier
   ASSERT_TRUE(first->Listen().ok());
   EXPECT_TRUE(absl::IsUnavailable(second->Listen()));

@@ -33,7 +33,7 @@ class ProbedPort {
   explicit ProbedPort(const std::string& address = "127.0.0.1:0", ConnectionLimits limits = {}) {
     auto listener = Listener::Bind(address);
     CHECK(listener.ok()) << listener.status();
-    address_ = AddressToReach(*listener);
+    address_ = AddressesToReach(*listener).front();
     auto acceptor =
         Acceptor::Start(*std::move(listener), {.limits = limits,
                                                .pause = absl::Milliseconds(1),

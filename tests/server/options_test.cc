@@ -30,9 +30,9 @@ Options Good(std::vector<const char*> arguments) {
 TEST(OptionsTest, DefaultsAreLoopbackAndTheDocumentedPorts) {
   const Options options = Good({});
   EXPECT_EQ(options.model.dir, "m");
-  EXPECT_EQ(options.listen.ToString(), "127.0.0.1:50051");
-  EXPECT_EQ(options.admin_listen.ToString(), "127.0.0.1:50052");
-  EXPECT_EQ(options.http_listen.ToString(), "127.0.0.1:9464");
+  EXPECT_EQ(options.listen[0].ToString(), "127.0.0.1:50051");
+  EXPECT_EQ(options.admin_listen[0].ToString(), "127.0.0.1:50052");
+  EXPECT_EQ(options.http_listen[0].ToString(), "127.0.0.1:9464");
   EXPECT_EQ(options.model.dtype, DType::kBFloat16);
   EXPECT_FALSE(options.allow_inline_policy);
   EXPECT_FALSE(options.behind_proxy);
@@ -104,10 +104,10 @@ TEST(OptionsTest, EveryFlagReachesItsOption) {
                                 "users",
                                 "--admin-token-file",
                                 "admins"});
-  EXPECT_EQ(options.listen.port, 0);
+  EXPECT_EQ(options.listen[0].port, 0);
   EXPECT_TRUE(options.behind_proxy);
-  EXPECT_EQ(options.admin_listen.host, "[::1]");
-  EXPECT_EQ(options.http_listen.port, 65535);
+  EXPECT_EQ(options.admin_listen[0].host, "[::1]");
+  EXPECT_EQ(options.http_listen[0].port, 65535);
   EXPECT_EQ(options.model.dtype, DType::kFloat32);
   EXPECT_EQ(options.model.device, "cuda:1");
   EXPECT_EQ(options.model.cpu_isa, "avx2");
@@ -157,6 +157,7 @@ TEST(OptionsTest, BadUsageIsOneLineNamingTheFlagAndExitCode2) {
       {{"--model", "m", "--listen", "a:65536"}, "--listen"},
       {{"--model", "m", "--listen", "a:-1"}, "--listen"},
       {{"--model", "m", "--listen", "a:1x"}, "--listen"},
+      {{"--model", "m", "--listen", "http://a:1"}, "--listen"},
       {{"--model", "m", "--dtype", "int8"}, "--dtype"},
       {{"--model", "m", "--threads", "-1"}, "--threads"},
       {{"--model", "m", "--threads", "many"}, "--threads"},
@@ -200,12 +201,26 @@ TEST(OptionsTest, HelpAndVersionAreNoErrors) {
 TEST(OptionsTest, EveryPortMayBeAUnixSocket) {
   const Options options = Good({"--listen", "unix:/run/a.sock", "--admin-listen", "unix:relative:0",
                                 "--http-listen", "unix:/run/c.sock"});
-  EXPECT_EQ(options.listen.ToString(), "unix:/run/a.sock");
-  EXPECT_EQ(options.admin_listen.ToString(), "unix:relative:0");
-  EXPECT_EQ(options.http_listen.ToString(), "unix:/run/c.sock");
-  EXPECT_EQ(options.listen.port, 0);
-  EXPECT_TRUE(options.listen.is_unix());
+  EXPECT_EQ(options.listen[0].ToString(), "unix:/run/a.sock");
+  EXPECT_EQ(options.admin_listen[0].ToString(), "unix:relative:0");
+  EXPECT_EQ(options.http_listen[0].ToString(), "unix:/run/c.sock");
+  EXPECT_EQ(options.listen[0].port, 0);
+  EXPECT_TRUE(options.listen[0].is_unix());
   EXPECT_EQ(Parse({"--model", "m", "--listen", "unix:"}).exit_code, 2);
+}
+
+TEST(OptionsTest, APortMayHaveSeveralAddresses) {
+  const Options options = Good({"--listen", "127.0.0.1:1", "--listen", "unix:/run/a.sock"});
+  ASSERT_EQ(options.listen.size(), 2u);
+  EXPECT_EQ(options.listen[0].ToString(), "127.0.0.1:1");
+  EXPECT_EQ(options.listen[1].ToString(), "unix:/run/a.sock");
+  EXPECT_EQ(options.admin_listen.size(), 1u);
+  const std::string path = ::testing::TempDir() + "/olmoe-addresses.toml";
+  std::ofstream(path) << "model = \"m\"\nhttp-listen = [\"[::1]:9464\", \"127.0.0.1:9464\"]\n";
+  const CommandLine line = Parse({"--config", path.c_str()});
+  ASSERT_FALSE(line.exit_code.has_value()) << line.message;
+  ASSERT_EQ(line.options.http_listen.size(), 2u);
+  EXPECT_EQ(line.options.http_listen[0].host, "[::1]");
 }
 
 TEST(OptionsTest, AConfigFileHoldsTheSameKeysAndFlagsWin) {
@@ -217,7 +232,7 @@ TEST(OptionsTest, AConfigFileHoldsTheSameKeysAndFlagsWin) {
   EXPECT_EQ(line.options.model.dir, "from-file");
   EXPECT_EQ(line.options.max_queue, 6);
   EXPECT_EQ(line.options.max_arms, 3);
-  EXPECT_EQ(line.options.listen.port, 1);
+  EXPECT_EQ(line.options.listen[0].port, 1);
   EXPECT_TRUE(line.options.allow_inline_policy);
 }
 
