@@ -79,6 +79,7 @@ v1::Usage UsageOf(const engine::Completion& completion) {
   out.set_prompt_tokens(completion.prompt_tokens);
   out.set_completion_tokens(completion.completion_tokens);
   out.set_expert_activations(completion.expert_activations);
+  out.set_routed_tokens(completion.routed_tokens);
   return out;
 }
 

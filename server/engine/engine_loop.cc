@@ -184,7 +184,8 @@ void Engine::Observe(absl::Time begin, absl::Time end) {
 }
 
 void Engine::Deliver(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now) {
-  chunk.request->AddActivations(ExpertActivations(RowsOf(chunk), output_.routing));
+  chunk.request->AddRows(static_cast<uint64_t>(chunk.num_rows),
+                         ExpertActivations(RowsOf(chunk), output_.routing));
   if (chunk.request->has_outcome()) return;  // another window of it has failed
   if (!output.status.ok()) {
     SetOutcome(chunk.request, std::move(output.status));

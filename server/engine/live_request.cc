@@ -105,6 +105,7 @@ Completion LiveRequest::MakeCompletion(absl::Status status, absl::Time now) cons
   completion.prompt_tokens = prompt_tokens_;
   completion.completion_tokens = completion_tokens_;
   completion.expert_activations = expert_activations_;
+  completion.routed_tokens = routed_tokens_;
   RequestTiming& timing = completion.timing;
   timing.total = now - submitted_;
   if (first_step_.has_value()) timing.queue = *first_step_ - submitted_;

@@ -63,8 +63,11 @@ class LiveRequest {
 
   // The step that computes rows of it begins. True: the first one.
   bool OnStepBegin(absl::Time now);
-  // It has run this many (token, layer, expert) triples more.
-  void AddActivations(uint64_t activations) { expert_activations_ += activations; }
+  // It has run this many rows more, and (token, layer, expert) triples for them.
+  void AddRows(uint64_t rows, uint64_t activations) {
+    routed_tokens_ += rows;
+    expert_activations_ += activations;
+  }
   // It has produced a token or a window of scores.
   void OnOutput(absl::Time now);
   // Since the last OnOutput, if there was one.
@@ -95,6 +98,7 @@ class LiveRequest {
   std::optional<StopCondition> stop_;  // of a completion
   uint32_t completion_tokens_ = 0;
   uint64_t expert_activations_ = 0;
+  uint64_t routed_tokens_ = 0;
   FinishReason finish_reason_ = FinishReason::kLength;
   std::string matched_stop_;
   std::optional<absl::Time> first_step_;

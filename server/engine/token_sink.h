@@ -83,6 +83,7 @@ struct Completion {
   uint32_t prompt_tokens = 0;
   uint32_t completion_tokens = 0;
   uint64_t expert_activations = 0;  // (token, layer, expert) triples run
+  uint64_t routed_tokens = 0;       // rows run through the layers
   RequestTiming timing;
 };
 

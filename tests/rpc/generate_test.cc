@@ -67,8 +67,8 @@ TEST(GenerateTest, AnswersWhatTheEngineGenerates) {
   EXPECT_EQ(response.finish_reason(), v1::FINISH_REASON_LENGTH);
   EXPECT_EQ(response.usage().prompt_tokens(), 3u);
   EXPECT_EQ(response.usage().completion_tokens(), 9u);
-  // 11 rows (the last token is never an input), 2 layers, top-2.
-  EXPECT_EQ(response.usage().expert_activations(), 11u * 2 * 2);
+  EXPECT_EQ(response.usage().routed_tokens(), 11u);  // the last token is never an input
+  EXPECT_EQ(response.usage().expert_activations(), 11u * 2 * 2);  // layers, top-2
   EXPECT_TRUE(response.has_timing());
   EXPECT_EQ(response.tokens_size(), 0);
   EXPECT_FALSE(response.has_trace());

@@ -254,7 +254,8 @@ TEST(ScoreTest, UsageCountsWhatWasComputed) {
   v1::ScoreRequest request;
   *request.add_items() = TokenItem({1, 2, 3}, {4, 5});
   const v1::ScoreResponse response = Score(&server, request);
-  EXPECT_EQ(response.usage().expert_activations(), 4u * 2 * 2);  // rows, layers, top-2
+  EXPECT_EQ(response.usage().routed_tokens(), 4u);  // the last token is never an input
+  EXPECT_EQ(response.usage().expert_activations(), 4u * 2 * 2);  // layers, top-2
   EXPECT_TRUE(response.has_timing());
 }
 
