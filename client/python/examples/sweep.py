@@ -19,14 +19,15 @@ BATCH = 64
 def measure(client: olmoe.Client, layers: int, documents: list[str],
             policy: olmoe.Policy | None) -> tuple[float, int, float]:
     """(mean loss in nats per token, tokens, experts per token and layer)."""
-    loss, tokens, activations = 0.0, 0, 0
+    loss, tokens, activations, rows = 0.0, 0, 0, 0
     for first in range(0, len(documents), BATCH):
         batch = client.score_batch([(None, text) for text in documents[first:first + BATCH]],
                                    policy=policy)
         loss -= sum(score.logprob_sum for score in batch.scores)
         tokens += sum(score.token_count for score in batch.scores)
         activations += batch.usage.expert_activations
-    return loss / tokens, tokens, activations / (tokens * layers)
+        rows += batch.usage.routed_tokens  # contexts too, which are not scored
+    return loss / tokens, tokens, activations / (rows * layers)
 
 
 def main() -> None:

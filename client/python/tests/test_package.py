@@ -67,7 +67,8 @@ def test_the_quickstart_shows_the_patch_and_its_end(server):
 @pytest.mark.parametrize("flags", [(), ("--inline",)], ids=["patched", "inline"])
 def test_the_sweep_measures_each_policy(server, tmp_path, flags):
     text = tmp_path / "text.txt"
-    text.write_text("Once upon a time there was a king.\n\nThe little rabbit ran home.\n")
+    # The second is longer than the context: its last window runs tokens again that are scored.
+    text.write_text("Once upon a time there was a king.\n\n" + "The little rabbit ran home. " * 400)
     shown = run(SOURCE / "examples/sweep.py", text, "--policy", "native", "--policy", "top-k=1",
                 *flags, *ports(server)).splitlines()
     rows = [line.split() for line in shown[1:]]

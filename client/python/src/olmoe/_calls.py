@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import pathlib
+import math
 import random
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -16,7 +14,8 @@ import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
-from olmoe import errors
+from olmoe import _check, errors
+from olmoe._endpoint import Endpoint
 from olmoe.v1 import admin_pb2 as admin
 from olmoe.v1 import inference_pb2 as inference
 
@@ -80,48 +79,6 @@ SERVER_STATUS = Method(_ADMIN + "GetServerStatus", admin.GetServerStatusRequest,
                        admin.GetServerStatusResponse)
 DRAIN = Method(_ADMIN + "Drain", admin.DrainRequest, admin.DrainResponse)
 
-# Answers grow with traces and tables; the server bounds them. A connection of its own for each
-# client: closing one closes it.
-CHANNEL_OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1))
-
-PathLike = str | os.PathLike[str]
-
-
-@dataclasses.dataclass(frozen=True)
-class Access:
-    """Who calls, and whom it trusts. Files are PEM."""
-
-    token: str | None = None  # sent with each call, without TLS too
-    ca: PathLike | None = None  # the server's certificate must come from these authorities
-    cert: PathLike | None = None  # of this client
-    key: PathLike | None = None  # its private key
-    tls: bool = False  # TLS without `ca`: the system's authorities
-
-    def credentials(self) -> grpc.ChannelCredentials | None:
-        """None: plaintext. OSError for a file that cannot be read, ValueError for half a pair."""
-        if (self.cert is None) != (self.key is None):
-            raise ValueError("cert and key: both or none")
-        if not self.tls and self.ca is None and self.cert is None:
-            return None
-        ca, key, cert = (None if path is None else pathlib.Path(path).read_bytes()
-                         for path in (self.ca, self.key, self.cert))
-        return grpc.ssl_channel_credentials(ca, key, cert)
-
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What goes with each call. gRPC's own call credentials would refuse plaintext, which
-        loopback and a mesh's proxy are."""
-        return () if self.token is None else (("authorization", f"Bearer {self.token}"),)
-
-
-def warn_of_plaintext(target: str, access: Access) -> None:
-    """Where a token can be read on the way."""
-    host = target.rpartition(":")[0]
-    here = host in ("localhost", "[::1]") or host.startswith("127.") or target.startswith("unix:")
-    if access.token is not None and access.credentials() is None and not here:
-        warnings.warn(f"a token sent to {target} can be read on the way: use ca= or tls=True",
-                      stacklevel=4)
-
-
 class Retries:
     """When a call that may be sent again is. One for each call; not thread-safe.
 
@@ -151,20 +108,26 @@ class Retries:
         return None if left is not None and delay >= left else delay
 
 
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A stream that comes, and the proxy that it comes through: "" for none."""
+
+    messages: Any
+    proxy: str
+
+
 class Connection:
     """A channel to one port, with its calls. Failures are raised as OlmoeError.
 
     Thread-safe.
     """
 
-    def __init__(self, target: str, access: Access, timeout: float | None, retries: int) -> None:
-        warn_of_plaintext(target, access)
-        credentials = access.credentials()
-        self._channel = (grpc.insecure_channel(target, CHANNEL_OPTIONS) if credentials is None
-                         else grpc.secure_channel(target, credentials, CHANNEL_OPTIONS))
-        self._metadata = access.metadata()
-        self._timeout = timeout
-        self._retries = retries
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._channel = (
+            grpc.insecure_channel(endpoint.target, endpoint.options())
+            if endpoint.credentials is None
+            else grpc.secure_channel(endpoint.target, endpoint.credentials, endpoint.options()))
 
     def close(self) -> None:
         """Ends every call that is under way."""
@@ -176,25 +139,25 @@ class Connection:
         call = self._channel.unary_unary(
             method.path, request_serializer=method.request.SerializeToString,
             response_deserializer=method.answer.FromString)
-        retries = Retries(self._retries if repeatable else 0,
-                          self._timeout if timeout is None else timeout)
+        retries = Retries(self._endpoint.retries if repeatable else 0,
+                          self._endpoint.limit(timeout))
         while True:
             try:
-                return call(request, timeout=retries.timeout(), metadata=self._metadata)
+                return call(request, timeout=retries.timeout(), metadata=self._endpoint.metadata)
             except grpc.RpcError as rpc_error:
-                error = errors.from_rpc_error(rpc_error)
+                error = errors.from_rpc_error(rpc_error, self._endpoint.proxy)
             delay = retries.delay(error)
             if delay is None:
                 raise error
             time.sleep(delay)
 
-    def read(self, method: Method[Q, A], request: Q, timeout: float | None = None) -> Any:
+    def read(self, method: Method[Q, A], request: Q, timeout: float | None = None) -> Call:
         """The call of a stream of answers; never sent again."""
         call = self._channel.unary_stream(
             method.path, request_serializer=method.request.SerializeToString,
             response_deserializer=method.answer.FromString)
-        return call(request, timeout=self._timeout if timeout is None else timeout,
-                    metadata=self._metadata)
+        return Call(call(request, timeout=self._endpoint.limit(timeout),
+                         metadata=self._endpoint.metadata), self._endpoint.proxy)
 
     def write(self, method: Method[Q, A], requests: Iterator[Q],
               timeout: float | None = None) -> A:
@@ -203,10 +166,10 @@ class Connection:
             method.path, request_serializer=method.request.SerializeToString,
             response_deserializer=method.answer.FromString)
         try:
-            return call(requests, timeout=self._timeout if timeout is None else timeout,
-                        metadata=self._metadata)
+            return call(requests, timeout=self._endpoint.limit(timeout),
+                        metadata=self._endpoint.metadata)
         except grpc.RpcError as rpc_error:
-            raise errors.from_rpc_error(rpc_error) from None
+            raise errors.from_rpc_error(rpc_error, self._endpoint.proxy) from None
 
 
 class Service:
@@ -236,7 +199,7 @@ class Service:
 
     def wait_ready(self, timeout: float = 60.0) -> None:
         """Returns when the server takes requests. DeadlineExceeded after `timeout` seconds."""
-        end = time.monotonic() + timeout
+        end = wait_end(timeout)
         problem = "it is not serving"
         while (left := end - time.monotonic()) > 0:
             try:
@@ -249,6 +212,12 @@ class Service:
 
 
 READY_POLL_S = 0.1
+
+
+def wait_end(timeout: float) -> float:
+    """When a wait is over, on the monotonic clock."""
+    longest = _check.wait("timeout", timeout)
+    return math.inf if longest is None else time.monotonic() + longest
 
 
 def not_ready(timeout: float, problem: str) -> errors.DeadlineExceeded:
@@ -264,7 +233,7 @@ class Watch(Generic[T]):
     then ends. One thread iterates; any may close.
     """
 
-    def __init__(self, call: Any, convert: Callable[[Any], T | None]) -> None:
+    def __init__(self, call: Call, convert: Callable[[Any], T | None]) -> None:
         """`convert`: what a message says; None: nothing to tell."""
         self._call = call
         self._convert = convert
@@ -275,18 +244,18 @@ class Watch(Generic[T]):
 
     def __next__(self) -> T:
         try:
-            while (told := self._convert(next(self._call))) is None:
+            while (told := self._convert(next(self._call.messages))) is None:
                 pass
             return told
         except grpc.RpcError as rpc_error:
             if self._closed:
                 raise StopIteration from None
-            raise errors.from_rpc_error(rpc_error) from None
+            raise errors.from_rpc_error(rpc_error, self._call.proxy) from None
 
     def close(self) -> None:
         """Cancels the call; no effect on one that has ended."""
         self._closed = True
-        self._call.cancel()
+        self._call.messages.cancel()
 
     def __enter__(self) -> Self:
         return self

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import TypedDict
+import reprlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypedDict, TypeVar
 
-from olmoe import policies
+from olmoe import _check, policies
 from olmoe.v1 import inference_pb2
+
+T = TypeVar("T")
 
 # A text, or token ids, each below vocab_size.
 Prompt = str | Sequence[int]
 
 
 @dataclasses.dataclass(frozen=True)
-class TraceOptions:
+class TraceOptions(_check.Fields):
     """What a trace shall hold. Logits take 4 * num_experts bytes per token and layer."""
 
     experts: bool = True  # which experts ran
@@ -84,7 +87,7 @@ def selector(arm: str | None,
     if arm is not None and policy is not None:
         raise ValueError("arm and policy: one of the two")
     if arm is not None:
-        return inference_pb2.RoutingSelector(arm_id=arm)
+        return inference_pb2.RoutingSelector(arm_id=_check.text("arm", arm))
     if policy is not None:
         return inference_pb2.RoutingSelector(policy=policies.policy_to_proto(policy))
     return None
@@ -94,61 +97,116 @@ def trace_options(trace: TraceOptions | bool) -> inference_pb2.TraceOptions | No
     """None: no trace."""
     if isinstance(trace, bool):
         return trace_options(TraceOptions()) if trace else None
+    trace = _check.instance("trace", trace, TraceOptions, "True, False or a TraceOptions")
     return inference_pb2.TraceOptions(experts=trace.experts, weights=trace.weights,
                                       logits=trace.logits)
+
+
+def _prompt(name: str, prompt: Prompt) -> str | inference_pb2.TokenIds:
+    if isinstance(prompt, str):
+        return _check.text(name, prompt)
+    return inference_pb2.TokenIds(ids=_check.items(name, prompt, _check.integer,
+                                                   "token ids, or a str"))
+
+
+class _Given:
+    """The keywords of a call, each checked as it is read; None is as if it were not given."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = options
+
+    def get(self, name: str, check: Callable[..., T], default: Any = None, **more: Any) -> T | Any:
+        """What `check` makes of it; `default` without it."""
+        value = self._options.get(name)
+        return default if value is None else check(name, value, **more)
 
 
 def generate(prompt: Prompt, max_new_tokens: int,
              options: Sampling) -> inference_pb2.GenerateRequest:
     """A Generate request. TypeError for an unknown keyword."""
-    known = Sampling.__annotations__
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise TypeError(f"no keyword {', '.join(unknown)}; keywords: {', '.join(known)}")
+    _check.keywords(options, Sampling.__annotations__)
+    given = _Given(options)
     sampling = inference_pb2.SamplingParams(
-        temperature=options.get("temperature"), top_p=options.get("top_p"),
-        top_k=options.get("top_k"), min_p=options.get("min_p"),
-        repetition_penalty=options.get("repetition_penalty"), seed=options.get("seed"))
-    stop = options.get("stop", ())
+        temperature=given.get("temperature", _check.real),
+        top_p=given.get("top_p", _check.real), top_k=given.get("top_k", _check.integer),
+        min_p=given.get("min_p", _check.real),
+        repetition_penalty=given.get("repetition_penalty", _check.real),
+        seed=given.get("seed", _check.integer, bits=64))
+    stop = options.get("stop")
     request = inference_pb2.GenerateRequest(
-        request_id=options.get("request_id", ""), max_new_tokens=max_new_tokens,
-        sampling=sampling, stop=[stop] if isinstance(stop, str) else stop,
-        stop_token_ids=options.get("stop_token_ids", ()),
-        ignore_eos=options.get("ignore_eos", False), logprobs=options.get("logprobs"),
+        request_id=given.get("request_id", _check.text, ""),
+        max_new_tokens=_check.integer("max_new_tokens", max_new_tokens), sampling=sampling,
+        stop=_check.texts("stop", [stop] if isinstance(stop, str) else stop or ()),
+        stop_token_ids=given.get("stop_token_ids", _check.integers, ()),
+        ignore_eos=given.get("ignore_eos", _check.boolean, False),
+        logprobs=given.get("logprobs", _check.integer),
         routing=selector(options.get("arm"), options.get("policy")),
-        unit_id=options.get("unit", ""), trace=trace_options(options.get("trace", False)),
-        add_special_tokens=options.get("add_special_tokens"))
-    if isinstance(prompt, str):
-        request.text = prompt
+        unit_id=given.get("unit", _check.text, ""),
+        trace=trace_options(options.get("trace", False)),
+        add_special_tokens=given.get("add_special_tokens", _check.boolean))
+    sent = _prompt("prompt", prompt)
+    if isinstance(sent, str):
+        request.text = sent
     else:
-        request.tokens.CopyFrom(inference_pb2.TokenIds(ids=prompt))
+        request.tokens.CopyFrom(sent)
     return request
 
 
-def score_item(context: Prompt | None, continuation: Prompt) -> inference_pb2.ScoreItem:
-    """An item of a Score request. context None: rolling, the continuation by itself."""
+def _score_item(name: str, pair: Any) -> inference_pb2.ScoreItem:
+    """An item of a Score request. A context that is None: rolling, the continuation by itself."""
+    if isinstance(pair, str | bytes) or not isinstance(pair, Sequence) or len(pair) != 2:
+        raise TypeError(f"{name} must be a pair of context and continuation, not "
+                        f"{reprlib.repr(pair)}")
+    context, continuation = pair
+    return score_item(context, continuation, f"{name}: ")
+
+
+def score_item(context: Prompt | None, continuation: Prompt,
+               prefix: str = "") -> inference_pb2.ScoreItem:
+    """The same of its parts; `prefix` begins its errors."""
     item = inference_pb2.ScoreItem(rolling=context is None)
-    if isinstance(context, str):
-        item.context_text = context
-    elif context is not None:
-        item.context_tokens.CopyFrom(inference_pb2.TokenIds(ids=context))
-    if isinstance(continuation, str):
-        item.continuation_text = continuation
+    if context is not None:
+        before = _prompt(f"{prefix}context", context)
+        if isinstance(before, str):
+            item.context_text = before
+        else:
+            item.context_tokens.CopyFrom(before)
+    scored = _prompt(f"{prefix}{'text' if context is None else 'continuation'}", continuation)
+    if isinstance(scored, str):
+        item.continuation_text = scored
     else:
-        item.continuation_tokens.CopyFrom(inference_pb2.TokenIds(ids=continuation))
+        item.continuation_tokens.CopyFrom(scored)
     return item
 
 
-def score(items: Sequence[tuple[Prompt | None, Prompt]],
+def score_items(pairs: Iterable[tuple[Prompt | None, Prompt]]) -> list[inference_pb2.ScoreItem]:
+    """The items of a batch."""
+    return _check.items("items", pairs, _score_item, "pairs of context and continuation")
+
+
+def score(items: Iterable[inference_pb2.ScoreItem],
           options: Scoring) -> inference_pb2.ScoreRequest:
     """A Score request. TypeError for an unknown keyword."""
-    known = Scoring.__annotations__
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise TypeError(f"no keyword {', '.join(unknown)}; keywords: {', '.join(known)}")
+    _check.keywords(options, Scoring.__annotations__)
+    given = _Given(options)
     return inference_pb2.ScoreRequest(
-        request_id=options.get("request_id", ""),
-        items=[score_item(context, continuation) for context, continuation in items],
-        per_token=options.get("per_token", False), top=options.get("top"),
+        request_id=given.get("request_id", _check.text, ""), items=items,
+        per_token=given.get("per_token", _check.boolean, False),
+        top=given.get("top", _check.integer),
         routing=selector(options.get("arm"), options.get("policy")),
-        unit_id=options.get("unit", ""), trace=trace_options(options.get("trace", False)))
+        unit_id=given.get("unit", _check.text, ""),
+        trace=trace_options(options.get("trace", False)))
+
+
+def tokenize(text: str, add_special_tokens: bool) -> inference_pb2.TokenizeRequest:
+    """A Tokenize request."""
+    return inference_pb2.TokenizeRequest(
+        text=_check.text("text", text),
+        add_special_tokens=_check.boolean("add_special_tokens", add_special_tokens))
+
+
+def detokenize(ids: Sequence[int], skip_special_tokens: bool) -> inference_pb2.DetokenizeRequest:
+    """A Detokenize request."""
+    return inference_pb2.DetokenizeRequest(
+        ids=_check.integers("ids", ids),
+        skip_special_tokens=_check.boolean("skip_special_tokens", skip_special_tokens))

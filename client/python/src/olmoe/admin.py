@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from google.protobuf import duration_pb2
 
-from olmoe import _calls, experts, plans, policies
+from olmoe import _calls, _check, _endpoint, experts, plans, policies
+from olmoe._endpoint import Access, Endpoint, PathLike
 from olmoe.patched import Patched, PatchStack
 from olmoe.v1 import admin_pb2
 
@@ -15,12 +16,16 @@ from olmoe.v1 import admin_pb2
 Target = policies.PolicyLike | policies.Experiment
 
 
-def _duration(seconds: float | None) -> duration_pb2.Duration | None:
+def _duration(name: str, seconds: float | None) -> duration_pb2.Duration | None:
     if seconds is None:
         return None
     message = duration_pb2.Duration()
-    message.FromNanoseconds(round(seconds * 1e9))
+    message.FromNanoseconds(round(_check.seconds(name, seconds) * 1e9))
     return message
+
+
+def _generation(name: str, generation: int | None) -> int | None:
+    return None if generation is None else _check.integer(name, generation, bits=64)
 
 
 class Admin(_calls.Service):
@@ -34,12 +39,14 @@ class Admin(_calls.Service):
 
     _health_name = "olmoe.v1.RoutingAdminService"
 
-    def __init__(self, target: str = "127.0.0.1:50052", *, token: str | None = None,
-                 ca: _calls.PathLike | None = None, cert: _calls.PathLike | None = None,
-                 key: _calls.PathLike | None = None, tls: bool = False,
-                 timeout: float | None = None, retries: int = 0) -> None:
-        access = _calls.Access(token, ca, cert, key, tls)
-        super().__init__(_calls.Connection(target, access, timeout, retries))
+    def __init__(self, target: str | None = None, *, token: str | None = None,
+                 token_file: PathLike | None = None, ca: PathLike | None = None,
+                 cert: PathLike | None = None, key: PathLike | None = None,
+                 tls: bool | None = None, timeout: float | None = None,
+                 retries: int = 0) -> None:
+        access = Access(token, token_file, ca, cert, key, tls)
+        super().__init__(_calls.Connection(Endpoint(
+            _endpoint.ADMIN, target, access, timeout=timeout, retries=retries)))
         self._patches = PatchStack()
 
     # ---- Plans
@@ -65,14 +72,11 @@ class Admin(_calls.Service):
         if idempotency_key is None:
             idempotency_key = "" if validate_only else str(uuid.uuid4())
         request = admin_pb2.PatchRoutersRequest(
-            expected_generation=expected_generation, validate_only=validate_only,
-            idempotency_key=idempotency_key, ttl=_duration(ttl),
-            wait_for_drain=_duration(wait_for_drain))
-        _set_target(request, target, note)
-        if probe:
-            chosen = plans.Probe() if isinstance(probe, bool) else probe
-            request.probe.CopyFrom(admin_pb2.Probe(text=chosen.text,
-                                                   require_change=chosen.require_change))
+            expected_generation=_generation("expected_generation", expected_generation),
+            validate_only=_check.boolean("validate_only", validate_only),
+            idempotency_key=_check.text("idempotency_key", idempotency_key),
+            wait_for_drain=_duration("wait_for_drain", wait_for_drain))
+        request.MergeFrom(_patch_request(target, ttl=ttl, note=note, probe=probe))
         return plans.PatchResult.from_proto(
             self._connection.call(_calls.PATCH, request, timeout))
 
@@ -80,8 +84,9 @@ class Admin(_calls.Service):
                 wait_for_drain: float | None = None,
                 timeout: float | None = None) -> plans.PatchResult:
         """Back to the model's own routing. Not patched: a warning in the result."""
-        request = admin_pb2.UnpatchRoutersRequest(expected_generation=expected_generation,
-                                                  wait_for_drain=_duration(wait_for_drain))
+        request = admin_pb2.UnpatchRoutersRequest(
+            expected_generation=_generation("expected_generation", expected_generation),
+            wait_for_drain=_duration("wait_for_drain", wait_for_drain))
         return plans.PatchResult.from_proto(
             self._connection.call(_calls.UNPATCH, request, timeout, repeatable=False))
 
@@ -93,8 +98,9 @@ class Admin(_calls.Service):
         None: the newest kept before the current. NotFound where the generation is not kept,
         Conflict where a calibration that it uses is gone.
         """
-        request = admin_pb2.RollbackRoutingRequest(to_generation=to_generation,
-                                                   expected_generation=expected_generation)
+        request = admin_pb2.RollbackRoutingRequest(
+            to_generation=_generation("to_generation", to_generation),
+            expected_generation=_generation("expected_generation", expected_generation))
         return plans.PatchResult.from_proto(
             self._connection.call(_calls.ROLLBACK, request, timeout, repeatable=False))
 
@@ -104,12 +110,16 @@ class Admin(_calls.Service):
         Conflict where another one is current (GENERATION_MISMATCH), where it has no time to live
         (NO_TTL) or that has ended (EXPIRED).
         """
-        request = admin_pb2.RenewRoutingRequest(generation=generation, ttl=_duration(ttl))
+        request = admin_pb2.RenewRoutingRequest(
+            generation=_check.integer("generation", generation, bits=64),
+            ttl=_duration("ttl", _check.seconds("ttl", ttl)))
         self._connection.call(_calls.RENEW, request, timeout)
 
     def patched(self, target: Target, ttl: float = 60.0, *, note: str = "",
                 probe: plans.Probe | bool = False) -> Patched:
         """A patch for the time of a `with` block: see Patched."""
+        # What cannot be sent is told here, and not at the beginning of the block.
+        _patch_request(target, ttl=_check.seconds("ttl", ttl), note=note, probe=probe)
         return Patched(self, self._patches, target, ttl, note=note, probe=probe)
 
     def routing(self, *, timeout: float | None = None) -> plans.Routing:
@@ -120,7 +130,12 @@ class Admin(_calls.Service):
     def history(self, *, page_size: int = 100,
                 timeout: float | None = None) -> Iterator[plans.PlanRecord]:
         """All plans that are kept, newest first; read in pages of 1..100 as they are needed."""
-        request = admin_pb2.ListRoutingHistoryRequest(page_size=page_size)
+        request = admin_pb2.ListRoutingHistoryRequest(
+            page_size=_check.integer("page_size", page_size, least=1))
+        return self._records(request, _check.wait("timeout", timeout))
+
+    def _records(self, request: admin_pb2.ListRoutingHistoryRequest,
+                 timeout: float | None) -> Iterator[plans.PlanRecord]:
         while True:
             page = self._connection.call(_calls.HISTORY, request, timeout)
             yield from map(plans.PlanRecord.from_proto, page.records)
@@ -138,8 +153,9 @@ class Admin(_calls.Service):
     def explain(self, units: Sequence[str], plan: policies.Experiment | None = None, *,
                 timeout: float | None = None) -> tuple[plans.UnitAssignment, ...]:
         """The arms of <= 1000 units, under the current plan or another one; in their order."""
-        request = admin_pb2.ExplainAssignmentRequest(unit_ids=units)
+        request = admin_pb2.ExplainAssignmentRequest(unit_ids=_check.texts("units", units))
         if plan is not None:
+            _check.instance("plan", plan, policies.Experiment, "an Experiment")
             request.plan.CopyFrom(policies.experiment_to_proto(plan))
         answer = self._connection.call(_calls.EXPLAIN, request, timeout)
         return tuple(plans.UnitAssignment(each.unit_id, each.arm_id, each.bucket)
@@ -169,7 +185,8 @@ class Admin(_calls.Service):
         Together they are all that was counted. Ends with Unavailable when the server drains.
         """
         request = admin_pb2.WatchExpertStatsRequest(
-            filter=_stats_request(since, arms, layers, kinds), interval=_duration(interval))
+            filter=_stats_request(since, arms, layers, kinds),
+            interval=_duration("interval", _check.seconds("interval", interval)))
         call = self._connection.read(_calls.WATCH_EXPERT_STATS, request)
         return _calls.Watch(call, lambda message: experts.ExpertStats.from_proto(message.delta))
 
@@ -191,15 +208,19 @@ class Admin(_calls.Service):
         trim_top: leave the highest logits of every token out, 0..num_experts - 2.
         Conflict where other tables have that name.
         """
-        request = admin_pb2.BuildCalibrationRequest(calibration_id=calibration_id,
-                                                    trim_top=trim_top)
-        if (live_tokens is None) == (not texts):
+        request = admin_pb2.BuildCalibrationRequest(
+            calibration_id=_check.text("calibration_id", calibration_id),
+            trim_top=_check.integer("trim_top", trim_top))
+        listed, arm_ids = _check.texts("texts", texts), _check.texts("arms", arms)
+        if (live_tokens is None) == (not listed):
             raise ValueError("texts or live_tokens: one of the two")
         if live_tokens is None:
-            request.texts.CopyFrom(admin_pb2.BuildCalibrationRequest.Texts(texts=texts))
+            if arm_ids:
+                raise ValueError("arms: with live_tokens only, texts are run by the model alone")
+            request.texts.CopyFrom(admin_pb2.BuildCalibrationRequest.Texts(texts=listed))
         else:
             request.live.CopyFrom(admin_pb2.BuildCalibrationRequest.LiveTokens(
-                tokens=live_tokens, arm_ids=arms))
+                tokens=_check.integer("live_tokens", live_tokens, bits=64), arm_ids=arm_ids))
         answer = self._connection.call(_calls.BUILD_CALIBRATION, request, timeout,
                                        repeatable=False)
         return plans.Calibration.from_proto(answer.calibration)
@@ -207,7 +228,8 @@ class Admin(_calls.Service):
     def get_calibration(self, calibration_id: str, *,
                         timeout: float | None = None) -> tuple[plans.LayerCdf, ...]:
         """The tables, one a layer. NotFound where there are none."""
-        request = admin_pb2.GetCalibrationRequest(calibration_id=calibration_id)
+        request = admin_pb2.GetCalibrationRequest(
+            calibration_id=_check.text("calibration_id", calibration_id))
         call = self._connection.read(_calls.GET_CALIBRATION, request, timeout)
         return tuple(_calls.Watch(
             call, lambda message: plans.LayerCdf.from_proto(message.layer_cdf)))
@@ -218,20 +240,23 @@ class Admin(_calls.Service):
 
         Conflict where other tables have that name.
         """
+        # Checked first: what an iterator of requests raises is lost in gRPC.
+        name = _check.text("calibration_id", calibration_id)
+        tables = _check.items("layers", layers, plans.LayerCdf.checked, "LayerCdf")
+
         def requests() -> Iterator[admin_pb2.PutCalibrationRequest]:
-            name = calibration_id
-            for each in layers:
+            for i, each in enumerate(tables):
                 yield admin_pb2.PutCalibrationRequest(
-                    calibration_id=name, layer_cdf=admin_pb2.LayerCdf(
+                    calibration_id=name if i == 0 else "", layer_cdf=admin_pb2.LayerCdf(
                         layer=each.layer, x0=each.x0, dx=each.dx, cdf=each.cdf,
                         survival=each.survival))
-                name = ""
         answer = self._connection.write(_calls.PUT_CALIBRATION, requests(), timeout)
         return plans.Calibration.from_proto(answer.calibration)
 
     def delete_calibration(self, calibration_id: str, *, timeout: float | None = None) -> None:
         """NotFound where there is none, Conflict (CALIBRATION_IN_USE) while a plan needs it."""
-        request = admin_pb2.DeleteCalibrationRequest(calibration_id=calibration_id)
+        request = admin_pb2.DeleteCalibrationRequest(
+            calibration_id=_check.text("calibration_id", calibration_id))
         self._connection.call(_calls.DELETE_CALIBRATION, request, timeout, repeatable=False)
 
     # ---- Server
@@ -246,24 +271,44 @@ class Admin(_calls.Service):
 
         Returns how many had to be aborted.
         """
-        request = admin_pb2.DrainRequest(grace=_duration(grace))
+        request = admin_pb2.DrainRequest(grace=_duration("grace", _check.seconds("grace", grace)))
         return self._connection.call(_calls.DRAIN, request, timeout,
                                      repeatable=False).aborted_requests
 
 
+def _patch_request(target: Target, *, ttl: float | None, note: str,
+                   probe: plans.Probe | bool) -> admin_pb2.PatchRoutersRequest:
+    """What every patch says."""
+    request = admin_pb2.PatchRoutersRequest(ttl=_duration("ttl", ttl))
+    _set_target(request, target, _check.text("note", note))
+    if isinstance(probe, bool):
+        probe_or_none = plans.Probe() if probe else None
+    else:
+        probe_or_none = _check.instance("probe", probe, plans.Probe, "a Probe, True or False")
+    if probe_or_none is not None:
+        request.probe.CopyFrom(admin_pb2.Probe(text=probe_or_none.text,
+                                               require_change=probe_or_none.require_change))
+    return request
+
+
 def _set_target(request: admin_pb2.PatchRoutersRequest, target: Target, note: str) -> None:
     if not isinstance(target, policies.Experiment):
+        policy = policies.as_policy(target, "target")
         if not note:
-            request.policy.CopyFrom(policies.policy_to_proto(target))
+            request.policy.CopyFrom(policies.policy_to_proto(policy))
             return
-        target = policies.Experiment({"default": policies.Arm(target)})
+        target = policies.Experiment({"default": policies.Arm(policy)})
     request.plan.CopyFrom(policies.experiment_to_proto(target))
     request.plan.note = note or target.note
 
 
 def _stats_request(since: experts.ExpertStats | str, arms: Sequence[str], layers: Iterable[int],
                    kinds: Sequence[experts.Decision]) -> admin_pb2.GetExpertStatsRequest:
-    cursor = since if isinstance(since, str) else since.cursor
+    if not isinstance(since, str):
+        since = _check.instance("since", since, experts.ExpertStats,
+                                "an ExpertStats or its cursor").cursor
+    decisions = _check.items("kinds", kinds, experts.checked_decision, "Decision")
     return admin_pb2.GetExpertStatsRequest(
-        arm_ids=arms, layers=layers, kinds=[f"DECISION_KIND_{kind.name}" for kind in kinds],
-        since_cursor=cursor)
+        arm_ids=_check.texts("arms", arms), layers=_check.integers("layers", layers),
+        kinds=[f"DECISION_KIND_{kind.name}" for kind in decisions],
+        since_cursor=_check.text("since", since))

@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Self, Unpack
 
 import grpc
 from grpc_health.v1 import health_pb2
 
-from olmoe import _calls, _requests, errors, results
+from olmoe import _calls, _endpoint, _requests, errors, results
+from olmoe._endpoint import Access, Endpoint, PathLike
 from olmoe._requests import Prompt, Sampling, Scoring
 from olmoe.v1 import inference_pb2
 
@@ -23,9 +24,9 @@ class AsyncCompletionStream:
     task.
     """
 
-    def __init__(self, call: Any) -> None:
+    def __init__(self, call: _calls.Call) -> None:
         self._call = call
-        self._messages = call.__aiter__()
+        self._messages = call.messages.__aiter__()
         self._parts = results.StreamParts()
         self._closed = False
 
@@ -38,7 +39,7 @@ class AsyncCompletionStream:
                 pass
             return delta
         except grpc.aio.AioRpcError as rpc_error:
-            raise errors.from_rpc_error(rpc_error) from None
+            raise errors.from_rpc_error(rpc_error, self._call.proxy) from None
         except asyncio.CancelledError:
             if self._closed:
                 raise StopAsyncIteration from None
@@ -64,7 +65,7 @@ class AsyncCompletionStream:
     def close(self) -> None:
         """Cancels the completion; no effect on one that has ended."""
         self._closed = True
-        self._call.cancel()
+        self._call.messages.cancel()
 
     async def __aenter__(self) -> Self:
         return self
@@ -80,19 +81,19 @@ class AsyncCompletionStream:
 class AsyncClient:
     """Client, under asyncio: the same arguments, calls and errors. For one event loop."""
 
-    def __init__(self, target: str = "127.0.0.1:50051", *, token: str | None = None,
-                 ca: _calls.PathLike | None = None, cert: _calls.PathLike | None = None,
-                 key: _calls.PathLike | None = None, tls: bool = False,
-                 timeout: float | None = None, retries: int = 0) -> None:
-        access = _calls.Access(token, ca, cert, key, tls)
-        _calls.warn_of_plaintext(target, access)
-        credentials = access.credentials()
+    def __init__(self, target: str | None = None, *, token: str | None = None,
+                 token_file: PathLike | None = None, ca: PathLike | None = None,
+                 cert: PathLike | None = None, key: PathLike | None = None,
+                 tls: bool | None = None, timeout: float | None = None,
+                 retries: int = 0) -> None:
+        access = Access(token, token_file, ca, cert, key, tls)
+        endpoint = Endpoint(_endpoint.PUBLIC, target, access, timeout=timeout, retries=retries)
+        self._endpoint = endpoint
         self._channel = (
-            grpc.aio.insecure_channel(target, _calls.CHANNEL_OPTIONS) if credentials is None
-            else grpc.aio.secure_channel(target, credentials, _calls.CHANNEL_OPTIONS))
-        self._metadata = access.metadata()
-        self._timeout = timeout
-        self._retries = retries
+            grpc.aio.insecure_channel(endpoint.target, endpoint.options())
+            if endpoint.credentials is None
+            else grpc.aio.secure_channel(endpoint.target, endpoint.credentials,
+                                         endpoint.options()))
 
     async def close(self) -> None:
         """Ends the connection and every call that is under way."""
@@ -110,12 +111,13 @@ class AsyncClient:
         call = self._channel.unary_unary(
             method.path, request_serializer=method.request.SerializeToString,
             response_deserializer=method.answer.FromString)
-        retries = _calls.Retries(self._retries, self._timeout if timeout is None else timeout)
+        retries = _calls.Retries(self._endpoint.retries, self._endpoint.limit(timeout))
         while True:
             try:
-                return await call(request, timeout=retries.timeout(), metadata=self._metadata)
+                return await call(request, timeout=retries.timeout(),
+                                  metadata=self._endpoint.metadata)
             except grpc.aio.AioRpcError as rpc_error:
-                error = errors.from_rpc_error(rpc_error)
+                error = errors.from_rpc_error(rpc_error, self._endpoint.proxy)
             delay = retries.delay(error)
             if delay is None:
                 raise error
@@ -137,22 +139,27 @@ class AsyncClient:
             _calls.GENERATE_STREAM.path,
             request_serializer=inference_pb2.GenerateRequest.SerializeToString,
             response_deserializer=inference_pb2.GenerateStreamResponse.FromString)
-        return AsyncCompletionStream(call(
-            request, timeout=self._timeout if timeout is None else timeout,
-            metadata=self._metadata))
+        return AsyncCompletionStream(_calls.Call(
+            call(request, timeout=self._endpoint.limit(timeout), metadata=self._endpoint.metadata),
+            self._endpoint.proxy))
 
     async def score(self, context: Prompt, continuation: Prompt,
                     **options: Unpack[Scoring]) -> results.Score:
         """See Client.score."""
-        return (await self.score_batch([(context, continuation)], **options)).scores[0]
+        item = _requests.score_item(context, continuation)
+        return (await self._score([item], options)).scores[0]
 
     async def score_rolling(self, text: Prompt, **options: Unpack[Scoring]) -> results.Score:
         """See Client.score_rolling."""
-        return (await self.score_batch([(None, text)], **options)).scores[0]
+        return (await self._score([_requests.score_item(None, text)], options)).scores[0]
 
     async def score_batch(self, items: Sequence[tuple[Prompt | None, Prompt]],
                           **options: Unpack[Scoring]) -> results.ScoreBatch:
         """See Client.score_batch."""
+        return await self._score(_requests.score_items(items), options)
+
+    async def _score(self, items: list[inference_pb2.ScoreItem],
+                     options: Scoring) -> results.ScoreBatch:
         request = _requests.score(items, options)
         return results.ScoreBatch.from_proto(
             await self._send(_calls.SCORE, request, options.get("timeout")))
@@ -160,14 +167,13 @@ class AsyncClient:
     async def tokenize(self, text: str, *, add_special_tokens: bool = False,
                        timeout: float | None = None) -> results.Tokens:
         """See Client.tokenize."""
-        request = inference_pb2.TokenizeRequest(text=text, add_special_tokens=add_special_tokens)
+        request = _requests.tokenize(text, add_special_tokens)
         return results.Tokens.from_proto(await self._send(_calls.TOKENIZE, request, timeout))
 
     async def detokenize(self, ids: Sequence[int], *, skip_special_tokens: bool = False,
                          timeout: float | None = None) -> str:
         """See Client.detokenize."""
-        request = inference_pb2.DetokenizeRequest(ids=ids,
-                                                  skip_special_tokens=skip_special_tokens)
+        request = _requests.detokenize(ids, skip_special_tokens)
         return (await self._send(_calls.DETOKENIZE, request, timeout)).text
 
     async def model_info(self, *, timeout: float | None = None) -> results.ModelInfo:
@@ -183,7 +189,7 @@ class AsyncClient:
 
     async def wait_ready(self, timeout: float = 60.0) -> None:
         """See Client.wait_ready."""
-        end = time.monotonic() + timeout
+        end = _calls.wait_end(timeout)
         problem = "it is not serving"
         while (left := end - time.monotonic()) > 0:
             try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Unpack
 
-from olmoe import _calls, _requests, errors, results
+from olmoe import _calls, _endpoint, _requests, errors, results
+from olmoe._endpoint import Access, Endpoint, PathLike
 from olmoe._requests import Prompt, Sampling, Scoring
 from olmoe.v1 import inference_pb2
 
@@ -17,7 +18,7 @@ class CompletionStream(_calls.Watch[results.Delta]):
     stops within one step. One thread iterates; any may close.
     """
 
-    def __init__(self, call: Any) -> None:
+    def __init__(self, call: _calls.Call) -> None:
         self._parts = results.StreamParts()
         super().__init__(call, self._parts.add)
 
@@ -41,25 +42,32 @@ class CompletionStream(_calls.Watch[results.Delta]):
 class Client(_calls.Service):
     """Calls of the public port. Thread-safe; use it as a context manager or close it.
 
-    target: "HOST:PORT".
-    token: sent with each call. Beyond this machine, use TLS with it.
+    target: "HOST:PORT", or "unix:/path".
+    token: sent with each call. Beyond this machine, use TLS with it. token_file: a file whose first
+      [NAME:]TOKEN line has it.
     ca, cert, key: TLS: authorities of the server, and this client's certificate for mutual TLS;
-      paths of PEM files. tls: TLS with the system's authorities.
+      paths of PEM files. tls: TLS with the system's authorities; False: none, whatever the
+      environment says.
+    Of these, what is not given comes from the environment, as for olmoectl: OLMOE_SERVER (of Admin:
+    OLMOE_ADMIN), OLMOE_TOKEN_FILE, OLMOE_CA, OLMOE_CERT, OLMOE_KEY, OLMOE_TLS.
     timeout: seconds for each call and all its retries; None = no limit.
     retries: how often a call is sent again where the server is busy and says when to come again,
       or cannot be reached. 0: never. Streams are never sent again.
 
-    Calls raise what olmoe.errors has; ValueError and TypeError for arguments that cannot be sent.
+    Calls raise what olmoe.errors has; ValueError and TypeError, which name the argument, for what
+    cannot be sent.
     """
 
     _health_name = "olmoe.v1.InferenceService"
 
-    def __init__(self, target: str = "127.0.0.1:50051", *, token: str | None = None,
-                 ca: _calls.PathLike | None = None, cert: _calls.PathLike | None = None,
-                 key: _calls.PathLike | None = None, tls: bool = False,
-                 timeout: float | None = None, retries: int = 0) -> None:
-        access = _calls.Access(token, ca, cert, key, tls)
-        super().__init__(_calls.Connection(target, access, timeout, retries))
+    def __init__(self, target: str | None = None, *, token: str | None = None,
+                 token_file: PathLike | None = None, ca: PathLike | None = None,
+                 cert: PathLike | None = None, key: PathLike | None = None,
+                 tls: bool | None = None, timeout: float | None = None,
+                 retries: int = 0) -> None:
+        access = Access(token, token_file, ca, cert, key, tls)
+        super().__init__(_calls.Connection(Endpoint(
+            _endpoint.PUBLIC, target, access, timeout=timeout, retries=retries)))
 
     def generate(self, prompt: Prompt, max_new_tokens: int = 64,
                  **options: Unpack[Sampling]) -> results.Completion:
@@ -86,15 +94,18 @@ class Client(_calls.Service):
         Texts are split into tokens as lm-evaluation-harness does. An empty context is the
         beginning of a text.
         """
-        return self.score_batch([(context, continuation)], **options).scores[0]
+        return self._score([_requests.score_item(context, continuation)], options).scores[0]
 
     def score_rolling(self, text: Prompt, **options: Unpack[Scoring]) -> results.Score:
         """How likely a whole text is, in windows of the model's context; each token counts once."""
-        return self.score_batch([(None, text)], **options).scores[0]
+        return self._score([_requests.score_item(None, text)], options).scores[0]
 
     def score_batch(self, items: Sequence[tuple[Prompt | None, Prompt]],
                     **options: Unpack[Scoring]) -> results.ScoreBatch:
         """1..256 pairs of context and continuation in one call; context None: score_rolling."""
+        return self._score(_requests.score_items(items), options)
+
+    def _score(self, items: list[inference_pb2.ScoreItem], options: Scoring) -> results.ScoreBatch:
         request = _requests.score(items, options)
         return results.ScoreBatch.from_proto(
             self._connection.call(_calls.SCORE, request, options.get("timeout")))
@@ -102,14 +113,13 @@ class Client(_calls.Service):
     def tokenize(self, text: str, *, add_special_tokens: bool = False,
                  timeout: float | None = None) -> results.Tokens:
         """The tokens of a text. Conflict where the model has no tokenizer."""
-        request = inference_pb2.TokenizeRequest(text=text, add_special_tokens=add_special_tokens)
+        request = _requests.tokenize(text, add_special_tokens)
         return results.Tokens.from_proto(self._connection.call(_calls.TOKENIZE, request, timeout))
 
     def detokenize(self, ids: Sequence[int], *, skip_special_tokens: bool = False,
                    timeout: float | None = None) -> str:
         """The text of tokens. Conflict where the model has no tokenizer."""
-        request = inference_pb2.DetokenizeRequest(ids=ids,
-                                                  skip_special_tokens=skip_special_tokens)
+        request = _requests.detokenize(ids, skip_special_tokens)
         return self._connection.call(_calls.DETOKENIZE, request, timeout).text
 
     def model_info(self, *, timeout: float | None = None) -> results.ModelInfo:

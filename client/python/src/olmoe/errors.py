@@ -146,12 +146,18 @@ def make_error(code: str, message: str, details: bytes | None) -> OlmoeError:
     return error
 
 
-def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError) -> OlmoeError:
-    """The exception of a failed call, synchronous or not."""
+def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError, proxy: str = "") -> OlmoeError:
+    """The exception of a failed call, synchronous or not, that went through `proxy`.
+
+    The message names the proxy where it may be the reason: nobody expects one.
+    """
     code: grpc.StatusCode = error.code()
     trailers: Any = error.trailing_metadata() or ()
     packed = next((value for key, value in trailers if key == _DETAILS_KEY), None)
-    return make_error(code.name, error.details() or "",
+    message = error.details() or ""
+    if proxy and code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        message = f"{message}; the call went through {proxy}, no_proxy names hosts without it"
+    return make_error(code.name, message,
                       packed if isinstance(packed, bytes) else None)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import enum
 
-from olmoe import plans
+from olmoe import _check, plans
 from olmoe.v1 import admin_pb2
 
 
@@ -23,6 +23,11 @@ class Phase(enum.IntEnum):
     PREFILL = 1
     DECODE = 2
     SCORE = 3
+
+
+def checked_decision(name: str, value: object) -> Decision:
+    """TypeError, naming it, where it is no Decision."""
+    return _check.one_of(name, value, Decision)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from google.protobuf import timestamp_pb2
 
-from olmoe import policies, results
+from olmoe import _check, policies, results
 from olmoe.v1 import admin_pb2
 
 
@@ -54,7 +54,7 @@ class Routing:
 
 
 @dataclasses.dataclass(frozen=True)
-class Probe:
+class Probe(_check.Fields):
     """Runs each arm on a prompt before anything is published.
 
     text: <= 256 tokens; "" = a prompt of the server's.
@@ -130,7 +130,7 @@ class UnitAssignment:
 
 
 @dataclasses.dataclass(frozen=True)
-class LayerCdf:
+class LayerCdf(_check.Fields):
     """Router-logit distribution of one layer, at x0, x0 + dx, x0 + 2 dx, ..."""
 
     layer: int
@@ -138,6 +138,11 @@ class LayerCdf:
     dx: float  # > 0
     cdf: Sequence[float] = ()  # [points], non-decreasing, in [0, 1], 2..65536 points
     survival: Sequence[float] = ()  # [points], 1 - cdf without its rounding; where set, it counts
+
+    @staticmethod
+    def checked(name: str, value: object) -> LayerCdf:
+        """TypeError, naming it, where it is no LayerCdf."""
+        return _check.instance(name, value, LayerCdf, "a LayerCdf")
 
     @classmethod
     def from_proto(cls, message: admin_pb2.LayerCdf) -> LayerCdf:

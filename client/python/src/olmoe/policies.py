@@ -22,7 +22,7 @@ import enum
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from olmoe import spec
+from olmoe import _check, spec
 from olmoe.v1 import admin_pb2, routing_pb2
 
 # What the package offers as its own: olmoe.TopK.
@@ -49,16 +49,21 @@ class PValue(enum.IntEnum):
 
 
 @dataclasses.dataclass(frozen=True)
-class Rule:
+class Rule(_check.Fields):
     """How many experts run. Use a subclass."""
 
     weights: Weights = dataclasses.field(default=Weights.MODEL_DEFAULT, kw_only=True)
 
+    _checks = {"Weights": lambda name, value: _check.one_of(name, value, Weights),
+               "PValue": lambda name, value: _check.one_of(name, value, PValue)}
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         for field in dataclasses.fields(self):
             if field.default is None and getattr(self, field.name) == 0:
                 # On the wire 0 is the default, so the server could not refuse it.
-                raise ValueError(f"{field.name}=0 is not above 0; leave it out for the default")
+                raise ValueError(f"{type(self).__name__}: {field.name}=0 is not above 0; leave it "
+                                 "out for the default")
 
     def policy(self) -> Policy:
         """The policy that applies this rule in every layer."""
@@ -133,17 +138,29 @@ class HC(Rule):
     temperature: float = 1.0  # > 0; of the softmax, for weights and PValue.ONE_MINUS_PROB
 
 
+def _rule(name: str, value: object) -> Rule:
+    return _check.instance(name, value, Rule, "a rule such as TopK(4)")
+
+
+def _overrides(name: str, value: object) -> tuple[LayerOverride, ...]:
+    def check(item_name: str, item: object) -> LayerOverride:
+        return _check.instance(item_name, item, LayerOverride, "a LayerOverride")
+    return tuple(_check.items(name, value, check, "LayerOverride"))
+
+
 @dataclasses.dataclass(frozen=True)
-class LayerOverride:
+class LayerOverride(_check.Fields):
     """The rules of some layers, in place of the policy's own."""
 
     layers: tuple[int, ...]  # 0-based
     applied: Rule | None = None
     analyzed: Rule | None = None
 
+    _checks = {"Rule": _rule}
+
 
 @dataclasses.dataclass(frozen=True)
-class Policy:
+class Policy(_check.Fields):
     """What is applied and what is only counted. With neither: the model's own routing."""
 
     applied: Rule | None = None  # None = the model's own top-k
@@ -152,12 +169,15 @@ class Policy:
     policy_id: str = ""  # "" = a name made of the rules, as olmoectl makes it: "top-k-4"
     description: str = ""  # <= 256 bytes
 
+    _checks = {"Rule": _rule, "tuple[LayerOverride, ...]": _overrides}
+
     @classmethod
     def parse(cls, text: str) -> Policy:
         """The policy of olmoectl's notation: "[NAME@]native" or "[NAME@]RULE[/RULE]...".
 
         ValueError names every part that is wrong.
         """
+        _check.text("text", text)
         return policy_from_proto(spec.parse_policy(text))
 
     def __str__(self) -> str:
@@ -175,7 +195,7 @@ class Policy:
     def on(self, layers: Iterable[int], applied: Rule | None = None, *,
            analyzed: Rule | None = None) -> Policy:
         """The same, but in `layers` (0-based) other rules."""
-        override = LayerOverride(tuple(layers), applied, analyzed)
+        override = LayerOverride(tuple(_check.integers("layers", layers)), applied, analyzed)
         return dataclasses.replace(self, overrides=(*self.overrides, override))
 
 
@@ -188,17 +208,32 @@ def Native() -> Policy:  # pylint: disable=invalid-name
 PolicyLike = Policy | Rule | str
 
 
+def _policy_like(name: str, value: Any) -> PolicyLike:
+    as_policy(value, name)
+    return value  # type: ignore[no-any-return]
+
+
 @dataclasses.dataclass(frozen=True)
-class Arm:
+class Arm(_check.Fields):
     """One side of an experiment."""
 
     policy: PolicyLike
     weight: int = 1  # its share is weight / sum of weights; 0 = by name only
     allow_explicit: bool = False  # clients may ask for it by name
 
+    _checks = {"PolicyLike": _policy_like}
+
+
+def _arms(name: str, value: object) -> Mapping[str, Arm]:
+    arms = _check.instance(name, value, Mapping,  # type: ignore[type-abstract]
+                           "a mapping of names to Arm")
+    return {_check.text(f"a name of {name}", arm_id):
+            _check.instance(f"{name}[{arm_id!r}]", arm, Arm, "an Arm")
+            for arm_id, arm in arms.items()}
+
 
 @dataclasses.dataclass(frozen=True)
-class Experiment:
+class Experiment(_check.Fields):
     """A routing plan: arms by name, and how units are split among them.
 
     arms: names are 1 to 32 of a-z, 0-9 and "-"; they become metric labels. Their order counts.
@@ -210,6 +245,8 @@ class Experiment:
     salt: str = ""
     note: str = ""
 
+    _checks = {"Mapping[str, Arm]": _arms}
+
 
 # ---- To messages and back
 
@@ -218,15 +255,16 @@ _FIELDS = {"calibration": "calibration_id"}  # where the names differ
 _ENUMS: dict[str, type[enum.IntEnum]] = {"p_value": PValue}
 
 
-def as_policy(policy: PolicyLike) -> Policy:
+def as_policy(policy: PolicyLike, name: str = "policy") -> Policy:
     """ValueError for a string that is no policy, TypeError for what is no policy at all."""
     if isinstance(policy, str):
-        return Policy.parse(policy)
+        try:
+            return Policy.parse(policy)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
     if isinstance(policy, Rule):
         return policy.policy()
-    if isinstance(policy, Policy):
-        return policy
-    raise TypeError(f"a policy, a rule or its text is needed, not {policy!r}")
+    return _check.instance(name, policy, Policy, "a policy, a rule or its text")
 
 
 def _rule_to_proto(rule: Rule) -> routing_pb2.Rule:

@@ -61,11 +61,13 @@ class Usage:
     prompt_tokens: int
     completion_tokens: int
     expert_activations: int  # (token, layer, expert) triples
+    routed_tokens: int  # run through the layers; a token that is only predicted is not
 
     @classmethod
     def from_proto(cls, message: inference_pb2.Usage) -> Usage:
         """The usage of a message."""
-        return cls(message.prompt_tokens, message.completion_tokens, message.expert_activations)
+        return cls(message.prompt_tokens, message.completion_tokens, message.expert_activations,
+                   message.routed_tokens)
 
 
 @dataclasses.dataclass(frozen=True)

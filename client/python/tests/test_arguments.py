@@ -1,0 +1,315 @@
+"""Arguments that cannot be sent: an error that names them, before anything is sent."""
+
+import asyncio
+import dataclasses
+import fractions
+import inspect
+import re
+
+import pytest
+
+import olmoe
+from olmoe import _requests
+
+NOBODY = "127.0.0.1:1"  # nothing is sent there
+BIG = 10 ** 400
+
+
+class Index:
+    """An integer of another library, as numpy's are."""
+
+    def __init__(self, value):
+        self._value = value
+
+    def __index__(self):
+        return self._value
+
+
+@pytest.fixture(scope="module", name="client")
+def _client():
+    with olmoe.Client(NOBODY) as client:
+        yield client
+
+
+@pytest.fixture(scope="module", name="admin")
+def _admin():
+    with olmoe.Admin(NOBODY) as admin:
+        yield admin
+
+
+# Name of the argument in the message -> values of wrong types; "": the method, called without a
+# server.
+NOT_TEXT = (b"abc", 4, ["abc"], True)
+NOT_TEXTS = ("abc", b"abc", 4, [b"a"], {"a": 1}, ["a", 4])
+NOT_INT = ("4", 4.0, True, [4], b"4")
+NOT_BOOL = (1, "yes", 0)
+NOT_NUMBER = ("1", True, b"1", [1.0])
+NOT_IDS = ("abc", b"abc", 5, [1.5], ["1"], [True], [b"1"], {1: 2}, bytearray(b"a"))
+NOT_PROMPT = (b"Once", bytearray(b"Once"), memoryview(b"Once"), 5, 1.5, True, ["Once"], {"a": 1})
+
+# (service, method, positional arguments that are right, argument, wrong values).
+WRONG_TYPES = [
+    ("client", "generate", {}, "prompt", NOT_PROMPT),
+    ("client", "stream", {}, "prompt", NOT_PROMPT),
+    *(("client", method, {"prompt": "a"}, name, values) for method in ("generate", "stream")
+      for name, values in (
+          ("max_new_tokens", (*NOT_INT, None)), ("temperature", NOT_NUMBER), ("top_p", NOT_NUMBER),
+          ("top_k", NOT_INT), ("min_p", NOT_NUMBER), ("repetition_penalty", NOT_NUMBER),
+          ("seed", NOT_INT), ("stop", (b"a", 4, [4], [b"a"], {"a": 1})),
+          ("stop_token_ids", NOT_IDS), ("ignore_eos", NOT_BOOL), ("logprobs", NOT_INT),
+          ("add_special_tokens", NOT_BOOL), ("unit", NOT_TEXT), ("arm", NOT_TEXT),
+          ("policy", (4, b"native", ["native"], True)), ("trace", (1, "experts", None)),
+          ("request_id", NOT_TEXT), ("timeout", NOT_NUMBER))),
+    ("client", "score", {"continuation": "b"}, "context", NOT_PROMPT),
+    ("client", "score", {"context": "a"}, "continuation", (*NOT_PROMPT, None)),
+    ("client", "score", {"context": "a", "continuation": "b"}, "per_token", NOT_BOOL),
+    ("client", "score", {"context": "a", "continuation": "b"}, "top", NOT_INT),
+    ("client", "score_rolling", {}, "text", (*NOT_PROMPT, None)),
+    ("client", "score_batch", {}, "items",
+     ("ab", ["ab"], [("a",)], [("a", "b", "c")], [4], [{"a": "b"}], [(b"a", "b")], 4, None,
+      [("a", None)])),
+    ("client", "tokenize", {}, "text", NOT_TEXT),
+    ("client", "tokenize", {"text": "a"}, "add_special_tokens", NOT_BOOL),
+    ("client", "detokenize", {}, "ids", NOT_IDS),
+    ("client", "detokenize", {"ids": [1]}, "skip_special_tokens", NOT_BOOL),
+    ("client", "model_info", {}, "timeout", NOT_NUMBER),
+    ("client", "health", {}, "timeout", NOT_NUMBER),
+    ("client", "wait_ready", {}, "timeout", NOT_NUMBER),
+    ("admin", "patch", {}, "target", (4, b"native", None, ["native"], olmoe.TopK, True)),
+    *(("admin", "patch", {"target": "native"}, name, values) for name, values in (
+        ("expected_generation", NOT_INT), ("ttl", NOT_NUMBER), ("note", NOT_TEXT),
+        ("probe", ("Once upon", 1, None, ["a"])), ("idempotency_key", NOT_TEXT),
+        ("validate_only", NOT_BOOL), ("wait_for_drain", NOT_NUMBER), ("timeout", NOT_NUMBER))),
+    ("admin", "patched", {}, "target", (4, None)),
+    ("admin", "patched", {"target": "native"}, "ttl", (*NOT_NUMBER, None)),
+    ("admin", "patched", {"target": "native"}, "note", NOT_TEXT),
+    ("admin", "patched", {"target": "native"}, "probe", ("Once", 1)),
+    ("admin", "unpatch", {}, "expected_generation", NOT_INT),
+    ("admin", "unpatch", {}, "wait_for_drain", NOT_NUMBER),
+    ("admin", "rollback", {}, "to_generation", NOT_INT),
+    ("admin", "rollback", {}, "expected_generation", NOT_INT),
+    ("admin", "renew", {"ttl": 60}, "generation", (*NOT_INT, None)),
+    ("admin", "renew", {"generation": 1}, "ttl", (*NOT_NUMBER, None)),
+    ("admin", "routing", {}, "timeout", NOT_NUMBER),
+    ("admin", "history", {}, "page_size", (*NOT_INT, None)),
+    ("admin", "history", {}, "timeout", NOT_NUMBER),
+    ("admin", "watch_routing", {}, "timeout", NOT_NUMBER),
+    ("admin", "explain", {}, "units", NOT_TEXTS),
+    ("admin", "explain", {"units": ["a"]}, "plan", ("native", olmoe.TopK(4), {})),
+    ("admin", "expert_stats", {}, "since", (4, b"x", None)),
+    ("admin", "expert_stats", {}, "arms", NOT_TEXTS),
+    ("admin", "expert_stats", {}, "layers", NOT_IDS),
+    ("admin", "expert_stats", {}, "kinds", ("APPLIED", ["APPLIED"], [1], olmoe.Decision.APPLIED)),
+    ("admin", "watch_expert_stats", {}, "interval", (*NOT_NUMBER, None)),
+    ("admin", "watch_expert_stats", {}, "arms", NOT_TEXTS),
+    ("admin", "build_calibration", {"texts": ["a"]}, "calibration_id", NOT_TEXT),
+    ("admin", "build_calibration", {"calibration_id": "a"}, "texts", NOT_TEXTS),
+    ("admin", "build_calibration", {"calibration_id": "a"}, "live_tokens", NOT_INT),
+    ("admin", "build_calibration", {"calibration_id": "a", "live_tokens": 9}, "arms", NOT_TEXTS),
+    ("admin", "build_calibration", {"calibration_id": "a", "texts": ["a"]}, "trim_top", NOT_INT),
+    ("admin", "get_calibration", {}, "calibration_id", NOT_TEXT),
+    ("admin", "put_calibration", {"layers": []}, "calibration_id", NOT_TEXT),
+    ("admin", "put_calibration", {"calibration_id": "a"}, "layers", ("abc", [4], [{}], 4)),
+    ("admin", "delete_calibration", {}, "calibration_id", NOT_TEXT),
+    ("admin", "drain", {}, "grace", (*NOT_NUMBER, None)),
+]
+
+
+def names(error, argument):
+    """Whether the message is about the argument: `items[0] must be ...`."""
+    return re.match(rf"{argument}(\[\d+\])?\b", str(error.value))
+
+
+@pytest.mark.parametrize(("service", "method", "right", "argument", "values"), WRONG_TYPES,
+                         ids=[f"{row[1]}-{row[3]}" for row in WRONG_TYPES])
+def test_a_value_of_a_wrong_type_is_a_type_error_that_names_its_argument(
+        client, admin, service, method, right, argument, values):
+    call = getattr({"client": client, "admin": admin}[service], method)
+    for value in values:
+        with pytest.raises(TypeError) as error:
+            call(**right, **{argument: value})
+        assert names(error, argument), f"{method}({argument}={value!r}): {error.value}"
+
+
+def test_every_argument_of_every_method_is_in_the_table_of_wrong_types():
+    tested = {(service, method, argument) for service, method, _, argument, _ in WRONG_TYPES}
+    for service, kind in (("client", olmoe.Client), ("admin", olmoe.Admin)):
+        for method, function in inspect.getmembers(kind, inspect.isfunction):
+            if method.startswith("_") or method == "close":
+                continue
+            for name, parameter in inspect.signature(function).parameters.items():
+                if name in ("self", "timeout") or parameter.kind is parameter.VAR_KEYWORD:
+                    continue
+                shared = method == "watch_expert_stats" and name in ("since", "layers", "kinds")
+                assert shared or (service, method, name) in tested, f"{method}: {name}"
+    assert {row[3] for row in WRONG_TYPES if row[1] == "generate"} == {
+        "prompt", "max_new_tokens", *olmoe.Sampling.__annotations__}
+
+
+OUT_OF_RANGE = [
+    ("client", "generate", {"prompt": "a"}, "seed", (-1, 2 ** 64, BIG)),
+    ("client", "generate", {"prompt": "a"}, "max_new_tokens", (-1, 2 ** 32)),
+    ("client", "generate", {"prompt": "a"}, "top_k", (-1, 2 ** 32)),
+    ("client", "generate", {"prompt": "a"}, "logprobs", (-1, 2 ** 32)),
+    ("client", "generate", {"prompt": "a"}, "stop_token_ids", ([-1], [2 ** 32])),
+    ("client", "generate", {"prompt": "a"}, "temperature", (BIG,)),
+    ("client", "generate", {"prompt": "a"}, "timeout", (-1, float("nan"))),
+    ("client", "generate", {"prompt": "a"}, "unit", ("\ud800",)),
+    ("client", "generate", {}, "prompt", ([5, -1], [2 ** 32], "a\udc00")),
+    ("client", "score", {"context": "a"}, "continuation", ([-1], "\ud800")),
+    ("client", "detokenize", {}, "ids", ([-1], [2 ** 32])),
+    ("client", "wait_ready", {}, "timeout", (-1, float("nan"))),
+    ("admin", "patch", {"target": "native"}, "expected_generation", (-1, 2 ** 64)),
+    ("admin", "patch", {"target": "native"}, "ttl", (-1, float("nan"), float("inf"), 1e300)),
+    ("admin", "patch", {}, "target", ("top-q=4", "top-k=x")),
+    ("admin", "patched", {"target": "native"}, "ttl", (-1, float("nan"))),
+    ("admin", "rollback", {}, "to_generation", (-1, 2 ** 64)),
+    ("admin", "renew", {"ttl": 60}, "generation", (-1, 2 ** 64)),
+    ("admin", "history", {}, "page_size", (0, -1, 2 ** 32)),
+    ("admin", "expert_stats", {}, "layers", ([-1], [2 ** 32])),
+    ("admin", "watch_expert_stats", {}, "interval", (-1, float("nan"))),
+    ("admin", "build_calibration", {"calibration_id": "a", "texts": ["a"]}, "trim_top", (-1,)),
+    ("admin", "build_calibration", {"calibration_id": "a"}, "live_tokens", (-1, 2 ** 64)),
+    ("admin", "drain", {}, "grace", (-1, float("inf"))),
+]
+
+
+@pytest.mark.parametrize(("service", "method", "right", "argument", "values"), OUT_OF_RANGE,
+                         ids=[f"{row[1]}-{row[3]}" for row in OUT_OF_RANGE])
+def test_what_cannot_be_sent_is_a_value_error_that_names_its_argument(
+        client, admin, service, method, right, argument, values):
+    call = getattr({"client": client, "admin": admin}[service], method)
+    for value in values:
+        with pytest.raises(ValueError) as error:
+            call(**right, **{argument: value})
+        assert names(error, argument), f"{method}({argument}={value!r}): {error.value}"
+
+
+@pytest.mark.parametrize(("make", "said"), [
+    (lambda: olmoe.TopK("4"), "TopK: k must be an integer, not '4'"),
+    (lambda: olmoe.TopK(4.0), "TopK: k must be an integer, not 4.0"),
+    (lambda: olmoe.TopK(True), "TopK: k must be an integer, not True"),
+    (lambda: olmoe.TopK(4, weights="sum-to-one"), "TopK: weights must be one of Weights.MODEL_"),
+    (lambda: olmoe.TopK(4, weights=3), "TopK: weights must be one of Weights.MODEL_DEFAULT"),
+    (lambda: olmoe.TopP("0.5"), "TopP: p must be a number, not '0.5'"),
+    (lambda: olmoe.TopP(0.5, max_k="4"), "TopP: max_k must be an integer, not '4'"),
+    (lambda: olmoe.MinP(None), "MinP: ratio must be a number, not None"),
+    (lambda: olmoe.BH(0.1, 4), "BH: calibration must be a str, not 4"),
+    (lambda: olmoe.BH(0.1, b"mine"), "BH: calibration must be a str, not b'mine'"),
+    (lambda: olmoe.BH(0.1, p_value="one-minus-prob"), "BH: p_value must be one of PValue.LAYER"),
+    (lambda: olmoe.HC(temperature="1"), "HC: temperature must be a number, not '1'"),
+    (lambda: olmoe.TopK(4).analyze("top-p=0.5"), "Policy: analyzed must be a rule such as TopK"),
+    (lambda: olmoe.TopK(4).named(4), "Policy: policy_id must be a str, not 4"),
+    (lambda: olmoe.TopK(4).on(4), "layers must be a sequence of integers, not 4"),
+    (lambda: olmoe.TopK(4).on("03"), "layers must be a sequence of integers, not '03'"),
+    (lambda: olmoe.TopK(4).on([0.5]), r"layers[0] must be an integer, not 0.5"),
+    (lambda: olmoe.TopK(4).on([0], "top-k=1"), "LayerOverride: applied must be a rule"),
+    (lambda: olmoe.Policy("top-k=4"), "Policy: applied must be a rule such as TopK(4), not"),
+    (lambda: olmoe.Policy(overrides=[4]), "Policy: overrides[0] must be a LayerOverride, not 4"),
+    (lambda: olmoe.Policy.parse(4), "text must be a str, not 4"),
+    (lambda: olmoe.LayerOverride("03"), "LayerOverride: layers must be a sequence of integers"),
+    (lambda: olmoe.Arm(4), "Arm: policy must be a policy, a rule or its text, not 4"),
+    (lambda: olmoe.Arm("native", "50"), "Arm: weight must be an integer, not '50'"),
+    (lambda: olmoe.Arm("native", 0.5), "Arm: weight must be an integer, not 0.5"),
+    (lambda: olmoe.Arm("native", allow_explicit="no"), "Arm: allow_explicit must be True or Fal"),
+    (lambda: olmoe.Experiment([olmoe.Arm("native")]), "Experiment: arms must be a mapping"),
+    (lambda: olmoe.Experiment({"a": "native"}), "Experiment: arms['a'] must be an Arm, not"),
+    (lambda: olmoe.Experiment({4: olmoe.Arm("native")}), "a name of Experiment: arms must be a s"),
+    (lambda: olmoe.Experiment({}, salt=4), "Experiment: salt must be a str, not 4"),
+    (lambda: olmoe.Probe(4), "Probe: text must be a str, not 4"),
+    (lambda: olmoe.Probe(require_change="yes"), "Probe: require_change must be True or False"),
+    (lambda: olmoe.TraceOptions(experts=1), "TraceOptions: experts must be True or False, not 1"),
+    (lambda: olmoe.LayerCdf("0", 0, 1), "LayerCdf: layer must be an integer, not '0'"),
+    (lambda: olmoe.LayerCdf(0, 0, 1, "01"), "LayerCdf: cdf must be a sequence of numbers, not"),
+    (lambda: olmoe.Client(4), "target must be a str, not 4"),
+    (lambda: olmoe.Client(b"127.0.0.1:1"), "target must be a str, not b'127.0.0.1:1'"),
+    (lambda: olmoe.Client(token=4), "token must be a str, not int"),
+    (lambda: olmoe.Client(token_file=4), "token_file must be a path, not 4"),
+    (lambda: olmoe.Client(ca=b"ca.pem"), "ca must be a path, not b'ca.pem'"),
+    (lambda: olmoe.Client(tls="yes"), "tls must be True or False, not 'yes'"),
+    (lambda: olmoe.Client(timeout="5"), "timeout must be a number, not '5'"),
+    (lambda: olmoe.Client(retries="5"), "retries must be an integer, not '5'"),
+    (lambda: olmoe.Client(retries=True), "retries must be an integer, not True"),
+    (lambda: olmoe.Admin(retries=1.0), "retries must be an integer, not 1.0"),
+])
+def test_what_is_made_of_wrong_types_says_which_field(make, said):
+    with pytest.raises(TypeError) as error:
+        make()
+    assert str(error.value).startswith(said)
+
+
+@pytest.mark.parametrize(("make", "said"), [
+    (lambda: olmoe.TopK(-1), "TopK: k must be 0..4294967295, is -1"),
+    (lambda: olmoe.TopK(2 ** 32), "TopK: k must be 0..4294967295, is 4294967296"),
+    (lambda: olmoe.TopP(0.5, min_k=0), "TopP: min_k=0 is not above 0"),
+    (lambda: olmoe.Arm("native", -1), "Arm: weight must be 0..4294967295, is -1"),
+    (lambda: olmoe.Arm("top-q=1"), 'Arm: policy: "top-q" is not a rule'),
+    (lambda: olmoe.Client(retries=-1), "retries must be 0..4294967295, is -1"),
+    (lambda: olmoe.Client(timeout=-1), "timeout must be a number of seconds, 0 or more, is -1"),
+    (lambda: olmoe.Client(timeout=float("nan")), "timeout must be a number of seconds"),
+])
+def test_what_is_made_of_values_that_cannot_be_sent_says_which_field(make, said):
+    with pytest.raises(ValueError) as error:
+        make()
+    assert str(error.value).startswith(said)
+
+
+def test_asyncio_checks_the_same(client):
+    async def calls():
+        async with olmoe.AsyncClient(NOBODY) as mine:
+            for call in (lambda: mine.generate(b"a"), lambda: mine.generate("a", seed=-1),
+                         lambda: mine.score("a", b"b"), lambda: mine.score_rolling(4),
+                         lambda: mine.score_batch(["ab"]), lambda: mine.tokenize(b"a"),
+                         lambda: mine.detokenize("12"), lambda: mine.model_info(timeout="1"),
+                         lambda: mine.health(timeout=-1), lambda: mine.wait_ready("1")):
+                with pytest.raises((TypeError, ValueError), match=" must be "):
+                    await call()
+            with pytest.raises(TypeError, match="prompt must be"):
+                mine.stream(b"a")
+
+    asyncio.run(calls())
+
+
+def test_numbers_of_other_libraries_are_taken():
+    request = _requests.generate((Index(5), Index(6)), Index(3), {
+        "seed": Index(2 ** 64 - 1), "temperature": fractions.Fraction(1, 2), "top_p": 1,
+        "stop_token_ids": iter([Index(7)]), "logprobs": Index(2)})
+    assert list(request.tokens.ids) == [5, 6]
+    assert (request.max_new_tokens, request.sampling.seed, request.sampling.temperature,
+            list(request.stop_token_ids), request.logprobs) == (3, 2 ** 64 - 1, 0.5, [7], 2)
+    assert olmoe.TopK(Index(4)) == olmoe.TopK(4)
+    assert olmoe.TopK(1).on([Index(0), Index(1)], olmoe.TopK(2)) == \
+        olmoe.TopK(1).on(range(2), olmoe.TopK(2))
+    assert hash(olmoe.Arm("native", Index(3))) == hash(olmoe.Arm("native", 3))
+
+
+def test_numpys_numbers_and_arrays_are_taken():
+    numpy = pytest.importorskip("numpy")
+    request = _requests.generate(numpy.array([5, 6], dtype=numpy.int64), numpy.int32(3), {
+        "seed": numpy.uint64(7), "temperature": numpy.float32(0.5), "ignore_eos": numpy.True_})
+    assert list(request.tokens.ids) == [5, 6]
+    assert (request.sampling.seed, request.sampling.temperature, request.ignore_eos) == \
+        (7, 0.5, True)
+    assert olmoe.TopP(numpy.float64(0.5), max_k=numpy.int8(4)) == olmoe.TopP(0.5, max_k=4)
+    for wrong in (numpy.array([0.5]), numpy.array([[1, 2]]), numpy.str_("4")):
+        with pytest.raises(TypeError, match="TopK: k must be an integer"):
+            olmoe.TopK(wrong)
+    for wrong in (numpy.array([0.5]), numpy.array(5), numpy.array([[1, 2]]),
+                  numpy.array([True])):
+        with pytest.raises(TypeError, match="prompt"):
+            _requests.generate(wrong, 1, {})
+
+
+def test_none_is_as_if_the_keyword_was_not_given():
+    wanted = _requests.generate("a", 1, {})
+    given = {name: None for name in olmoe.Sampling.__annotations__ if name != "trace"}
+    assert _requests.generate("a", 1, given) == wanted
+
+
+def test_every_public_value_that_is_sent_checks_its_fields():
+    sent = {kind for name in olmoe.__all__ if isinstance(kind := getattr(olmoe, name), type)
+            and dataclasses.is_dataclass(kind)
+            and kind.__module__ in ("olmoe.policies", "olmoe._requests")} | {
+        olmoe.Probe, olmoe.LayerCdf}
+    assert all(issubclass(kind, olmoe._check.Fields) for kind in sent)
+    assert olmoe.BH in sent
