@@ -51,8 +51,8 @@ function armCard(arm, history) {
       el("span", {}, arm.share > 0 ? `${percent(arm.share)} of traffic, weight ${arm.weight}`
                                    : "by name only, weight 0")),
     el("dl", {},
-      fact("running", arm.queued > 0 ? `${count(arm.running)} + ${count(arm.queued)} queued`
-                                     : count(arm.running)),
+      fact("running", count(arm.running)),
+      fact("queued", count(arm.queued)),
       fact("tokens/s", rate(history.rate(RECENT_S, allTokens, arm.arm))),
       fact("requests/s", rate(history.rate(RECENT_S, allRequests, arm.arm))),
       fact("first token p50", quantileText(
