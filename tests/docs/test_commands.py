@@ -1,22 +1,18 @@
-"""The commands of the guides: they exist, and those of some guides are run as written."""
-
-import os
-import subprocess
+"""The commands of README and guides: they exist, and are run as written."""
 
 import pytest
 
 import help_pages
 import markdown
-import models
+import page_run
 from reference import SOURCE_DIR
-from server_process import ServerProcess, bin_dir
+from server_process import bin_dir
 
-GUIDES = [SOURCE_DIR / "README.md", *sorted((SOURCE_DIR / "docs/guide").glob("*.md")),
-          SOURCE_DIR / "deploy/README.md"]
-# What is run, and what would take too long.
-RUN = ["README.md", "docs/guide/experiments.md", "docs/guide/evaluation.md",
-       "docs/guide/recordings.md"]
-SHORTER = {"olmoectl eval ": " --limit 2"}
+PAGES = [SOURCE_DIR / "README.md",
+         *(path for folder in ("docs/guide", "deploy", "client")
+           for path in sorted((SOURCE_DIR / folder).rglob("*.md")))]
+RUN = [path for path in PAGES if any(block.kind in markdown.RUN_KINDS and not block.not_run
+                                     for block in markdown.blocks(path.read_text()))]
 
 
 def relative(path):
@@ -41,7 +37,7 @@ def flags_of(text):
     return {word for word in words if word.startswith("-")}
 
 
-@pytest.mark.parametrize("path", GUIDES, ids=relative)
+@pytest.mark.parametrize("path", PAGES, ids=relative)
 def test_every_command_and_flag_exists(path, helps):
     for call in markdown.olmoectl_calls(path.read_text()):
         known = flags_of(helps[()])
@@ -55,26 +51,17 @@ def test_every_command_and_flag_exists(path, helps):
         assert command or known & set(call), f"{relative(path)}: {call}"
 
 
-@pytest.fixture(scope="module", name="server")
-def _server():
-    with ServerProcess(models.demo_model(), "--allow-inline-policy") as server:
-        yield server
+# ---- As written: each page from its first command to its last, as a reader does.
+
+@pytest.mark.parametrize("path", PAGES, ids=relative)
+def test_every_block_is_run_or_says_why_not(path):
+    for block in markdown.blocks(path.read_text()):
+        where = f"{relative(path)}:{block.line}"
+        assert block.kind in (*markdown.RUN_KINDS, *markdown.SHOWN_KINDS), (
+            f"{where}: a block of {block.kind or 'no kind'}; tests/docs/markdown.py has the kinds")
+        assert block.kind not in markdown.RUN_KINDS or block.commands(), f"{where}: no command"
 
 
-@pytest.mark.parametrize("name", RUN)
-def test_commands_work_as_written(name, server, tmp_path):
-    for folder in ("deploy", "tests"):
-        (tmp_path / folder).symlink_to(SOURCE_DIR / folder)
-    env = {**os.environ, "PATH": f"{bin_dir()}:{os.environ['PATH']}",
-           "OLMOE_SERVER": server.address(), "OLMOE_ADMIN": server.address("admin")}
-    server.unpatch()
-    for line in markdown.shell_lines((SOURCE_DIR / name).read_text()):
-        if "olmoectl " not in line:
-            continue
-        line = line.split("  #", 1)[0]
-        for command, addition in SHORTER.items():
-            if line.startswith(command):
-                line = line.rstrip() + addition
-        done = subprocess.run(["bash", "-o", "pipefail", "-c", line], cwd=tmp_path, env=env,
-                              capture_output=True, text=True, timeout=600, check=False)
-        assert done.returncode == 0, f"{name}: {line}\n{done.stdout}{done.stderr}"
+@pytest.mark.parametrize("path", RUN, ids=relative)
+def test_commands_work_as_written(path, tmp_path):
+    page_run.run(path, tmp_path)

@@ -6,19 +6,22 @@ import collections
 import itertools
 import json
 import math
+import os
 import re
 import shutil
+import subprocess
 import time
 
 import grpc
 import pytest
 
 import api
+import own_network
 from api import admin
 from experiment_traffic import (ARMS, THIN_K, Traffic, build_calibration, make_plan,
                                 wait_for_traffic)
 from prometheus_process import OBSERVABILITY, PrometheusProcess
-from server_process import DEADLINE_S, ServerProcess, wait_until
+from server_process import DEADLINE_S, ServerProcess, bin_dir, wait_until
 
 pytestmark = pytest.mark.skipif(not shutil.which("prometheus"),
                                 reason="prometheus is not installed (tests/packages.txt)")
@@ -253,3 +256,28 @@ def test_the_split_is_judged_by_what_was_drawn(run):
     for reason, value in chi2.items():
         assert z[reason] == pytest.approx((value ** (1 / 3) - 7 / 9) / (2 / 9) ** 0.5)
     assert run.prometheus.query("instance:olmoe_srm:degrees_of_freedom", run.busy)[0][1] == 1
+
+
+# olmoe-server and Prometheus as they are, at their own ports; prints the series of `up`.
+ON_ONE_MACHINE = r"""
+trap 'kill $(jobs -p); wait' EXIT
+"$BIN/olmoe-server" --model "$MODEL" >server.log 2>&1 &
+prometheus --config.file="$CONFIG" --storage.tsdb.path=data >prometheus.log 2>&1 &
+until promtool query instant http://127.0.0.1:9090 'up == 1' 2>/dev/null | tee up | grep .; do
+  [ "$(jobs -r | wc -l)" = 2 ] || { cat server.log prometheus.log; exit 1; }
+  sleep 0.1
+done
+"""
+
+
+def test_the_committed_configuration_finds_a_server_on_the_same_machine(demo_folder, tmp_path):
+    network = own_network.prefix()
+    if not network:
+        pytest.skip("no network of its own is allowed here, and others may have the ports")
+    done = subprocess.run(
+        [*network, "bash", "-c", ON_ONE_MACHINE], cwd=tmp_path, capture_output=True, text=True,
+        timeout=DEADLINE_S, check=False,
+        env={**os.environ, "BIN": str(bin_dir().resolve()), "MODEL": str(demo_folder),
+             "CONFIG": str(OBSERVABILITY / "prometheus.yml")})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'up{instance="127.0.0.1:9464", job="olmoe"} => 1' in done.stdout
