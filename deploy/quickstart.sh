@@ -35,7 +35,7 @@ deploy/build.sh release olmoe-server olmoectl
 step "2. Serve the demo model"
 listen=127.0.0.1:0 admin=127.0.0.1:0 http=127.0.0.1:0
 $once || { listen=127.0.0.1:50051 admin=127.0.0.1:50052 http=127.0.0.1:9464; }
-start_server build/release/bin deploy/demo --listen $listen --admin-listen $admin --http-listen $http
+start_server build/release/bin deploy/demo --allow-inline-policy --listen $listen --admin-listen $admin --http-listen $http
 show model
 
 prompt="Once upon a time there was a little fox who"
