@@ -9,8 +9,8 @@ PROMPT = "Once upon a time there was a little fox who"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--server", default="127.0.0.1:50051")
-    parser.add_argument("--admin", default="127.0.0.1:50052")
+    parser.add_argument("--server", help="HOST:PORT; else OLMOE_SERVER, else 127.0.0.1:50051")
+    parser.add_argument("--admin", help="HOST:PORT; else OLMOE_ADMIN, else 127.0.0.1:50052")
     arguments = parser.parse_args()
     with olmoe.Client(arguments.server) as client, olmoe.Admin(arguments.admin) as admin:
         client.wait_ready()

@@ -36,10 +36,12 @@ def main() -> None:
     parser.add_argument("text", type=pathlib.Path, help="a document a paragraph")
     parser.add_argument("--policy", action="append", help="in olmoectl's notation")
     parser.add_argument("--inline", action="store_true")
-    parser.add_argument("--server", default="127.0.0.1:50051")
-    parser.add_argument("--admin", default="127.0.0.1:50052")
+    parser.add_argument("--server", help="HOST:PORT; else OLMOE_SERVER, else 127.0.0.1:50051")
+    parser.add_argument("--admin", help="HOST:PORT; else OLMOE_ADMIN, else 127.0.0.1:50052")
     arguments = parser.parse_args()
     documents = [text for text in arguments.text.read_text().split("\n\n") if text.strip()]
+    if not documents:
+        parser.error(f"{arguments.text} is empty")
     with olmoe.Client(arguments.server, retries=3) as client, \
             olmoe.Admin(arguments.admin) as admin:
         layers = client.model_info().num_layers

@@ -8,7 +8,7 @@ import pytest
 import models
 import olmoe
 from certificates import Authority
-from olmoe._endpoint import PUBLIC, Access, Endpoint
+from olmoe._endpoint import PUBLIC, Access, Endpoint, proxy_of
 from server_process import DEADLINE_S, ServerProcess
 
 USER, ADMIN = "user-secret-0123456789abcdef", "root-secret-0123456789abcdef"
@@ -184,6 +184,29 @@ def test_a_client_without_arguments_speaks_to_the_server_of_the_environment(monk
                 admin.routing()
 
 
+# ---- Another port than was meant
+
+def test_a_port_of_another_kind_is_told(server, tmp_path):
+    def said(call):
+        with pytest.raises(olmoe.OlmoeError) as error:
+            call()
+        return str(error.value)
+
+    ca = Authority(tmp_path / "ca")
+    with olmoe.Client(server.address("admin"), timeout=DEADLINE_S) as client:
+        for call in (client.model_info, client.health, client.wait_ready,
+                     lambda: next(client.stream("a", 1))):
+            assert "does not have this method: is it the public port" in said(call)
+    with olmoe.Admin(server.address(), timeout=DEADLINE_S) as admin:
+        assert "does not have this method: is it the admin port" in said(admin.routing)
+    with olmoe.Client(server.address(), ca=ca.cert, timeout=DEADLINE_S) as client:
+        assert "the port speaks no TLS" in said(client.model_info)
+    cert, key = ca.issue("server")
+    with ServerProcess(models.demo_model(), "--tls-cert", cert, "--tls-key", key) as secured, \
+            olmoe.Client(secured.address(), timeout=DEADLINE_S) as client:
+        assert "a server with TLS closes plaintext connections: give ca=" in said(client.model_info)
+
+
 # ---- Proxies
 
 @pytest.fixture(name="proxy")
@@ -233,12 +256,12 @@ def test_elsewhere_the_message_names_the_proxy_without_its_password(proxy, monke
 
 def test_hosts_that_no_proxy_is_for_are_not_said_to_have_one(proxy, monkeypatch):
     monkeypatch.setenv("https_proxy", f"http://{proxy}")
-    assert endpoint("olmoe.example:1").proxy
+    assert proxy_of("olmoe.example:1")
     for variable in ("no_proxy", "no_grpc_proxy"):
         monkeypatch.setenv(variable, "localhost, .example,10.0.0.0/8")
-        assert not endpoint("olmoe.example:1").proxy
-        assert not endpoint("10.1.2.3:1").proxy
-        assert endpoint("example.org:1").proxy
+        assert not proxy_of("olmoe.example:1")
+        assert not proxy_of("10.1.2.3:1")
+        assert proxy_of("example.org:1")
         monkeypatch.delenv(variable)
     for target in ("unix:/run/x", "127.0.0.2:1", "[::1]:1", "localhost:1"):
-        assert not endpoint(target).proxy
+        assert not proxy_of(target)

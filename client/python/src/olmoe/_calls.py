@@ -110,10 +110,10 @@ class Retries:
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """A stream that comes, and the proxy that it comes through: "" for none."""
+    """A stream that comes, and where from."""
 
     messages: Any
-    proxy: str
+    endpoint: Endpoint
 
 
 class Connection:
@@ -145,7 +145,7 @@ class Connection:
             try:
                 return call(request, timeout=retries.timeout(), metadata=self._endpoint.metadata)
             except grpc.RpcError as rpc_error:
-                error = errors.from_rpc_error(rpc_error, self._endpoint.proxy)
+                error = errors.from_rpc_error(rpc_error, self._endpoint.explain)
             delay = retries.delay(error)
             if delay is None:
                 raise error
@@ -157,7 +157,7 @@ class Connection:
             method.path, request_serializer=method.request.SerializeToString,
             response_deserializer=method.answer.FromString)
         return Call(call(request, timeout=self._endpoint.limit(timeout),
-                         metadata=self._endpoint.metadata), self._endpoint.proxy)
+                         metadata=self._endpoint.metadata), self._endpoint)
 
     def write(self, method: Method[Q, A], requests: Iterator[Q],
               timeout: float | None = None) -> A:
@@ -169,7 +169,7 @@ class Connection:
             return call(requests, timeout=self._endpoint.limit(timeout),
                         metadata=self._endpoint.metadata)
         except grpc.RpcError as rpc_error:
-            raise errors.from_rpc_error(rpc_error, self._endpoint.proxy) from None
+            raise errors.from_rpc_error(rpc_error, self._endpoint.explain) from None
 
 
 class Service:
@@ -250,7 +250,7 @@ class Watch(Generic[T]):
         except grpc.RpcError as rpc_error:
             if self._closed:
                 raise StopIteration from None
-            raise errors.from_rpc_error(rpc_error, self._call.proxy) from None
+            raise errors.from_rpc_error(rpc_error, self._call.endpoint.explain) from None
 
     def close(self) -> None:
         """Cancels the call; no effect on one that has ended."""

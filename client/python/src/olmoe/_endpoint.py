@@ -30,14 +30,15 @@ _TRUE, _FALSE = ("1", "true", "on", "yes", "t", "y"), ("0", "false", "off", "no"
 
 @dataclasses.dataclass(frozen=True)
 class Port:
-    """One of the server's ports: which variable has its address, and where it is without."""
+    """One of the server's ports: its name, which variable has its address, and the default."""
 
+    name: str
     variable: str
     default: str
 
 
-PUBLIC = Port("OLMOE_SERVER", "127.0.0.1:50051")
-ADMIN = Port("OLMOE_ADMIN", "127.0.0.1:50052")
+PUBLIC = Port("public", "OLMOE_SERVER", "127.0.0.1:50051")
+ADMIN = Port("admin", "OLMOE_ADMIN", "127.0.0.1:50052")
 
 
 # ---- Addresses
@@ -232,12 +233,13 @@ class Endpoint:
                  retries: int) -> None:
         name, given = ("target", target) if target is not None else (
             port.variable, os.environ.get(port.variable) or port.default)
+        self._port = port
         self.target = _address(name, _check.text(name, given), port)
         self.credentials = access.credentials()
         self.metadata = access.metadata()
         self._timeout = _check.wait("timeout", timeout)
         self.retries = _check.integer("retries", retries)
-        self.proxy = proxy_of(self.target)
+        self._proxy = proxy_of(self.target)
         if self.metadata and self.credentials is None and not stays_here(self.target):
             warnings.warn(f"a token sent to {self.target} can be read on the way: use ca= or "
                           "tls=True", stacklevel=3)
@@ -245,6 +247,24 @@ class Endpoint:
     def limit(self, timeout: float | None) -> float | None:
         """Seconds for a call that asks for `timeout`; None: no limit."""
         return self._timeout if timeout is None else _check.wait("timeout", timeout)
+
+    def explain(self, code: grpc.StatusCode, message: str) -> str:
+        """The message of a failed call, with what may be the reason where gRPC does not say it."""
+        hints = []
+        # Without a message the method is absent; the other one is of the health service.
+        if (code is grpc.StatusCode.UNIMPLEMENTED and not message) or (
+                code is grpc.StatusCode.NOT_FOUND and message == "service name unknown"):
+            hints.append(f"{self.target} does not have this method: is it the {self._port.name} "
+                         "port of a server of this version?")
+        if code is grpc.StatusCode.UNAVAILABLE:
+            if self.credentials is None and "Socket closed" in message:
+                hints.append("a server with TLS closes plaintext connections: give ca= or tls=True")
+            if "WRONG_VERSION_NUMBER" in message:
+                hints.append("the port speaks no TLS")
+        if self._proxy and code in (grpc.StatusCode.UNAVAILABLE,
+                                    grpc.StatusCode.DEADLINE_EXCEEDED):
+            hints.append(f"the call went through {self._proxy}; no_proxy lists hosts without one")
+        return "; ".join([message, *hints] if message else hints)
 
     def options(self) -> tuple[tuple[str, int], ...]:
         """Of the channel. What stays on this machine takes no proxy: there it would be lost."""

@@ -39,7 +39,7 @@ class AsyncCompletionStream:
                 pass
             return delta
         except grpc.aio.AioRpcError as rpc_error:
-            raise errors.from_rpc_error(rpc_error, self._call.proxy) from None
+            raise errors.from_rpc_error(rpc_error, self._call.endpoint.explain) from None
         except asyncio.CancelledError:
             if self._closed:
                 raise StopAsyncIteration from None
@@ -117,7 +117,7 @@ class AsyncClient:
                 return await call(request, timeout=retries.timeout(),
                                   metadata=self._endpoint.metadata)
             except grpc.aio.AioRpcError as rpc_error:
-                error = errors.from_rpc_error(rpc_error, self._endpoint.proxy)
+                error = errors.from_rpc_error(rpc_error, self._endpoint.explain)
             delay = retries.delay(error)
             if delay is None:
                 raise error
@@ -141,7 +141,7 @@ class AsyncClient:
             response_deserializer=inference_pb2.GenerateStreamResponse.FromString)
         return AsyncCompletionStream(_calls.Call(
             call(request, timeout=self._endpoint.limit(timeout), metadata=self._endpoint.metadata),
-            self._endpoint.proxy))
+            self._endpoint))
 
     async def score(self, context: Prompt, continuation: Prompt,
                     **options: Unpack[Scoring]) -> results.Score:

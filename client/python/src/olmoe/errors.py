@@ -7,6 +7,7 @@ word, and when to try again; `OlmoeError` has them as attributes.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -146,18 +147,16 @@ def make_error(code: str, message: str, details: bytes | None) -> OlmoeError:
     return error
 
 
-def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError, proxy: str = "") -> OlmoeError:
-    """The exception of a failed call, synchronous or not, that went through `proxy`.
+def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError,
+                   explain: Callable[[grpc.StatusCode, str], str]) -> OlmoeError:
+    """The exception of a failed call, synchronous or not.
 
-    The message names the proxy where it may be the reason: nobody expects one.
+    explain: makes of code and message one that says what may be the reason.
     """
     code: grpc.StatusCode = error.code()
     trailers: Any = error.trailing_metadata() or ()
     packed = next((value for key, value in trailers if key == _DETAILS_KEY), None)
-    message = error.details() or ""
-    if proxy and code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-        message = f"{message}; the call went through {proxy}, no_proxy names hosts without it"
-    return make_error(code.name, message,
+    return make_error(code.name, explain(code, error.details() or ""),
                       packed if isinstance(packed, bytes) else None)
 
 
