@@ -10,14 +10,27 @@ import struct
 import subprocess
 import sys
 
+import pytest
+
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 
 
-def prefix():
-    """What a command begins with to run there; nothing where the kernel does not let us."""
+def prefix(*ports):
+    """What a command that needs these ports begins with.
+
+    Where the kernel allows no network of its own: nothing, if the ports are free, else skips.
+    """
     command = ["unshare", "--user", "--map-root-user", "--net", sys.executable, __file__]
-    allowed = subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0
-    return command if allowed else []
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
+        return command
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                pytest.skip(f"no network of its own is allowed here, and port {port} is taken")
+    return []
 
 
 def raise_loopback():

@@ -97,6 +97,12 @@ def test_a_trace_has_the_experts_of_each_position_and_layer(server, client):
     assert server.model_info().num_experts == info.num_experts
 
 
+def test_the_model_is_told_whole(server, client):
+    told = server.model_info()
+    assert client.model_info() == olmoe.ModelInfo(
+        **{field.name: getattr(told, field.name) for field in told.DESCRIPTOR.fields})
+
+
 def test_a_stream_adds_up_to_the_completion(client):
     options = {"temperature": 0, "logprobs": 1,
                "trace": olmoe.TraceOptions(weights=True, logits=True)}

@@ -294,6 +294,7 @@ class ModelInfo:
     server_version: str
     max_batch_sequences: int
     has_tokenizer: bool
+    kernels: str  # what computes: "amx", "avx512-bf16", "avx2", "portable"; "aten": LibTorch
 
     @classmethod
     def from_proto(cls, message: inference_pb2.GetModelInfoResponse) -> ModelInfo:
