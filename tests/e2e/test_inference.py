@@ -36,6 +36,7 @@ def test_a_greedy_reply_is_text_with_usage_timing_and_stamp(demo):
     assert len(reply.token_ids) == reply.usage.completion_tokens <= 24
     assert reply.usage.prompt_tokens > 0
     rows = reply.usage.prompt_tokens + reply.usage.completion_tokens - 1
+    assert reply.usage.routed_tokens == rows
     assert reply.usage.expert_activations == rows * info.num_layers * info.default_top_k
     assert reply.timing.total.ToNanoseconds() >= reply.timing.time_to_first_token.ToNanoseconds()
     assert reply.routing.generation >= 1

@@ -25,7 +25,9 @@ PathLike = str | os.PathLike[str]
 
 # What gRPC resolves by itself; everything else is HOST:PORT.
 _RESOLVED = ("unix:", "unix-abstract:", "dns:", "ipv4:", "ipv6:", "vsock:", "xds:")
-_TRUE, _FALSE = ("1", "true", "on", "yes", "t", "y"), ("0", "false", "off", "no", "f", "n")
+# What CLI11, which reads olmoectl's flags, takes for them.
+_TRUE = ("1", "true", "on", "yes", "enable", "t", "y")
+_FALSE = ("0", "false", "off", "no", "disable", "f", "n")
 
 
 @dataclasses.dataclass(frozen=True)
