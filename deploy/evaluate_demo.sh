@@ -30,7 +30,7 @@ start_server "$bin" "$model" --allow-inline-policy --listen 127.0.0.1:0 --admin-
   --policy top-k=1 --policy top-k=2 --policy top-k=4 --policy k-8@top-k=8 --policy top-k=16 \
   --policy top-k=64 \
   --policy top-p=0.3 --policy top-p=0.5 \
-  --policy bh=0.05,calibration=stories-t8 \
-  --policy bh=0.12,calibration=stories-t8 \
-  --policy bh=0.3,calibration=stories-t8 \
+  --policy bh-0-05@bh=0.05,calibration=stories-t8 \
+  --policy bh-0-12@bh=0.12,calibration=stories-t8 \
+  --policy bh-0-3@bh=0.3,calibration=stories-t8 \
   "$@"
