@@ -266,71 +266,6 @@ def test_light_dark_and_narrow(experiment, driver):
                    f"nothing is wider than {width} pixels")
 
 
-# Which texts of the page lie over each other, or leave their card. `large`: with all numbers as
-# long as they get.
-COLLISIONS = r"""
-    const [large] = arguments;
-    const longest = (text) => text === "\u2013" ? "> 60.0 s" : text.replace(/[\d.,]+/g,
-        /[%s]/.test(text) ? "99.9" : "123,456");
-    if (large) {
-      document.querySelectorAll("dd, .tile-value").forEach((part) => {
-        part.textContent = longest(part.textContent);
-      });
-    }
-    const texts = [];
-    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-    for (let node; (node = walker.nextNode());) {
-      const parent = node.parentElement;
-      if (!node.textContent.trim() || parent.closest("script, noscript, svg, .unseen, .scroll")) {
-        continue;
-      }
-      const range = document.createRange();
-      range.selectNodeContents(node);
-      for (const box of range.getClientRects()) {
-        if (box.width > 0) texts.push({ node, box, text: node.textContent.trim() });
-      }
-    }
-    const found = [];
-    texts.forEach(({ node, box, text }, i) => {
-      const card = node.parentElement.closest("article, .tile, .chart, .expert-arm, body")
-          .getBoundingClientRect();
-      if (box.left < card.left || box.right > card.right) found.push(`${text} leaves its card`);
-      for (const other of texts.slice(i + 1)) {
-        const width = Math.min(box.right, other.box.right) - Math.max(box.left, other.box.left);
-        const height = Math.min(box.bottom, other.box.bottom) - Math.max(box.top, other.box.top);
-        // Line boxes of large and small letters in one line may touch.
-        if (node !== other.node && width > 0.5 && height > 3) found.push(`${text} | ${other.text}`);
-      }
-    });
-    return found;"""
-
-
-def test_no_numbers_overlap_at_any_width_with_requests_in_the_queue(demo_folder, driver):
-    with ServerProcess(demo_folder, "--max-batch-sequences", 1) as server:
-        done = server.ctl("patch", "--arm", "control", "--weight", 50, "--arm",
-                          "a-name-of-thirty-two-characters-", "--weight", 50, "--top-k", 2)
-        assert done.returncode == 0, done.stderr
-        with UnreadStream(server):
-            calls = [server.stub.Generate.future(
-                api.inference.GenerateRequest(text="Once", max_new_tokens=1, unit_id=f"u{i}"),
-                timeout=HOLD_S) for i in range(50)]
-            wait_until(lambda: server.status().queued_requests == 50, "50 requests wait")
-            page = Page(driver, server)
-            wait_until(lambda: page.text("#tile-running .tile-more") == "50 queued",
-                       "the page shows the queue")
-            queued = page.js("""
-                return [...document.querySelectorAll('dt')].filter((name) =>
-                    name.textContent === 'queued').map((name) => +name.nextSibling.textContent);""")
-            assert len(queued) == 2 and sum(queued) == 50
-            for width in range(320, 1921, 40):
-                live_page.set_size(driver, width, 1000)
-                for large in (False, True):
-                    assert not page.js(COLLISIONS, large), f"{width} pixels"
-            for call in calls:
-                call.cancel()
-        assert not page.complaints()
-
-
 def test_nothing_is_asked_of_other_hosts(experiment):
     page, _ = experiment
     page.driver.refresh()
@@ -391,3 +326,69 @@ def test_a_server_that_drains_says_so(demo_folder, driver):
         page.await_generation(1)
         server.admin.Drain(api.admin.DrainRequest(), timeout=DEADLINE_S)
         wait_until(lambda: page.connection() == "draining", "the page says that it drains")
+
+
+# Which texts of the page lie over each other, or leave their card. `large`: with all numbers as
+# long as they get.
+COLLISIONS = r"""
+    const [large] = arguments;
+    const longest = (text) => text === "\u2013" ? "> 60.0 s" : text.replace(/[\d.,]+/g,
+        /[%s]/.test(text) ? "99.9" : "123,456");
+    if (large) {
+      document.querySelectorAll("dd, .tile-value").forEach((part) => {
+        part.textContent = longest(part.textContent);
+      });
+    }
+    const texts = [];
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    for (let node; (node = walker.nextNode());) {
+      const parent = node.parentElement;
+      if (!node.textContent.trim() || parent.closest("script, noscript, svg, .unseen, .scroll")) {
+        continue;
+      }
+      const range = document.createRange();
+      range.selectNodeContents(node);
+      for (const box of range.getClientRects()) {
+        if (box.width > 0) texts.push({ node, box, text: node.textContent.trim() });
+      }
+    }
+    const found = [];
+    texts.forEach(({ node, box, text }, i) => {
+      const card = node.parentElement.closest("article, .tile, .chart, .expert-arm, body")
+          .getBoundingClientRect();
+      if (box.left < card.left || box.right > card.right) found.push(`${text} leaves its card`);
+      for (const other of texts.slice(i + 1)) {
+        const width = Math.min(box.right, other.box.right) - Math.max(box.left, other.box.left);
+        const height = Math.min(box.bottom, other.box.bottom) - Math.max(box.top, other.box.top);
+        // Line boxes of large and small letters in one line may touch.
+        if (node !== other.node && width > 0.5 && height > 3) found.push(`${text} | ${other.text}`);
+      }
+    });
+    return found;"""
+
+
+def test_no_numbers_overlap_at_any_width_with_requests_in_the_queue(demo_folder, driver):
+    with ServerProcess(demo_folder, "--max-batch-sequences", 1) as server:
+        done = server.ctl("patch", "--arm", "control", "--weight", 50, "--arm",
+                          "a-name-of-thirty-two-characters-", "--weight", 50, "--top-k", 2)
+        assert done.returncode == 0, done.stderr
+        with UnreadStream(server):
+            calls = [server.stub.Generate.future(
+                api.inference.GenerateRequest(text="Once", max_new_tokens=1, unit_id=f"u{i}"),
+                timeout=HOLD_S) for i in range(50)]
+            wait_until(lambda: server.status().queued_requests == 50, "50 requests wait")
+            page = Page(driver, server)
+            page.complaints()  # of the page before, whose server is gone
+            wait_until(lambda: page.text("#tile-running .tile-more") == "50 queued",
+                       "the page shows the queue")
+            queued = page.js("""
+                return [...document.querySelectorAll('dt')].filter((name) =>
+                    name.textContent === 'queued').map((name) => +name.nextSibling.textContent);""")
+            assert len(queued) == 2 and sum(queued) == 50
+            for width in range(320, 1921, 40):
+                live_page.set_size(driver, width, 1000)
+                for large in (False, True):
+                    assert not page.js(COLLISIONS, large), f"{width} pixels"
+            for call in calls:
+                call.cancel()
+        assert not page.complaints()
