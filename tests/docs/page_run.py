@@ -39,11 +39,20 @@ set -o pipefail
 """
 
 
+def cloned_paths():
+    """What a clone has: all that git knows or would add; where there is no git, all but builds."""
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+                            cwd=SOURCE_DIR, capture_output=True, text=True, check=False)
+    if listed.returncode == 0:
+        return [name for name in listed.stdout.split("\0") if name and (SOURCE_DIR / name).exists()]
+    return [path.name for path in SOURCE_DIR.iterdir() if path.name not in NOT_CLONED]
+
+
 def clone(folder):
     """The layout of a checkout that has been built."""
-    for path in SOURCE_DIR.iterdir():
-        if path.name not in NOT_CLONED:
-            (folder / path.name).symlink_to(path)
+    for name in cloned_paths():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(SOURCE_DIR / name)
     (folder / "build/release").mkdir(parents=True)
     (folder / "build/release/bin").symlink_to(bin_dir().resolve())
 
