@@ -263,5 +263,8 @@ def test_hosts_that_no_proxy_is_for_are_not_said_to_have_one(proxy, monkeypatch)
         assert not proxy_of("10.1.2.3:1")
         assert proxy_of("example.org:1")
         monkeypatch.delenv(variable)
+    monkeypatch.setenv("grpc_proxy", "socks5://127.0.0.1:1")  # gRPC ignores it, and https_proxy
+    assert not proxy_of("olmoe.example:1")
+    monkeypatch.delenv("grpc_proxy")
     for target in ("unix:/run/x", "127.0.0.2:1", "[::1]:1", "localhost:1"):
         assert not proxy_of(target)

@@ -117,7 +117,9 @@ def proxy_of(target: str) -> str:
     if any(_goes_direct(host, each.strip()) for each in direct.split(",")):
         return ""
     for variable in ("grpc_proxy", "https_proxy", "http_proxy"):
-        if value := os.environ.get(variable):
+        if value := os.environ.get(variable):  # the first counts, if only to be ignored
+            if not value.lower().startswith("http://"):
+                return ""
             # Without the user's name and password, which may stand before the @.
             return f"the proxy {value.rpartition('://')[2].rpartition('@')[2]} ({variable})"
     return ""
