@@ -141,10 +141,12 @@ absl::Status Server::BindPorts() {
 }
 
 absl::Status Server::LoadTokenizer() {
-  auto tokenizer = text::Tokenizer::FromFile(options_.model.dir + "/tokenizer.json");
+  auto tokenizer = text::Tokenizer::FromFolder(options_.model.dir);
   if (absl::IsNotFound(tokenizer.status())) return absl::OkStatus();
-  if (tokenizer.ok()) tokenizer_ = *std::move(tokenizer);
-  return tokenizer.status();
+  if (!tokenizer.ok()) return tokenizer.status();
+  tokenizer_ = *std::move(tokenizer);
+  for (const std::string& note : tokenizer_->notes()) LOG(INFO) << "tokenizer.json: " << note;
+  return absl::OkStatus();
 }
 
 absl::Status Server::LoadModel(const model::LoadProgress& progress) {

@@ -64,7 +64,7 @@ uint64_t QueueEntry(uint32_t rank, size_t position) {
 }  // namespace
 
 Bpe::Bpe(const std::array<TokenId, 256>& byte_ids, std::span<const BpeMerge> merges,
-         std::span<const BpeToken> tokens)
+         std::span<const BpeToken> tokens, std::span<const BpeToken> whole)
     : byte_ids_(byte_ids) {
   ranks_.reserve(merges.size());
   merged_.reserve(merges.size());
@@ -76,7 +76,13 @@ Bpe::Bpe(const std::array<TokenId, 256>& byte_ids, std::span<const BpeMerge> mer
     if (static_cast<size_t>(token.id) >= lengths_.size()) lengths_.resize(token.id + 1);
     lengths_[token.id] = static_cast<uint32_t>(token.bytes.size());
   }
+  for (const BpeToken& token : whole) AddWholeWord(token);
   FindWholeWords(tokens);
+}
+
+void Bpe::AddWholeWord(const BpeToken& token) {
+  whole_words_.emplace(token.bytes, token.id);
+  longest_whole_word_ = std::max(longest_whole_word_, token.bytes.size());
 }
 
 void Bpe::FindWholeWords(std::span<const BpeToken> tokens) {
@@ -86,9 +92,7 @@ void Bpe::FindWholeWords(std::span<const BpeToken> tokens) {
   for (const BpeToken& token : tokens) {
     ids.clear();
     MergeWord(token.bytes, &workspace, &ids);
-    if (ids.size() != 1 || ids[0] != token.id) continue;
-    whole_words_.emplace(token.bytes, token.id);
-    longest_whole_word_ = std::max(longest_whole_word_, token.bytes.size());
+    if (ids.size() == 1 && ids[0] == token.id) AddWholeWord(token);
   }
 }
 

@@ -85,9 +85,10 @@ class Bpe {
   // `byte_ids`: the token of each byte, -1 for a byte that has none. `merges`: the
   // earlier, the sooner applied; of two for the same pair the later one counts.
   // `tokens`: those that a word may turn out to be as a whole. Of long words every token
-  // must be one of them.
+  // must be one of them. `whole`: those that a word with just their bytes is, whatever the
+  // merges make of it.
   Bpe(const std::array<TokenId, 256>& byte_ids, std::span<const BpeMerge> merges,
-      std::span<const BpeToken> tokens);
+      std::span<const BpeToken> tokens, std::span<const BpeToken> whole = {});
 
   // Appends the tokens of `word`. Bytes without a token are left out. Time O(n log n)
   // of the block's length where the word is a long one, so linear.
@@ -99,6 +100,7 @@ class Bpe {
 
   uint32_t RankOf(TokenId left, TokenId right) const;
   void FindWholeWords(std::span<const BpeToken> tokens);
+  void AddWholeWord(const BpeToken& token);
 
   bool HasTokensForAll(std::string_view word) const;
 

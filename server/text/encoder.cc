@@ -20,7 +20,7 @@ namespace {
 AddedTokenMatcher BuildMatcher(const TokenizerSpec& spec, bool normalized) {
   AddedTokenMatcher matcher;
   for (const AddedTokenSpec& token : spec.added_tokens) {
-    if (token.normalized == normalized) CHECK(matcher.Add(token.content, token.id));
+    if (token.normalized == normalized) CHECK(matcher.Add(token.content, token.token));
   }
   return matcher;
 }
@@ -29,7 +29,7 @@ Vocabulary BuildVocabulary(const TokenizerSpec& spec) {
   Vocabulary vocabulary;
   for (const auto& [content, id] : spec.model.vocab) vocabulary.Set(id, content, false);
   for (const AddedTokenSpec& token : spec.added_tokens) {
-    vocabulary.Set(token.id, token.content, token.special);
+    vocabulary.Set(token.token.id, token.content, token.special);
   }
   return vocabulary;
 }
@@ -40,15 +40,22 @@ Bpe BuildBpe(const BpeModelSpec& model, const Vocabulary& vocabulary) {
     const auto found = model.vocab.find(AlphabetCharacter(static_cast<uint8_t>(byte)));
     byte_ids[byte] = found == model.vocab.end() ? -1 : found->second;
   }
-  std::vector<BpeToken> tokens;
-  for (const auto& [content, id] : model.vocab) tokens.push_back({id, vocabulary.Bytes(id)});
-  return Bpe(byte_ids, model.merges, tokens);
+  std::vector<BpeToken> tokens, whole;
+  for (const auto& [content, id] : model.vocab) {
+    tokens.push_back({id, vocabulary.Bytes(id)});
+    // Literal text is no word that could be looked up.
+    const bool is_word = model.ignore_merges && BytesFromAlphabet(content).has_value();
+    if (is_word) whole.push_back(tokens.back());
+  }
+  return Bpe(byte_ids, model.merges, tokens, whole);
 }
 
 // Takes white space off both ends, as the ByteLevel post-processor does.
-Offsets Trimmed(Offsets offsets, uint32_t leading, uint32_t trailing) {
-  offsets.start = std::min(offsets.start + leading, offsets.end);
-  if (offsets.end >= trailing) offsets.end = std::max(offsets.end - trailing, offsets.start);
+Offsets Trimmed(Offsets offsets, SpaceCounts spaces) {
+  offsets.start = std::min(offsets.start + spaces.leading, offsets.end);
+  if (offsets.end >= spaces.trailing) {
+    offsets.end = std::max(offsets.end - spaces.trailing, offsets.start);
+  }
   return offsets;
 }
 
@@ -67,15 +74,19 @@ class Encoder {
   absl::Status Run() &&;
 
  private:
-  void EncodeRawPiece(std::string_view piece);
-  void AddRawToken(TokenId id, std::string_view content);
-  void EncodeNormalizedPiece(std::string_view piece, OffsetCursor cursor);
-  // Bytes `begin` to `end` of `piece`, which hold no added token.
+  // A piece of text_ without added tokens of the raw text, and the code points before it.
+  void EncodeRawPiece(std::string_view piece, uint32_t code_points);
+  void EncodeNormalizedPiece(std::string_view text, OffsetCursor cursor);
+  // A token of `text`; `cursor` stands at its beginning, and stays before what follows.
+  void AddAddedToken(const AddedTokenSplitter::Piece& piece, std::string_view text,
+                     OffsetCursor* cursor);
+  // Bytes `begin` to `end` of `piece`, which hold no added token; `cursor` stands at `begin`.
   void EncodeWords(std::string_view piece, size_t begin, size_t end, OffsetCursor* cursor);
   void EncodeLongWord(std::string_view word, OffsetCursor* cursor);
   // Of the tokens from index `first` on, where offsets are asked for.
   void AddWordOffsets(size_t first, OffsetCursor* cursor);
-  void AddOffsets(TokenId id, Offsets offsets);
+  // `spaces`: of the token that is there.
+  void AddOffsets(SpaceCounts spaces, Offsets offsets);
   void AddTemplateTokens(const std::vector<TokenId>& ids);
 
   // Called after each `bytes` of work, with the tokens that are not in encoding_ yet. False:
@@ -89,7 +100,6 @@ class Encoder {
   const EncodeOptions& options_;
   const TakeTokens take_;
   Bpe::Workspace workspace_;
-  uint32_t code_points_ = 0;  // of text_ before the current piece; counted only for offsets
   size_t bytes_since_pause_ = 0;
   size_t handed_over_ = 0;  // tokens
   Encoding encoding_;  // not yet handed over
@@ -99,15 +109,17 @@ class Encoder {
 absl::Status Encoder::Run() && {
   if (!GoOn(kPauseBytes)) return status_;
   AddTemplateTokens(stages_.special_tokens.before);
-  size_t begin = 0;
-  while (const std::optional<AddedTokenMatcher::Match> match =
-             stages_.raw_tokens.Find(text_, begin)) {
-    EncodeRawPiece(text_.substr(begin, match->begin - begin));
-    AddRawToken(match->id, text_.substr(match->begin, match->end - match->begin));
-    begin = match->end;
-    if (!GoOn(match->end - match->begin)) return status_;
+  OffsetCursor cursor(text_, std::nullopt, 0);
+  AddedTokenSplitter splitter(&stages_.raw_tokens, text_);
+  while (const std::optional<AddedTokenSplitter::Piece> piece = splitter.Next()) {
+    if (options_.offsets) cursor.MoveTo(piece->begin);
+    if (piece->token.has_value()) {
+      AddAddedToken(*piece, text_, &cursor);
+    } else {
+      EncodeRawPiece(text_.substr(piece->begin, piece->end - piece->begin), cursor.code_points());
+    }
+    if (!GoOn(piece->end - piece->begin)) return status_;
   }
-  EncodeRawPiece(text_.substr(begin));
   AddTemplateTokens(stages_.special_tokens.after);
   if (status_.ok()) Flush();
   return status_;
@@ -134,41 +146,44 @@ void Encoder::Flush() {
   encoding_.offsets.clear();
 }
 
-void Encoder::AddRawToken(TokenId id, std::string_view content) {
-  encoding_.ids.push_back(id);
+void Encoder::AddAddedToken(const AddedTokenSplitter::Piece& piece, std::string_view text,
+                            OffsetCursor* cursor) {
+  encoding_.ids.push_back(*piece.token);
   if (!options_.offsets) return;
-  const uint32_t begin = code_points_;
-  code_points_ += static_cast<uint32_t>(CountCodePoints(content));
-  AddOffsets(id, {begin, code_points_});
+  const size_t bytes = piece.end - piece.begin;
+  const SpaceCounts spaces = CountSpaces(text.substr(piece.begin, bytes));
+  // The next piece may begin inside this one.
+  AddOffsets(spaces,
+             piece.next < piece.end ? OffsetCursor(*cursor).Take(bytes) : cursor->Take(bytes));
 }
 
-void Encoder::EncodeRawPiece(std::string_view piece) {
+void Encoder::EncodeRawPiece(std::string_view piece, uint32_t code_points) {
   if (!stages_.nfc || IsCertainlyNfc(piece)) {
-    EncodeNormalizedPiece(piece, OffsetCursor(piece, std::nullopt, code_points_));
-  } else {
-    std::string normalized;
-    normalized.reserve(piece.size());
-    for (NfcReader reader(piece); !reader.done();) {
-      const size_t before = normalized.size();
-      reader.Next(&normalized, nullptr);
-      if (!GoOn(normalized.size() - before)) return;
-    }
-    EncodeNormalizedPiece(normalized, OffsetCursor(normalized, NfcReader(piece), code_points_));
+    EncodeNormalizedPiece(piece, OffsetCursor(piece, std::nullopt, code_points));
+    return;
   }
-  if (options_.offsets) code_points_ += static_cast<uint32_t>(CountCodePoints(piece));
+  std::string normalized;
+  normalized.reserve(piece.size());
+  for (NfcReader reader(piece); !reader.done();) {
+    const size_t before = normalized.size();
+    reader.Next(&normalized, nullptr);
+    if (!GoOn(normalized.size() - before)) return;
+  }
+  EncodeNormalizedPiece(normalized, OffsetCursor(normalized, NfcReader(piece), code_points));
 }
 
-void Encoder::EncodeNormalizedPiece(std::string_view piece, OffsetCursor cursor) {
-  size_t begin = 0;
-  while (const std::optional<AddedTokenMatcher::Match> match =
-             stages_.normalized_tokens.Find(piece, begin)) {
-    EncodeWords(piece, begin, match->begin, &cursor);
-    encoding_.ids.push_back(match->id);
-    if (options_.offsets) AddOffsets(match->id, cursor.Take(match->end - match->begin));
-    begin = match->end;
-    if (!GoOn(match->end - match->begin)) return;
+void Encoder::EncodeNormalizedPiece(std::string_view text, OffsetCursor cursor) {
+  AddedTokenSplitter splitter(&stages_.normalized_tokens, text);
+  while (const std::optional<AddedTokenSplitter::Piece> piece = splitter.Next()) {
+    if (options_.offsets) cursor.MoveTo(piece->begin);
+    if (!piece->token.has_value()) {
+      EncodeWords(text, piece->begin, piece->end, &cursor);
+    } else {
+      AddAddedToken(*piece, text, &cursor);
+      GoOn(piece->end - piece->begin);
+    }
+    if (!status_.ok()) return;
   }
-  EncodeWords(piece, begin, piece.size(), &cursor);
 }
 
 void Encoder::EncodeWords(std::string_view piece, size_t begin, size_t end, OffsetCursor* cursor) {
@@ -207,16 +222,15 @@ void Encoder::AddWordOffsets(size_t first, OffsetCursor* cursor) {
   if (!options_.offsets) return;
   for (size_t token = first; token < encoding_.ids.size(); ++token) {
     const TokenId id = encoding_.ids[token];
-    AddOffsets(id, cursor->Take(stages_.vocabulary.Bytes(id).size()));
+    AddOffsets(stages_.vocabulary.Spaces(id), cursor->Take(stages_.vocabulary.Bytes(id).size()));
   }
 }
 
-void Encoder::AddOffsets(TokenId id, Offsets offsets) {
+void Encoder::AddOffsets(SpaceCounts spaces, Offsets offsets) {
   if (stages_.trimming != OffsetTrimming::kNone) {
-    uint32_t leading = stages_.vocabulary.LeadingSpaces(id);
     const bool keep_one = stages_.trimming == OffsetTrimming::kAllButFirstSpace;
-    if (keep_one && offsets.start == 0 && leading == 1) leading = 0;
-    offsets = Trimmed(offsets, leading, stages_.vocabulary.TrailingSpaces(id));
+    if (keep_one && offsets.start == 0 && spaces.leading == 1) spaces.leading = 0;
+    offsets = Trimmed(offsets, spaces);
   }
   encoding_.offsets.push_back(offsets);
 }

@@ -27,6 +27,9 @@ class OffsetCursor {
   // Skips ahead to byte `position`.
   void MoveTo(size_t position);
 
+  // Code points that begin before the position.
+  uint32_t code_points() const { return code_points_; }
+
  private:
   // Index of the source of a code point of the piece. Never asked for an earlier one than
   // the last time.

@@ -1,10 +1,12 @@
 #include "server/text/tokenizer.h"
 
+#include <filesystem>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "server/text/encoder.h"
+#include "server/text/tokenizer_config.h"
 #include "server/text/tokenizer_json.h"
 #include "server/util/file_errors.h"
 #include "server/util/file_reader.h"
@@ -16,13 +18,22 @@ namespace {
 // The largest tokenizer.json in use has 33 MB.
 constexpr uint64_t kMaxFileBytes = uint64_t{256} << 20;
 
+absl::StatusOr<TokenizerSpec> ReadSpec(const std::string& path) {
+  const absl::StatusOr<std::string> json = ReadSmallFile(path, kMaxFileBytes);
+  if (!json.ok()) return json.status();
+  absl::StatusOr<TokenizerSpec> spec = ParseTokenizerJson(*json);
+  if (!spec.ok()) return WithPath(path, spec.status());
+  return spec;
+}
+
 }  // namespace
 
 class Tokenizer::Impl {
  public:
-  explicit Impl(const TokenizerSpec& spec) : stages(spec) {}
+  explicit Impl(const TokenizerSpec& spec) : stages(spec), notes(spec.notes) {}
 
   const Stages stages;
+  const std::vector<std::string> notes;
 };
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view json) {
@@ -32,10 +43,18 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view 
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromFile(const std::string& path) {
-  const absl::StatusOr<std::string> json = ReadSmallFile(path, kMaxFileBytes);
-  if (!json.ok()) return json.status();
-  const absl::StatusOr<TokenizerSpec> spec = ParseTokenizerJson(*json);
-  if (!spec.ok()) return WithPath(path, spec.status());
+  const absl::StatusOr<TokenizerSpec> spec = ReadSpec(path);
+  if (!spec.ok()) return spec.status();
+  return std::unique_ptr<Tokenizer>(new Tokenizer(std::make_unique<const Impl>(*spec)));
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromFolder(const std::string& folder) {
+  const std::filesystem::path path = folder;
+  absl::StatusOr<TokenizerSpec> spec = ReadSpec((path / "tokenizer.json").string());
+  if (!spec.ok()) return spec.status();
+  const absl::Status status =
+      ApplyTokenizerConfig((path / "tokenizer_config.json").string(), &*spec);
+  if (!status.ok()) return status;
   return std::unique_ptr<Tokenizer>(new Tokenizer(std::make_unique<const Impl>(*spec)));
 }
 
@@ -86,6 +105,8 @@ std::string_view Tokenizer::TokenBytes(TokenId id) const {
 bool Tokenizer::IsSpecial(TokenId id) const { return impl_->stages.vocabulary.IsSpecial(id); }
 
 int Tokenizer::vocab_size() const { return impl_->stages.vocabulary.size(); }
+
+const std::vector<std::string>& Tokenizer::notes() const { return impl_->notes; }
 
 StreamingDetokenizer::StreamingDetokenizer(const Tokenizer* tokenizer, bool skip_special_tokens)
     : tokenizer_(tokenizer), skip_special_tokens_(skip_special_tokens) {}

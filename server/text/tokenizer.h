@@ -57,6 +57,9 @@ class Tokenizer {
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromJson(std::string_view json);
   // The same from a file; NOT_FOUND where it does not exist.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromFile(const std::string& path);
+  // That of a model: tokenizer.json, and what tokenizer_config.json changes of it, where there is
+  // one. NOT_FOUND where there is no tokenizer.json.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> FromFolder(const std::string& folder);
 
   ~Tokenizer();
 
@@ -83,6 +86,9 @@ class Tokenizer {
 
   // One more than the largest id that has a token.
   int vocab_size() const;
+
+  // What of the files is not followed; one line each, for the log.
+  const std::vector<std::string>& notes() const;
 
  private:
   class Impl;

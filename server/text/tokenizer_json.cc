@@ -1,11 +1,14 @@
 #include "server/text/tokenizer_json.h"
 
+#include <algorithm>
+#include <initializer_list>
 #include <optional>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "server/text/byte_alphabet.h"
 #include "server/text/nfc.h"
 #include "server/util/file_errors.h"
 #include "server/util/json_cursor.h"
@@ -39,69 +42,146 @@ void FailUnsupported(const JsonCursor& component, std::string_view type, std::st
                                       absl::string_view(only.data(), only.size())));
 }
 
-void ReadNormalizer(const JsonCursor& normalizer, TokenizerSpec* spec) {
+// The first byte of UTF-8 text for which the vocabulary has no token.
+std::optional<uint8_t> ByteWithoutToken(const absl::flat_hash_map<std::string, TokenId>& vocab) {
+  for (int byte = 0; byte < 256; ++byte) {
+    const bool occurs = byte != 0xC0 && byte != 0xC1 && byte < 0xF5;
+    if (occurs && !vocab.contains(AlphabetCharacter(static_cast<uint8_t>(byte)))) {
+      return static_cast<uint8_t>(byte);
+    }
+  }
+  return std::nullopt;
+}
+
+OffsetTrimming TrimmingOf(const JsonCursor& byte_level) {
+  byte_level["use_regex"].BoolOr(true);  // has no effect here
+  const bool add_prefix_space = byte_level["add_prefix_space"].BoolOr(true);
+  if (!byte_level["trim_offsets"].BoolOr(true)) return OffsetTrimming::kNone;
+  return add_prefix_space ? OffsetTrimming::kAllButFirstSpace : OffsetTrimming::kAll;
+}
+
+// Reads a tokenizer.json into a spec. Mistakes are kept by the cursors; every method may go on
+// after one. Thread-compatible.
+class Reader {
+ public:
+  explicit Reader(TokenizerSpec* spec) : spec_(spec) {}
+
+  void Read(const JsonCursor& root);
+
+ private:
+  // Notes every field of an object that is not among `known`.
+  void IgnoreUnknown(const JsonCursor& object, std::initializer_list<std::string_view> known);
+  void IgnoreUnknownOfByteLevel(const JsonCursor& component) {
+    IgnoreUnknown(component, {"type", "add_prefix_space", "trim_offsets", "use_regex"});
+  }
+  void Ignore(const JsonCursor& value) {
+    if (!value.IsNull()) ignored_.push_back(value.Path());
+  }
+
+  void ReadNormalizer(const JsonCursor& normalizer);
+  // How many ByteLevel there are: exactly one is supported.
+  int ReadPreTokenizer(const JsonCursor& pre_tokenizer);
+  // At most one ByteLevel and one TemplateProcessing, in any order.
+  void ReadPostProcessor(const JsonCursor& processor);
+  SpecialTokensTemplate ReadTemplate(const JsonCursor& processor);
+  void ReadDecoder(const JsonCursor& decoder);
+
+  void ReadModel(const JsonCursor& model);
+  void CheckModelOptions(const JsonCursor& model);
+
+  void ReadAddedTokens(const JsonCursor& added_tokens);
+  AddedTokenSpec ReadAddedToken(const JsonCursor& token);
+  // Gives `added` its id, and takes it in.
+  void TakeAddedToken(const JsonCursor& token, AddedTokenSpec added);
+  void CheckAddedTokens(const JsonCursor& added_tokens) const;
+
+  TokenizerSpec* const spec_;
+  std::vector<std::string> ignored_;    // paths
+  std::vector<std::string> other_ids_;  // of added tokens, and what the file says
+  int byte_level_processors_ = 0;
+  int templates_ = 0;
+  absl::flat_hash_map<std::string, size_t> added_;  // content as written -> in added_tokens
+  TokenId next_id_ = 0;
+};
+
+void Reader::IgnoreUnknown(const JsonCursor& object,
+                           std::initializer_list<std::string_view> known) {
+  object.ForEachField([&](const std::string& name, const JsonCursor& value) {
+    if (std::find(known.begin(), known.end(), name) == known.end()) Ignore(value);
+  });
+}
+
+void Reader::ReadNormalizer(const JsonCursor& normalizer) {
   if (normalizer.IsNull()) return;
   const std::string type = normalizer["type"].String();
   if (type == "NFC") {
-    normalizer.AllowOnly({"type"});
-    spec->nfc = true;
+    IgnoreUnknown(normalizer, {"type"});
+    spec_->nfc = true;
   } else if (type == "Sequence") {
-    normalizer.AllowOnly({"type", "normalizers"});
-    normalizer["normalizers"].ForEach([&](const JsonCursor& n) { ReadNormalizer(n, spec); });
+    IgnoreUnknown(normalizer, {"type", "normalizers"});
+    normalizer["normalizers"].ForEach([&](const JsonCursor& each) { ReadNormalizer(each); });
   } else {
     FailUnsupported(normalizer, type, "NFC and Sequence");
   }
 }
 
-void AllowOnlyByteLevelFields(const JsonCursor& component) {
-  component.AllowOnly({"type", "add_prefix_space", "trim_offsets", "use_regex"});
-}
-
-// How many ByteLevel there are: exactly one is supported.
-int ReadPreTokenizer(const JsonCursor& pre_tokenizer) {
+int Reader::ReadPreTokenizer(const JsonCursor& pre_tokenizer) {
   const std::string type = pre_tokenizer["type"].String();
   int count = 0;
   if (type == "ByteLevel") {
-    AllowOnlyByteLevelFields(pre_tokenizer);
+    IgnoreUnknownOfByteLevel(pre_tokenizer);
     ExpectFalse(pre_tokenizer["add_prefix_space"]);
     if (!pre_tokenizer["use_regex"].BoolOr(true)) {
       pre_tokenizer["use_regex"].Fail("false is not supported");
     }
     count = 1;
   } else if (type == "Sequence") {
-    pre_tokenizer.AllowOnly({"type", "pretokenizers"});
+    IgnoreUnknown(pre_tokenizer, {"type", "pretokenizers"});
     pre_tokenizer["pretokenizers"].ForEach(
-        [&](const JsonCursor& element) { count += ReadPreTokenizer(element); });
+        [&](const JsonCursor& each) { count += ReadPreTokenizer(each); });
   } else {
     FailUnsupported(pre_tokenizer, type, "ByteLevel and Sequence");
   }
   return count;
 }
 
-void ReadDecoder(const JsonCursor& decoder) {
+// ByteLevel, or a sequence of just that. Whatever joins its one text afterwards changes nothing.
+void Reader::ReadDecoder(const JsonCursor& decoder) {
   const std::string type = decoder["type"].String();
-  if (type != "ByteLevel") FailUnsupported(decoder, type, "ByteLevel");
-  AllowOnlyByteLevelFields(decoder);  // none of them changes what is decoded
+  if (type == "ByteLevel") {
+    IgnoreUnknownOfByteLevel(decoder);  // none of those changes what is decoded
+  } else if (type == "Sequence") {
+    IgnoreUnknown(decoder, {"type", "decoders"});
+    int count = 0;
+    decoder["decoders"].ForEach([&](const JsonCursor& each) {
+      if (++count > 1 && each["type"].String() == "Fuse") return;
+      if (count > 1) return FailUnsupported(each, each["type"].String(), "Fuse behind ByteLevel");
+      ReadDecoder(each);
+    });
+    if (count == 0) decoder["decoders"].Fail("is empty");
+  } else {
+    FailUnsupported(decoder, type, "ByteLevel and Sequence");
+  }
 }
 
 std::vector<TokenId> ReadSpecialTokenIds(const JsonCursor& token) {
-  token.AllowOnly({"id", "ids", "tokens"});
   std::vector<TokenId> ids;
   token["ids"].ForEach([&](const JsonCursor& id) { ids.push_back(ReadTokenId(id)); });
   return ids;
 }
 
 // "single" of a TemplateProcessing: special tokens and, once, the text ("A").
-SpecialTokensTemplate ReadTemplate(const JsonCursor& processor) {
-  processor.AllowOnly({"type", "single", "pair", "special_tokens"});
+SpecialTokensTemplate Reader::ReadTemplate(const JsonCursor& processor) {
+  IgnoreUnknown(processor, {"type", "single", "pair", "special_tokens"});
   absl::flat_hash_map<std::string, std::vector<TokenId>> special_tokens;
   processor["special_tokens"].ForEachField([&](const std::string& name, const JsonCursor& token) {
+    IgnoreUnknown(token, {"id", "ids", "tokens"});
     special_tokens[name] = ReadSpecialTokenIds(token);
   });
   SpecialTokensTemplate result;
   int texts = 0;
   processor["single"].ForEach([&](const JsonCursor& piece) {
-    piece.AllowOnly({"Sequence", "SpecialToken"});
+    IgnoreUnknown(piece, {"Sequence", "SpecialToken"});
     if (!piece["Sequence"].IsNull()) {
       const std::string name = piece["Sequence"]["id"].String();
       if (name != "A") piece.Fail(absl::StrCat("sequence ", Quoted(name), " is not supported"));
@@ -120,56 +200,40 @@ SpecialTokensTemplate ReadTemplate(const JsonCursor& processor) {
   return result;
 }
 
-OffsetTrimming ReadTrimming(const JsonCursor& byte_level) {
-  AllowOnlyByteLevelFields(byte_level);
-  byte_level["use_regex"].BoolOr(true);  // has no effect here
-  const bool add_prefix_space = byte_level["add_prefix_space"].BoolOr(true);
-  if (!byte_level["trim_offsets"].BoolOr(true)) return OffsetTrimming::kNone;
-  return add_prefix_space ? OffsetTrimming::kAllButFirstSpace : OffsetTrimming::kAll;
+void Reader::ReadPostProcessor(const JsonCursor& processor) {
+  const std::string type = processor["type"].String();
+  if (type == "ByteLevel") {
+    if (++byte_level_processors_ > 1) processor.Fail("a second ByteLevel is not supported");
+    IgnoreUnknownOfByteLevel(processor);
+    spec_->trimming = TrimmingOf(processor);
+  } else if (type == "TemplateProcessing") {
+    if (++templates_ > 1) processor.Fail("a second TemplateProcessing is not supported");
+    spec_->special_tokens = ReadTemplate(processor);
+  } else if (type == "Sequence") {
+    IgnoreUnknown(processor, {"type", "processors"});
+    processor["processors"].ForEach([&](const JsonCursor& each) { ReadPostProcessor(each); });
+  } else {
+    FailUnsupported(processor, type, "ByteLevel, TemplateProcessing and Sequence");
+  }
 }
 
-// At most one ByteLevel and one TemplateProcessing, in any order.
-class PostProcessorReader {
- public:
-  explicit PostProcessorReader(TokenizerSpec* spec) : spec_(spec) {}
-
-  void Read(const JsonCursor& processor) {
-    const std::string type = processor["type"].String();
-    if (type == "ByteLevel") {
-      if (++byte_levels_ > 1) processor.Fail("a second ByteLevel is not supported");
-      spec_->trimming = ReadTrimming(processor);
-    } else if (type == "TemplateProcessing") {
-      if (++templates_ > 1) processor.Fail("a second TemplateProcessing is not supported");
-      spec_->special_tokens = ReadTemplate(processor);
-    } else if (type == "Sequence") {
-      processor.AllowOnly({"type", "processors"});
-      processor["processors"].ForEach([&](const JsonCursor& element) { Read(element); });
-    } else {
-      FailUnsupported(processor, type, "ByteLevel, TemplateProcessing and Sequence");
-    }
+// Of a file without a type, from before there were types, `vocab` and `merges` tell that it is BPE.
+void Reader::CheckModelOptions(const JsonCursor& model) {
+  IgnoreUnknown(model,
+                {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
+                 "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"});
+  const JsonCursor type = model["type"];
+  if (!type.IsNull() && type.String() != "BPE") {
+    type.Fail(absl::StrCat(Quoted(type.String()), " is not supported, only \"BPE\" is"));
   }
-
- private:
-  TokenizerSpec* const spec_;
-  int byte_levels_ = 0;
-  int templates_ = 0;
-};
-
-void CheckOptions(const JsonCursor& model) {
-  model.AllowOnly({"type", "dropout", "unk_token", "continuing_subword_prefix",
-                   "end_of_word_suffix", "fuse_unk", "byte_fallback", "ignore_merges", "vocab",
-                   "merges"});
-  const std::string type = model["type"].String();
-  if (type != "BPE") {
-    model["type"].Fail(absl::StrCat(Quoted(type), " is not supported, only \"BPE\" is"));
+  const JsonCursor dropout = model["dropout"];
+  if (!dropout.IsNull() && dropout.Number() != 0) {
+    dropout.Fail(absl::StrCat("must be 0 or null, is ", dropout.Shown(),
+                              ": the tokens of a text would be drawn at random"));
   }
-  if (!model["dropout"].IsNull()) model["dropout"].Fail("dropout is not supported");
-  ExpectEmptyString(model["unk_token"]);
   ExpectEmptyString(model["continuing_subword_prefix"]);
   ExpectEmptyString(model["end_of_word_suffix"]);
   model["fuse_unk"].BoolOr(false);  // without an unknown token it has no effect
-  ExpectFalse(model["byte_fallback"]);
-  ExpectFalse(model["ignore_merges"]);
 }
 
 absl::flat_hash_map<std::string, TokenId> ReadVocab(const JsonCursor& vocab) {
@@ -184,6 +248,20 @@ absl::flat_hash_map<std::string, TokenId> ReadVocab(const JsonCursor& vocab) {
   });
   if (vocab.ok() && ids.empty()) vocab.Fail("is empty");
   return ids;
+}
+
+// What stands in for bytes without a token is not supported. It has no effect where all have one.
+void CheckStandIns(const JsonCursor& model,
+                   const absl::flat_hash_map<std::string, TokenId>& vocab) {
+  const std::optional<uint8_t> byte = ByteWithoutToken(vocab);
+  if (!byte.has_value()) return;
+  const std::string because = absl::StrCat(" is not supported where a byte has no token, as ",
+                                           Quoted(AlphabetCharacter(*byte)));
+  const JsonCursor unknown = model["unk_token"], fallback = model["byte_fallback"];
+  if (!unknown.IsNull() && !unknown.String().empty()) {
+    unknown.Fail(absl::StrCat(Quoted(unknown.String()), because));
+  }
+  if (fallback.BoolOr(false)) fallback.Fail(absl::StrCat("true", because));
 }
 
 // The two tokens of "a b" or ["a", "b"].
@@ -222,59 +300,92 @@ std::vector<BpeMerge> ReadMerges(const JsonCursor& merges,
   return result;
 }
 
-// BPE without dropout, unknown token, prefix, suffix or byte fallback.
-BpeModelSpec ReadBpeModel(const JsonCursor& model) {
-  CheckOptions(model);
-  BpeModelSpec spec;
-  if (!model.ok()) return spec;
+// BPE without dropout, prefix or suffix, and without what stands in for unknown bytes.
+void Reader::ReadModel(const JsonCursor& model) {
+  CheckModelOptions(model);
+  if (!model.ok()) return;
+  BpeModelSpec& spec = spec_->model;
+  spec.ignore_merges = model["ignore_merges"].BoolOr(false);
   spec.vocab = ReadVocab(model["vocab"]);
+  if (model.ok()) CheckStandIns(model, spec.vocab);
   if (model.ok()) spec.merges = ReadMerges(model["merges"], spec.vocab);
-  return spec;
 }
 
-AddedTokenSpec ReadAddedToken(const JsonCursor& token, bool nfc) {
-  token.AllowOnly({"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
-  ExpectFalse(token["single_word"]);
-  ExpectFalse(token["lstrip"]);
-  ExpectFalse(token["rstrip"]);
+AddedTokenSpec Reader::ReadAddedToken(const JsonCursor& token) {
+  IgnoreUnknown(token,
+                {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
   AddedTokenSpec spec;
-  spec.id = ReadTokenId(token["id"]);
+  spec.token = {.id = ReadTokenId(token["id"]),
+                .single_word = token["single_word"].BoolOr(false),
+                .lstrip = token["lstrip"].BoolOr(false),
+                .rstrip = token["rstrip"].BoolOr(false)};
   spec.content = token["content"].String();
   spec.special = token["special"].BoolOr(false);
   spec.normalized = token["normalized"].BoolOr(!spec.special);
-  if (spec.content.empty() || spec.content.size() > kMaxAddedTokenBytes) {
-    token["content"].Fail(
-        absl::StrCat("must have 1 to ", kMaxAddedTokenBytes, " bytes, has ", spec.content.size()));
+  if (spec.content.size() > kMaxAddedTokenBytes) {
+    token["content"].Fail(absl::StrCat("must have at most ", kMaxAddedTokenBytes, " bytes, has ",
+                                       spec.content.size()));
   }
-  if (nfc && spec.normalized) spec.content = NormalizeNfc(spec.content);
   return spec;
 }
 
-void ReadAddedTokens(const JsonCursor& added_tokens, TokenizerSpec* spec) {
-  if (added_tokens.IsNull()) return;
-  absl::flat_hash_set<TokenId> taken;  // by tokens of the vocabulary, then by added ones
-  for (const auto& [content, id] : spec->model.vocab) taken.insert(id);
-  absl::flat_hash_set<std::string> contents;
-  added_tokens.ForEach([&](const JsonCursor& token) {
-    AddedTokenSpec added = ReadAddedToken(token, spec->nfc);
-    const auto in_vocab = spec->model.vocab.find(token["content"].String());
-    if (!contents.insert(added.content).second) token.Fail("an earlier one has the same content");
-    if (in_vocab != spec->model.vocab.end()) {
-      if (in_vocab->second != added.id) {
-        token["id"].Fail(
-            absl::StrCat("is ", added.id, ", but ", in_vocab->second, " in model.vocab"));
-      }
-    } else if (!taken.insert(added.id).second) {
-      token["id"].Fail(absl::StrCat(added.id, " has another token already"));
+// Of two with the same content the later one counts.
+void Reader::TakeAddedToken(const JsonCursor& token, AddedTokenSpec added) {
+  const TokenId id_in_file = added.token.id;
+  const auto [known, is_new] = added_.emplace(added.content, spec_->added_tokens.size());
+  if (!is_new) {
+    AddedTokenSpec& earlier = spec_->added_tokens[known->second];
+    added.token.id = earlier.token.id;
+    added.special = added.special || earlier.special;
+    earlier = added;
+  } else {
+    const auto in_vocab = spec_->model.vocab.find(added.content);
+    added.token.id = in_vocab != spec_->model.vocab.end() ? in_vocab->second : next_id_++;
+    spec_->added_tokens.push_back(added);
+  }
+  if (added.token.id == id_in_file) return;
+  other_ids_.push_back(
+      absl::StrCat(added.token.id, " and not ", id_in_file, " for ", added.content));
+}
+
+// Ids and contents that several tokens would have.
+void Reader::CheckAddedTokens(const JsonCursor& added_tokens) const {
+  absl::flat_hash_map<TokenId, std::string> contents;
+  for (const auto& [content, id] : spec_->model.vocab) contents.emplace(id, content);
+  for (const auto& [content, index] : added_) {
+    const TokenId id = spec_->added_tokens[index].token.id;
+    const auto [holder, is_free] = contents.emplace(id, content);
+    if (!is_free && holder->second != content) {
+      added_tokens.Fail(
+          absl::StrCat("id ", id, " of ", Quoted(content), " is that of ", Quoted(holder->second)));
     }
-    spec->added_tokens.push_back(std::move(added));
+    if (id >= kMaxVocabSize) added_tokens.Fail(absl::StrCat("id ", id, " is too large"));
+  }
+  absl::flat_hash_set<std::string> normalized;
+  for (const AddedTokenSpec& token : spec_->added_tokens) {
+    if (token.normalized && !normalized.insert(token.content).second) {
+      added_tokens.Fail(absl::StrCat("two are ", Quoted(token.content), " once normalized"));
+    }
+  }
+}
+
+void Reader::ReadAddedTokens(const JsonCursor& added_tokens) {
+  if (added_tokens.IsNull()) return;
+  next_id_ = static_cast<TokenId>(spec_->model.vocab.size());
+  added_tokens.ForEach([&](const JsonCursor& token) {
+    AddedTokenSpec added = ReadAddedToken(token);
+    if (!added.content.empty()) TakeAddedToken(token, std::move(added));
   });
+  for (AddedTokenSpec& token : spec_->added_tokens) {
+    if (spec_->nfc && token.normalized) token.content = NormalizeNfc(token.content);
+  }
+  CheckAddedTokens(added_tokens);
 }
 
 void CheckTemplateIds(const JsonCursor& root, const TokenizerSpec& spec) {
   absl::flat_hash_set<TokenId> known;
   for (const auto& [content, id] : spec.model.vocab) known.insert(id);
-  for (const AddedTokenSpec& token : spec.added_tokens) known.insert(token.id);
+  for (const AddedTokenSpec& token : spec.added_tokens) known.insert(token.token.id);
   const auto check = [&](const std::vector<TokenId>& ids) {
     for (const TokenId id : ids) {
       if (known.contains(id)) continue;
@@ -285,24 +396,27 @@ void CheckTemplateIds(const JsonCursor& root, const TokenizerSpec& spec) {
   check(spec.special_tokens.after);
 }
 
-void ReadTokenizer(const JsonCursor& root, TokenizerSpec* spec) {
-  root.AllowOnly({"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
-                  "post_processor", "decoder", "model"});
+void Reader::Read(const JsonCursor& root) {
+  IgnoreUnknown(root, {"version", "added_tokens", "normalizer", "pre_tokenizer", "post_processor",
+                       "decoder", "model"});
   if (!root["version"].IsNull() && root["version"].String() != "1.0") {
     root["version"].Fail("must be \"1.0\"");
   }
-  if (!root["truncation"].IsNull()) root["truncation"].Fail("truncation is not supported");
-  if (!root["padding"].IsNull()) root["padding"].Fail("padding is not supported");
-  ReadNormalizer(root["normalizer"], spec);
+  ReadNormalizer(root["normalizer"]);
   if (ReadPreTokenizer(root["pre_tokenizer"]) != 1) {
     root["pre_tokenizer"].Fail("must hold ByteLevel exactly once");
   }
-  if (!root["post_processor"].IsNull()) PostProcessorReader(spec).Read(root["post_processor"]);
+  if (!root["post_processor"].IsNull()) ReadPostProcessor(root["post_processor"]);
   ReadDecoder(root["decoder"]);
-  spec->model = ReadBpeModel(root["model"]);
+  ReadModel(root["model"]);
   if (!root.ok()) return;
-  ReadAddedTokens(root["added_tokens"], spec);
-  CheckTemplateIds(root, *spec);
+  ReadAddedTokens(root["added_tokens"]);
+  CheckTemplateIds(root, *spec_);
+  if (!ignored_.empty()) spec_->notes.push_back("ignored: " + ListText(ignored_));
+  if (!other_ids_.empty()) {
+    spec_->notes.push_back("added tokens have the ids that Hugging Face tokenizers gives them: " +
+                           ListText(other_ids_));
+  }
 }
 
 }  // namespace
@@ -312,7 +426,7 @@ absl::StatusOr<TokenizerSpec> ParseTokenizerJson(std::string_view json) {
   if (!document.ok()) return document.status();
   TokenizerSpec spec;
   absl::Status first_error;
-  ReadTokenizer(JsonCursor(*document, &first_error), &spec);
+  Reader(&spec).Read(JsonCursor(*document, &first_error));
   if (!first_error.ok()) return first_error;
   return spec;
 }

@@ -8,6 +8,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
+#include "server/text/added_tokens.h"
 #include "server/text/bpe.h"
 #include "server/util/token_id.h"
 
@@ -20,19 +21,20 @@ inline constexpr TokenId kMaxVocabSize = 1 << 20;
 struct BpeModelSpec {
   absl::flat_hash_map<std::string, TokenId> vocab;  // every id once
   std::vector<BpeMerge> merges;                     // in order of rank
+  bool ignore_merges = false;  // a word that is in `vocab` is that token, whatever the merges say
 };
 
 struct AddedTokenSpec {
-  TokenId id;
+  AddedToken token;
   std::string content;  // not empty; NFC where `normalized` and the normalizer is NFC
-  bool normalized;      // looked for after normalization, otherwise before
-  bool special;
+  bool normalized = false;  // looked for after normalization, otherwise before
+  bool special = false;
 };
 
 // What the post-processor does to offsets.
 enum class OffsetTrimming {
   kNone,
-  kAll,               // white space at both ends of a token is not part of its span
+  kAll,  // white space at both ends of a token is not part of its span
   kAllButFirstSpace,  // the same, but a single space at the text's beginning stays
 };
 
@@ -48,8 +50,13 @@ struct TokenizerSpec {
   bool nfc = false;
   OffsetTrimming trimming = OffsetTrimming::kNone;
   SpecialTokensTemplate special_tokens;
+  std::vector<std::string> notes;  // what of the file is not followed; for the log
 };
 
+// Reads what Hugging Face `tokenizers` reads, and gives the ids that it gives: an added token
+// that the vocabulary lacks has the next free id, whatever id the file says. `truncation`,
+// `padding` and unknown fields are left out and noted.
+//
 // INVALID_ARGUMENT, beginning with where in the file, for what is malformed or not
 // supported.
 absl::StatusOr<TokenizerSpec> ParseTokenizerJson(std::string_view json);

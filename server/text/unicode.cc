@@ -49,6 +49,19 @@ constexpr ClassRange kNewerThanIcu[] = {
     {0x2EBF0, 0x2EE5D, CharClass::kLetter},  // CJK extension I, Unicode 15.1
 };
 
+struct Range {
+  char32_t first;
+  char32_t last;
+};
+
+// Word characters that 15.1 and 16.0 added and that are neither letters nor numbers: marks.
+constexpr Range kNewerMarks[] = {
+    {0x897, 0x897},     {0x10D69, 0x10D6D}, {0x10EFC, 0x10EFC}, {0x113B8, 0x113C0},
+    {0x113C2, 0x113C2}, {0x113C5, 0x113C5}, {0x113C7, 0x113CA}, {0x113CC, 0x113D0},
+    {0x113D2, 0x113D2}, {0x113E1, 0x113E2}, {0x11F5A, 0x11F5A}, {0x1611E, 0x1612F},
+    {0x1E5EE, 0x1E5EF},
+};
+
 CharClass ClassOfUnassigned(char32_t c) {
   const ClassRange* range =
       std::lower_bound(std::begin(kNewerThanIcu), std::end(kNewerThanIcu), c,
@@ -65,6 +78,20 @@ CharClass ClassOf(char32_t c) {
   if ((category & U_GC_N_MASK) != 0) return CharClass::kNumber;
   if (IsWhiteSpace(c)) return CharClass::kSpace;
   return (category & U_GC_CN_MASK) != 0 ? ClassOfUnassigned(c) : CharClass::kOther;
+}
+
+bool IsWordCharacter(char32_t c) {
+  constexpr uint32_t kWordMask = U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK;
+  const UChar32 code = static_cast<UChar32>(c);
+  const uint32_t category = U_GET_GC_MASK(code);
+  if ((category & kWordMask) != 0 || u_hasBinaryProperty(code, UCHAR_ALPHABETIC) ||
+      u_hasBinaryProperty(code, UCHAR_JOIN_CONTROL)) {
+    return true;
+  }
+  return (category & U_GC_CN_MASK) != 0 &&
+         (ClassOfUnassigned(c) != CharClass::kOther ||
+          std::any_of(std::begin(kNewerMarks), std::end(kNewerMarks),
+                      [c](const Range& range) { return range.first <= c && c <= range.last; }));
 }
 
 bool IsWhiteSpace(char32_t c) { return u_isUWhiteSpace(static_cast<UChar32>(c)); }

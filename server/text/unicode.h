@@ -25,6 +25,9 @@ CharClass ClassOf(char32_t c);
 // White_Space, 25 code points.
 bool IsWhiteSpace(char32_t c);
 
+// \w: letters, marks, digits, connectors (UTS #18), by Unicode 16.0.
+bool IsWordCharacter(char32_t c);
+
 }  // namespace olmoe::text
 
 #endif  // OLMOE_SERVER_TEXT_UNICODE_H_

@@ -13,10 +13,7 @@ namespace {
 
 constexpr char32_t kAlphabetSpace = 0x120;  // the space of the byte-level alphabet
 
-struct SpaceCounts {
-  uint32_t leading = 0;
-  uint32_t trailing = 0;
-};
+}  // namespace
 
 SpaceCounts CountSpaces(std::string_view content) {
   SpaceCounts counts;
@@ -30,16 +27,12 @@ SpaceCounts CountSpaces(std::string_view content) {
   return counts;
 }
 
-}  // namespace
-
 void Vocabulary::Set(TokenId id, std::string_view content, bool special) {
   CHECK_GE(id, 0);
   if (static_cast<size_t>(id) >= tokens_.size()) tokens_.resize(id + 1);
   std::optional<std::string> bytes = BytesFromAlphabet(content);
-  const SpaceCounts spaces = CountSpaces(content);
   tokens_[id] = {.bytes = bytes.has_value() ? *std::move(bytes) : std::string(content),
-                 .leading_spaces = spaces.leading,
-                 .trailing_spaces = spaces.trailing,
+                 .spaces = CountSpaces(content),
                  .special = special,
                  .exists = true};
 }

@@ -10,6 +10,14 @@
 
 namespace olmoe::text {
 
+// White space characters at the two ends of a token as a vocabulary file has it: a byte written
+// in the alphabet counts only if it is a space.
+struct SpaceCounts {
+  uint32_t leading = 0;
+  uint32_t trailing = 0;
+};
+SpaceCounts CountSpaces(std::string_view content);
+
 // What is known of each token id. Every accessor takes any id: one without a token
 // has no bytes and is not special. Thread-compatible; immutable once filled.
 class Vocabulary {
@@ -25,16 +33,12 @@ class Vocabulary {
   bool IsSpecial(TokenId id) const { return Get(id).special; }
   std::string_view Bytes(TokenId id) const { return Get(id).bytes; }
 
-  // White space characters at the token's two ends. A byte written in the alphabet
-  // counts only if it is a space.
-  uint32_t LeadingSpaces(TokenId id) const { return Get(id).leading_spaces; }
-  uint32_t TrailingSpaces(TokenId id) const { return Get(id).trailing_spaces; }
+  SpaceCounts Spaces(TokenId id) const { return Get(id).spaces; }
 
  private:
   struct Token {
     std::string bytes;
-    uint32_t leading_spaces = 0;
-    uint32_t trailing_spaces = 0;
+    SpaceCounts spaces;
     bool special = false;
     bool exists = false;
   };

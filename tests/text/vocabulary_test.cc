@@ -35,12 +35,12 @@ TEST(VocabularyTest, OnlySpacesOfTheAlphabetAndLiteralWhiteSpaceCount) {
   vocabulary.Set(0, "\u0120\u0120a\u0120", false);
   vocabulary.Set(1, "\u010Aa\u010A", false);
   vocabulary.Set(2, "\u3000 ", false);
-  EXPECT_EQ(vocabulary.LeadingSpaces(0), 2u);
-  EXPECT_EQ(vocabulary.TrailingSpaces(0), 1u);
-  EXPECT_EQ(vocabulary.LeadingSpaces(1), 0u);
-  EXPECT_EQ(vocabulary.TrailingSpaces(1), 0u);
-  EXPECT_EQ(vocabulary.LeadingSpaces(2), 2u);
-  EXPECT_EQ(vocabulary.TrailingSpaces(2), 2u);
+  EXPECT_EQ(vocabulary.Spaces(0).leading, 2u);
+  EXPECT_EQ(vocabulary.Spaces(0).trailing, 1u);
+  EXPECT_EQ(vocabulary.Spaces(1).leading, 0u);
+  EXPECT_EQ(vocabulary.Spaces(1).trailing, 0u);
+  EXPECT_EQ(vocabulary.Spaces(2).leading, 2u);
+  EXPECT_EQ(vocabulary.Spaces(2).trailing, 2u);
 }
 
 }  // namespace
