@@ -23,7 +23,7 @@ LiveRequest::LiveRequest(Request request, Sink sink, absl::Time submitted,
       prompt_tokens_(PromptTokens(request_)),
       num_sequences_(NumSequences(request_)) {
   if (const auto* work = std::get_if<GenerateWork>(&request_.work)) {
-    stop_.emplace(*work, model.eos_token_id, tokenizer);
+    stop_.emplace(*work, model.end_token_ids, tokenizer);
   }
 }
 

@@ -21,6 +21,12 @@ namespace olmoe::engine {
 //
 //   stops {"\n\n"}:  "a\n" -> "a", holds "\n";  "b" -> "\nb";  "\n\nc" -> "", matched
 //
+// A hidden piece, such as the text of a special token, is never given out. A stop string is found
+// in the text with the hidden pieces and in the text without them:
+//
+//   stops {"a<s>", "ab"}:  "a" -> "", holds "a";  hidden "<s>" -> "", matched
+//   stops {"ab"}:          "a" -> "", holds "a";  hidden "<s>" -> "";  "b" -> "", matched
+//
 // Cost of a piece: (bytes held back + its bytes) * stop strings, with early exits.
 // Thread-compatible.
 class StopStringMatcher {
@@ -30,38 +36,51 @@ class StopStringMatcher {
 
   // Adds a piece of whole characters; returns the text that is decided, in whole characters. Not
   // called again after a match.
-  std::string Push(std::string_view piece);
+  std::string Push(std::string_view piece, bool hidden = false);
   // What is held back, for a text that ends here; nothing after a match.
-  std::string Flush();
+  std::string Flush() { return Take(pending_.size()); }
   // The stop string found; null: none so far.
   const std::string* matched() const { return matched_; }
 
  private:
+  // What of pending_ is not hidden.
+  struct Shown {
+    std::string text;
+    std::vector<size_t> at;  // of each byte of it in pending_; and of the end
+  };
+  Shown ShownPart() const;
   // Start of the first match in pending_; sets matched_. npos: none.
-  size_t FindMatch();
+  size_t FindMatch(const Shown& shown);
   // Bytes at the end of pending_ that may begin a stop string.
-  size_t HeldBackBytes() const;
+  size_t HeldBackBytes(const Shown& shown) const;
+  // Takes the first bytes of pending_ off; returns those that are not hidden.
+  std::string Take(size_t bytes);
+  // Takes off hidden bytes that are too far from the end for a stop string.
+  void ForgetHidden();
 
   const std::vector<std::string> stops_;
+  size_t longest_ = 0;                    // bytes of the longest of them
   const std::string* matched_ = nullptr;  // into stops_
-  std::string pending_;                   // not given out: less than the longest stop string
+  std::string pending_;  // not given out: some times the longest stop string
+  std::vector<bool> hidden_;  // of each byte of pending_
 };
 
 // Watches the tokens of one completion: end of sequence, stop tokens, stop strings in the text, and
-// the number of tokens. A token that ends the text by its id adds no text. When the completion
-// ends, all text held back is given out, but for a matched stop string and what follows it; should
-// that last text complete a stop string, the stop string counts. Without a tokenizer there is no
-// text. Thread-compatible.
+// the number of tokens. Special tokens and a token that ends the text by its id add no text; the text
+// of special tokens can be a stop string or a part of one, though. When the completion ends, all
+// text held back is given out, but for a matched stop string and what follows it; should the last
+// token complete a stop string, the stop string counts. Without a tokenizer there is no text.
+// Thread-compatible.
 class StopCondition {
  public:
   // `tokenizer` may be null and outlives this.
-  StopCondition(const GenerateWork& work, std::optional<int64_t> eos_token_id,
+  StopCondition(const GenerateWork& work, const std::vector<int64_t>& end_token_ids,
                 const text::Tokenizer* tokenizer);
 
   struct Outcome {
-    std::string text;                    // decided now; whole characters
+    std::string text;  // decided now; whole characters
     std::optional<FinishReason> finish;  // set: this token was the last
-    std::string matched_stop;            // of kStopString
+    std::string matched_stop;  // of kStopString
   };
   // The next generated token. Not called again once it has said finish.
   Outcome Add(TokenId token);
@@ -69,9 +88,10 @@ class StopCondition {
  private:
   std::optional<FinishReason> FinishById(TokenId token) const;
 
-  const std::optional<int64_t> eos_token_id_;  // unset: none, or to be ignored
+  const std::vector<int64_t> end_token_ids_;  // empty: none, or to be ignored
   const std::vector<TokenId> stop_token_ids_;
   int tokens_left_;
+  const text::Tokenizer* const tokenizer_;  // null: none; not owned
   std::optional<text::StreamingDetokenizer> detokenizer_;
   StopStringMatcher matcher_;
 };

@@ -19,7 +19,7 @@ namespace olmoe::model {
 
 // One tensor of a checkpoint: what it is, and where it lies.
 struct TensorInfo {
-  std::string name;
+  std::string name;                // of the published layout, also where the file has it fused
   DType dtype = DType::kBFloat16;  // a weight dtype
   std::vector<int64_t> shape;
   TensorRole role = TensorRole::kEmbedding;
@@ -36,8 +36,9 @@ struct Target {
   DType dtype = DType::kBFloat16;  // kFloat32 or kBFloat16
 };
 
-// A checkpoint folder: config.json, model.safetensors or shards with their index, and
-// perhaps tokenizer.json. Open reads headers only, and everything that can be wrong
+// A checkpoint folder: config.json, perhaps generation_config.json, model.safetensors or shards with
+// their index, and perhaps tokenizer.json. Open reads headers only (and both matrices of a model
+// that ties them, where the files have both), and everything that can be wrong
 // with them is found there: names, shapes, dtypes and extents of all tensors are those
 // that config.json implies. So memory is taken for the weights of a checkpoint that
 // fits, or not at all. Keeps the files open. Thread-compatible.
@@ -53,7 +54,11 @@ class Checkpoint {
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& folder);
 
   const std::string& folder() const { return folder_; }
+  // With the end tokens of generation_config.json, and untied where the files hold two matrices that
+  // differ.
   const OlmoeConfig& config() const { return config_; }
+  // What an operator should know of the files; one line each.
+  const std::vector<std::string>& warnings() const { return warnings_; }
   // In file order: files by name, tensors by offset.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
   // Sum of the sizes of the safetensors files.
@@ -75,9 +80,13 @@ class Checkpoint {
 
   Checkpoint() = default;
 
+  // Follows transformers where config.json ties the head to the embedding.
+  absl::Status ResolveTiedHead();
+
   // Constant after Open.
   std::string folder_;
   OlmoeConfig config_;
+  std::vector<std::string> warnings_;
   std::vector<std::unique_ptr<SafetensorsFile>> files_;  // ascending by name
   std::vector<TensorInfo> tensors_;
 

@@ -12,9 +12,9 @@ namespace olmoe::model {
 
 // Opens the safetensors files of a checkpoint folder, ascending by name: the one
 // model.safetensors, or else the shards that model.safetensors.index.json names (the
-// order of precedence of transformers). With an index, every tensor is in the shard
-// where the index places it and in no other, so names are unique over all files.
-// Errors name the file, and the tensor where it is about one.
+// order of precedence of transformers). As transformers does, it takes from the index which
+// shards there are, in the folder or below it, and nothing else: what tensors a shard holds its own
+// header says. Errors name the file.
 absl::StatusOr<std::vector<std::unique_ptr<SafetensorsFile>>> OpenCheckpointFiles(
     const std::string& folder);
 

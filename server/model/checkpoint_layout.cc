@@ -72,7 +72,10 @@ std::vector<TensorSpec> CheckpointLayout(const OlmoeConfig& config) {
   const int64_t hidden = config.hidden_size;
   const int64_t vocab = config.vocab_size;
   std::vector<TensorSpec> layout;
-  layout.push_back({"model.embed_tokens.weight", {vocab, hidden}, TensorRole::kEmbedding});
+  layout.push_back({.name = "model.embed_tokens.weight",
+                    .shape = {vocab, hidden},
+                    .role = TensorRole::kEmbedding,
+                    .optional = config.tie_word_embeddings});
   for (int layer = 0; layer < config.num_layers; ++layer) {
     LayerLayout(config, layer, &layout).AddAll();
   }
@@ -82,6 +85,30 @@ std::vector<TensorSpec> CheckpointLayout(const OlmoeConfig& config) {
                     .role = TensorRole::kHead,
                     .optional = config.tie_word_embeddings});
   return layout;
+}
+
+std::vector<FusedExperts> FusedExpertTensors(const OlmoeConfig& config) {
+  const int64_t experts = config.num_experts;
+  const int64_t hidden = config.hidden_size;
+  const int64_t width = config.intermediate_size;
+  std::vector<FusedExperts> tensors;
+  for (int layer = 0; layer < config.num_layers; ++layer) {
+    const std::string prefix = absl::StrCat("model.layers.", layer, ".mlp.experts.");
+    FusedExperts gate_up = {prefix + "gate_up_proj", {experts, 2 * width, hidden}, {}};
+    FusedExperts down = {prefix + "down_proj", {experts, hidden, width}, {}};
+    for (int expert = 0; expert < experts; ++expert) {
+      gate_up.parts.push_back(absl::StrCat(prefix, expert, ".gate_proj.weight"));
+      gate_up.parts.push_back(absl::StrCat(prefix, expert, ".up_proj.weight"));
+      down.parts.push_back(absl::StrCat(prefix, expert, ".down_proj.weight"));
+    }
+    tensors.push_back(std::move(gate_up));
+    tensors.push_back(std::move(down));
+  }
+  return tensors;
+}
+
+bool IsDroppedTensor(std::string_view name) {
+  return name.find("rotary_emb.inv_freq") != name.npos;
 }
 
 }  // namespace olmoe::model

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "server/model/config.h"
@@ -32,21 +33,37 @@ enum class TensorRole : uint8_t {
   kExpertDown,         // [H, I]
   kFinalNorm,          // [H]
   kHead,               // [V, H]
+  kUnused,             // of any shape: in the files, and nothing to the model
 };
 
+// A tensor that the model uses.
 struct TensorSpec {
   std::string name;  // of the published checkpoint: "model.layers.0.mlp.gate.weight"
   std::vector<int64_t> shape;
   TensorRole role = TensorRole::kEmbedding;
   int layer = -1;   // -1: of no layer
   int expert = -1;  // -1: of no expert
-  // The head of a model with tied embeddings: may be there, and is not used.
-  bool optional = false;
+  bool optional = false;  // embedding and head of a model that ties them: one is enough
 };
 
 // Every tensor of a checkpoint with this config, in the order in which the model uses
 // them.
 std::vector<TensorSpec> CheckpointLayout(const OlmoeConfig& config);
+
+// A tensor of all experts of a layer, as transformers 5 has them in memory, and saves them where it
+// does not bring them back into the published form: "model.layers.0.mlp.experts.gate_up_proj"
+// [E, 2 I, H], of each expert the rows of gate and then those of up, and
+// "model.layers.0.mlp.experts.down_proj" [E, H, I].
+struct FusedExperts {
+  std::string name;
+  std::vector<int64_t> shape;
+  std::vector<std::string> parts;  // names of the layout, in the order in which they lie; one size
+};
+std::vector<FusedExperts> FusedExpertTensors(const OlmoeConfig& config);
+
+// Whether transformers drops a tensor of this name: old versions saved the frequencies of the rotary
+// embedding with every layer.
+bool IsDroppedTensor(std::string_view name);
 
 }  // namespace olmoe::model
 

@@ -60,7 +60,8 @@ class Checkpoint::Loader {
       reader.AdviseSequential();
       absl::Status status = ReadHeader(*file);
       // tensors() has the tensors of the files one after the other.
-      for (size_t i = 0; status.ok() && i < file->entries().size(); ++i, ++tensor) {
+      for (; status.ok() && tensor != checkpoint_.tensors_.end() && tensor->file == file->path();
+           ++tensor) {
         status = ReadTensor(reader, *tensor);
       }
       if (status.ok()) status = reader.CheckUnchanged();

@@ -155,25 +155,41 @@ std::optional<int64_t> ReadTokenId(const JsonCursor& value) {
   return id == kNone ? std::nullopt : std::optional(id);
 }
 
-// An id, a list of which the first one counts, or null.
-std::optional<int64_t> ReadTokenIds(const JsonCursor& value, int64_t fallback) {
-  if (value.IsAbsent()) return fallback;
-  if (value.IsNull()) return std::nullopt;
-  if (!value.IsArray()) return ReadTokenId(value);
-  std::vector<std::optional<int64_t>> ids;
-  value.ForEach([&](const JsonCursor& id) { ids.push_back(ReadTokenId(id)); });
-  return ids.empty() ? std::nullopt : ids.front();
+// An id, a list, or null.
+std::vector<int64_t> ReadTokenIds(const JsonCursor& value) {
+  std::vector<int64_t> ids;
+  const auto add = [&ids](const JsonCursor& element) {
+    const std::optional<int64_t> id = ReadTokenId(element);
+    if (id.has_value()) ids.push_back(*id);
+  };
+  if (value.IsArray()) {
+    value.ForEach(add);
+  } else if (!value.IsNull()) {
+    add(value);
+  }
+  return ids;
+}
+
+std::vector<int64_t> ReadTokenIdsOr(const JsonCursor& value, int64_t absent) {
+  return value.IsAbsent() ? std::vector<int64_t>{absent} : ReadTokenIds(value);
+}
+
+std::optional<int64_t> FirstOf(const std::vector<int64_t>& ids) {
+  return ids.empty() ? std::nullopt : std::optional(ids.front());
+}
+
+absl::StatusOr<JsonDocument> ParseJson(std::string_view text) {
+  if (text.size() > kMaxConfigBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(text.size(), " bytes, at most ", kMaxConfigBytes, " expected"));
+  }
+  return JsonDocument::Parse(text, {.max_depth = 16, .max_values = 100'000});
 }
 
 }  // namespace
 
 absl::StatusOr<OlmoeConfig> OlmoeConfig::FromJson(std::string_view text) {
-  if (text.size() > kMaxConfigBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(text.size(), " bytes, at most ", kMaxConfigBytes, " expected"));
-  }
-  const absl::StatusOr<JsonDocument> document =
-      JsonDocument::Parse(text, {.max_depth = 16, .max_values = 100'000});
+  const absl::StatusOr<JsonDocument> document = ParseJson(text);
   if (!document.ok()) return document.status();
   absl::Status first_error;
   const JsonCursor root(*document, &first_error);
@@ -183,10 +199,22 @@ absl::StatusOr<OlmoeConfig> OlmoeConfig::FromJson(std::string_view text) {
   if (root.ok()) CheckHeads(root, &config);
   ReadNumerics(root, &config);
   ReadRope(root, &config);
-  config.eos_token_id = ReadTokenIds(root["eos_token_id"], 50279);
-  config.pad_token_id = ReadTokenIds(root["pad_token_id"], 1);
+  config.end_token_ids = ReadTokenIdsOr(root["eos_token_id"], 50279);
+  config.eos_token_id = FirstOf(config.end_token_ids);
+  config.pad_token_id = FirstOf(ReadTokenIdsOr(root["pad_token_id"], 1));
   if (!first_error.ok()) return first_error;
   return config;
+}
+
+absl::Status OlmoeConfig::TakeGenerationConfig(std::string_view text) {
+  const absl::StatusOr<JsonDocument> document = ParseJson(text);
+  if (!document.ok()) return document.status();
+  absl::Status first_error;
+  const std::vector<int64_t> ids =
+      ReadTokenIds(JsonCursor(*document, &first_error)["eos_token_id"]);
+  if (!first_error.ok()) return first_error;
+  if (!ids.empty()) end_token_ids = ids;
+  return absl::OkStatus();
 }
 
 }  // namespace olmoe::model

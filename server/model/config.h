@@ -5,7 +5,9 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/routing/route.h"
 
@@ -30,10 +32,11 @@ struct OlmoeConfig {
   double rms_norm_eps = 1e-5;
   std::optional<double> clip_qkv;
   int max_positions = 0;  // max_position_embeddings, tokens
-  // Not checked against the vocabulary: ids outside it never occur. Of a list of
-  // eos ids the first is taken.
+  // Not checked against the vocabulary: ids outside it never occur. Of a list the first is
+  // taken.
   std::optional<int64_t> eos_token_id;
   std::optional<int64_t> pad_token_id;
+  std::vector<int64_t> end_token_ids;  // the whole list of eos ids
 
   // Absent keys have the defaults of transformers' OlmoeConfig. rope_theta may stand
   // flat or, as newer transformers write it, inside rope_parameters.
@@ -43,6 +46,10 @@ struct OlmoeConfig {
   // refused before anything is computed from them: every dimension is bounded so that
   // the size of a tensor and the sum over all tensors fit int64_t.
   static absl::StatusOr<OlmoeConfig> FromJson(std::string_view json);
+
+  // Takes the end tokens of a generation_config.json in place of config.json's, where it has
+  // any. INVALID_ARGUMENT where it is malformed.
+  absl::Status TakeGenerationConfig(std::string_view json);
 
   routing::RouterShape router_shape() const {
     return {num_layers, num_experts, experts_per_token, norm_topk_prob};

@@ -5,7 +5,10 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "glog/logging.h"
 #include "server/model/checkpoint.h"
 #include "server/model/memory_budget.h"
 #include "server/model/olmoe_model.h"
@@ -94,17 +97,10 @@ ops::OpsOptions MakeOpsOptions(const LoadOptions& options, const OlmoeConfig& co
           .num_pages = kv_cache.num_pages};
 }
 
-std::string ModelId(const std::string& dir) {
-  std::error_code ignored;
-  std::filesystem::path path = std::filesystem::weakly_canonical(dir, ignored);
-  if (path.filename().empty()) path = path.parent_path();
-  return path.filename().string();
-}
-
 ModelInfo DescribeModel(const LoadOptions& options, const Checkpoint& checkpoint,
                         const std::string& kernels) {
   const OlmoeConfig& config = checkpoint.config();
-  return {.model_id = ModelId(options.dir),
+  return {.model_id = options.model_id.empty() ? ModelIdOf(options.dir) : options.model_id,
           .weights_digest = checkpoint.weights_digest(),
           .num_layers = config.num_layers,
           .num_experts = config.num_experts,
@@ -114,6 +110,7 @@ ModelInfo DescribeModel(const LoadOptions& options, const Checkpoint& checkpoint
           .vocab_size = config.vocab_size,
           .max_context = MaxContext(options, config),
           .eos_token_id = config.eos_token_id,
+          .end_token_ids = config.end_token_ids,
           .pad_token_id = config.pad_token_id,
           .device = options.device,
           .dtype = options.dtype == DType::kFloat32 ? "float32" : "bfloat16",
@@ -139,6 +136,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModelOn(const LoadOptions& options,
                                                    const LoadProgress& progress) {
   const absl::StatusOr<std::unique_ptr<Checkpoint>> checkpoint = Checkpoint::Open(options.dir);
   if (!checkpoint.ok()) return checkpoint.status();
+  for (const std::string& warning : (*checkpoint)->warnings()) LOG(WARNING) << warning;
   const OlmoeConfig& config = (*checkpoint)->config();
   const absl::StatusOr<KvCacheShape> kv_cache = CheckAndShape(options, config);
   if (!kv_cache.ok()) return kv_cache.status();
@@ -165,6 +163,26 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModelOn(const LoadOptions& options,
 }
 
 }  // namespace
+
+std::string ModelIdOf(const std::string& dir) {
+  std::error_code ignored;
+  std::filesystem::path path = std::filesystem::weakly_canonical(dir, ignored);
+  if (path.filename().empty()) path = path.parent_path();
+  const std::string name = path.filename().string();
+  constexpr std::string_view kPrefix = "models--";
+  constexpr size_t kShortCommit = 7;
+  const std::string repository = path.parent_path().parent_path().filename().string();
+  const bool is_commit =
+      name.size() >= kShortCommit && std::all_of(name.begin(), name.end(), [](char c) {
+        return absl::ascii_isxdigit(static_cast<unsigned char>(c));
+      });
+  if (!is_commit || path.parent_path().filename() != "snapshots" ||
+      !repository.starts_with(kPrefix) || repository.size() == kPrefix.size()) {
+    return name;
+  }
+  return absl::StrCat(absl::StrReplaceAll(repository.substr(kPrefix.size()), {{"--", "/"}}), "@",
+                      name.substr(0, kShortCommit));
+}
 
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const LoadOptions& options,
                                                  const LoadProgress& progress) {

@@ -26,6 +26,7 @@ struct StepTrace {
 
 struct LoadOptions {
   std::string dir;               // a checkpoint folder in the layout of the hub
+  std::string model_id;          // what the model is called; empty: by its folder
   std::string device = "cpu";    // as LibTorch names it: "cpu", "cuda", "cuda:1"
   // What computes on device "cpu": "auto", a name that ParseIsa of ops/cpu/isa.h knows, or
   // "aten" for the reference. Other devices have the reference only.
@@ -40,6 +41,10 @@ struct LoadOptions {
 };
 
 inline constexpr int kDefaultKvSequences = 4;
+
+// What a model in this folder is called: the folder's name, or, in the cache of the Hugging Face
+// hub (models--OWNER--NAME/snapshots/COMMIT), OWNER/NAME@ and the first seven digits of the commit.
+std::string ModelIdOf(const std::string& dir);
 
 // Called now and then while weights are read; as Checkpoint::Progress.
 using LoadProgress = std::function<void(size_t bytes_done, size_t bytes_total)>;

@@ -32,7 +32,8 @@ struct ModelInfo {
   int hidden_size = 0;
   int vocab_size = 0;
   int max_context = 0;  // tokens of one sequence
-  std::optional<int64_t> eos_token_id;
+  std::optional<int64_t> eos_token_id;  // of config.json, the first where it has several
+  std::vector<int64_t> end_token_ids;   // each ends a completion
   std::optional<int64_t> pad_token_id;
   std::string device;  // "cpu", "cuda:0"
   std::string dtype;   // "float32", "bfloat16"

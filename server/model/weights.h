@@ -88,11 +88,11 @@ std::optional<typename Ops::Block> BlockOf(const TensorInfo& tensor, const Olmoe
     case TensorRole::kExpertUp: return ops->Up(layer().experts, tensor.expert);
     case TensorRole::kExpertDown: return ops->Down(layer().experts, tensor.expert);
     case TensorRole::kFinalNorm: return ops->All(weights.final_norm);
-    case TensorRole::kHead: break;
+    case TensorRole::kHead: return ops->Rows(weights.head, 0, config.vocab_size);
+    case TensorRole::kUnused: break;
   }
-  CHECK(tensor.role == TensorRole::kHead) << tensor.name;
-  if (config.tie_word_embeddings) return std::nullopt;
-  return ops->Rows(weights.head, 0, config.vocab_size);
+  CHECK(tensor.role == TensorRole::kUnused) << tensor.name;
+  return std::nullopt;
 }
 
 // Reads the whole checkpoint into `weights`.

@@ -22,8 +22,8 @@ struct Result {
 class StopConditionTest : public ::testing::Test {
  protected:
   Result Run(const GenerateWork& work, const std::vector<TokenId>& tokens,
-             std::optional<int64_t> eos = kTokenEnd) {
-    StopCondition condition(work, eos, tokenizer_.get());
+             const std::vector<int64_t>& end = {kTokenEnd}) {
+    StopCondition condition(work, end, tokenizer_.get());
     Result result;
     for (TokenId token : tokens) {
       StopCondition::Outcome outcome = condition.Add(token);
@@ -61,7 +61,51 @@ TEST_F(StopConditionTest, EosEndsTheTextAndAddsNothing) {
 }
 
 TEST_F(StopConditionTest, EosAddsNothingEvenIfItIsAnOrdinaryToken) {
-  EXPECT_EQ(Run(Work({}), Bytes("hi!"), '!').text, "hi");
+  EXPECT_EQ(Run(Work({}), Bytes("hi!"), {'!'}).text, "hi");
+}
+
+TEST_F(StopConditionTest, EveryEndTokenEnds) {
+  const std::vector<int64_t> end = {kTokenEnd, '!', '?'};
+  for (const TokenId token : {TokenId{'!'}, TokenId{'?'}, TokenId{kTokenEnd}}) {
+    const Result result = Run(Work({}), {'h', 'i', token, 'x'}, end);
+    EXPECT_EQ(result.finish, FinishReason::kEos);
+    EXPECT_EQ(result.text, "hi");
+  }
+  GenerateWork work = Work({}, 4);
+  work.ignore_eos = true;
+  EXPECT_EQ(Run(work, {'h', '!', '?', kTokenEnd}, end).text, "h!?");
+}
+
+TEST_F(StopConditionTest, ASpecialTokenMayBeAStopStringOrAPartOfOne) {
+  const std::string special(tokenizer_->TokenBytes(kTokenEnd));
+  GenerateWork work = Work({special});
+  work.ignore_eos = true;
+  const Result whole = Run(work, {'h', 'i', kTokenEnd, '!'});
+  EXPECT_EQ(whole.finish, FinishReason::kStopString);
+  EXPECT_EQ(whole.matched_stop, special);
+  EXPECT_EQ(whole.text, "hi");
+  work.stop = {"i" + special + special + "!"};
+  const Result part = Run(work, {'h', 'i', kTokenEnd, kTokenEnd, '!', 'x'});
+  EXPECT_EQ(part.matched_stop, work.stop[0]);
+  EXPECT_EQ(part.text, "h");
+  // It may begin there and go on in another way: then only its own text is left out.
+  const Result other = Run(work, {'h', 'i', kTokenEnd, '!', 'x'});
+  EXPECT_EQ(other.pieces, (std::vector<std::string>{"h", "", "", "i!", "x"}));
+}
+
+TEST_F(StopConditionTest, ASpecialTokenInsideAStopStringDoesNotHideIt) {
+  GenerateWork work = Work({"hi"});
+  work.ignore_eos = true;
+  const Result result = Run(work, {'o', 'h', kTokenEnd, kTokenEnd, 'i'});
+  EXPECT_EQ(result.matched_stop, "hi");
+  EXPECT_EQ(result.text, "o");
+}
+
+TEST_F(StopConditionTest, AStopStringCountsBeforeTheEndThatItsTokenIs) {
+  const std::string special(tokenizer_->TokenBytes(kTokenEnd));
+  const Result result = Run(Work({special}), {'h', 'i', kTokenEnd});
+  EXPECT_EQ(result.finish, FinishReason::kStopString);
+  EXPECT_EQ(result.matched_stop, special);
 }
 
 TEST_F(StopConditionTest, IgnoredEosGoesOnWithoutText) {
@@ -136,7 +180,7 @@ TEST_F(StopConditionTest, FirstMatchWinsAndOfThoseThatBeginTogetherTheLongest) {
 TEST_F(StopConditionTest, WithoutATokenizerThereIsNoText) {
   GenerateWork work = Work({}, 3);
   work.stop_token_ids = {7};
-  StopCondition condition(work, std::nullopt, nullptr);
+  StopCondition condition(work, {}, nullptr);
   EXPECT_EQ(condition.Add('a').text, "");
   EXPECT_EQ(condition.Add(7).finish, FinishReason::kStopToken);
 }
@@ -228,6 +272,60 @@ TEST_F(StopConditionTest, NoMoreTextIsHeldBackThanMayBecomeAStopString) {
     }
     ASSERT_TRUE(all.starts_with(given));
   }
+}
+
+// The same by looking at all pieces so far after each: with the hidden ones and without.
+TEST_F(StopConditionTest, HiddenPiecesEqualSearchingBothWholeTexts) {
+  std::mt19937 random(3);
+  int matches = 0;
+  for (int trial = 0; trial < 20'000; ++trial) {
+    std::vector<std::string> stops;
+    for (size_t i = 1 + random() % 3; i > 0; --i) {
+      std::string stop;
+      for (size_t j = 1 + random() % 6; j > 0; --j) stop += "aab<>"[random() % 5];
+      stops.push_back(stop);
+    }
+    StopStringMatcher matcher(stops);
+    std::string all, shown, given;
+    std::vector<size_t> at;  // of each byte of `shown` in `all`
+    for (int piece = 0; piece < 40 && matcher.matched() == nullptr; ++piece) {
+      const bool hidden = random() % 3 == 0;
+      const std::string text = hidden ? "<>" : std::string(1, "ab"[random() % 2]);
+      if (!hidden) {
+        at.push_back(all.size());
+        shown += text;
+      }
+      all += text;
+      given += matcher.Push(text, hidden);
+      size_t first = std::string::npos;
+      std::string longest;
+      for (const std::string& stop : stops) {
+        size_t found = all.find(stop);
+        if (const size_t seen = shown.find(stop); seen != shown.npos) {
+          found = std::min(found, at[seen]);
+        }
+        if (found == std::string::npos || found > first) continue;
+        if (found == first && stop.size() <= longest.size()) continue;
+        first = found;
+        longest = stop;
+      }
+      ASSERT_EQ(matcher.matched() != nullptr, first != std::string::npos)
+          << absl::StrJoin(stops, "|") << " in " << all;
+      if (matcher.matched() == nullptr) {
+        ASSERT_TRUE(shown.starts_with(given));
+        continue;
+      }
+      ASSERT_EQ(*matcher.matched(), longest);
+      const size_t before =
+          static_cast<size_t>(std::lower_bound(at.begin(), at.end(), first) - at.begin());
+      ASSERT_EQ(given, shown.substr(0, before)) << absl::StrJoin(stops, "|") << " in " << all;
+      ++matches;
+    }
+    if (matcher.matched() == nullptr) {
+      ASSERT_EQ(given + matcher.Flush(), shown);
+    }
+  }
+  EXPECT_GT(matches, 5'000);
 }
 
 }  // namespace

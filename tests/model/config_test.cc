@@ -13,7 +13,9 @@ namespace olmoe::model {
 namespace {
 
 using nlohmann::json;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::StartsWith;
 
 // config.json of the published checkpoint.
@@ -133,10 +135,34 @@ TEST(OlmoeConfigTest, TokenIdsAreNumbersListsOrAbsent) {
   EXPECT_EQ(ParseOrDie(With("eos_token_id", 7)).eos_token_id, 7);
   EXPECT_EQ(ParseOrDie(With("eos_token_id", 60000)).eos_token_id, 60000);  // > vocab_size
   EXPECT_EQ(ParseOrDie(With("eos_token_id", {5, 7})).eos_token_id, 5);
+  EXPECT_THAT(ParseOrDie(With("eos_token_id", {5, 7})).end_token_ids, ElementsAre(5, 7));
+  EXPECT_THAT(ParseOrDie(With("eos_token_id", 7)).end_token_ids, ElementsAre(7));
+  EXPECT_THAT(ParseOrDie(With("eos_token_id", {5, -1, 7})).end_token_ids, ElementsAre(5, 7));
+  EXPECT_THAT(ParseOrDie(With("eos_token_id", nullptr)).end_token_ids, IsEmpty());
   EXPECT_EQ(ParseOrDie(With("eos_token_id", json::array())).eos_token_id, std::nullopt);
   EXPECT_EQ(ParseOrDie(With("eos_token_id", nullptr)).eos_token_id, std::nullopt);
   EXPECT_EQ(ParseOrDie(With("eos_token_id", -1)).eos_token_id, std::nullopt);
   EXPECT_EQ(ParseOrDie(With("pad_token_id", nullptr)).pad_token_id, std::nullopt);
+}
+
+TEST(OlmoeConfigTest, EndTokensOfGenerationConfigCountBeforeTheModels) {
+  const OlmoeConfig config = ParseOrDie(With("eos_token_id", {5, 7}));
+  const auto end_tokens = [&config](const char* generation) {
+    OlmoeConfig changed = config;
+    EXPECT_TRUE(changed.TakeGenerationConfig(generation).ok()) << generation;
+    EXPECT_EQ(changed.eos_token_id, 5);
+    return changed.end_token_ids;
+  };
+  EXPECT_THAT(end_tokens(R"({"eos_token_id": [1, 2, 3], "do_sample": true})"),
+              ElementsAre(1, 2, 3));
+  EXPECT_THAT(end_tokens(R"({"eos_token_id": 9})"), ElementsAre(9));
+  for (const char* none : {"{}", R"({"eos_token_id": null})", R"({"eos_token_id": []})"}) {
+    EXPECT_THAT(end_tokens(none), ElementsAre(5, 7)) << none;
+  }
+  OlmoeConfig changed = config;
+  for (const char* bad : {"", "[]", R"({"eos_token_id": "</s>"})", R"({"eos_token_id": [1.5]})"}) {
+    EXPECT_EQ(changed.TakeGenerationConfig(bad).code(), absl::StatusCode::kInvalidArgument) << bad;
+  }
 }
 
 TEST(OlmoeConfigTest, RefusesWhatItCannotServeByName) {

@@ -134,6 +134,29 @@ TEST_F(LoadModelTest, AFolderWithoutAModelIsNotFound) {
   EXPECT_FALSE(LoadStatus().ok());
 }
 
+TEST(ModelIdTest, IsTheFoldersNameOrThatOfTheRepositoryInTheCacheOfTheHub) {
+  const std::string commit = "0123456789abcdef0123456789abcdef01234567";
+  EXPECT_EQ(ModelIdOf("/models/olmoe"), "olmoe");
+  EXPECT_EQ(ModelIdOf("/models/olmoe/"), "olmoe");
+  EXPECT_EQ(ModelIdOf("/hub/models--allenai--OLMoE-1B/snapshots/" + commit),
+            "allenai/OLMoE-1B@0123456");
+  EXPECT_EQ(ModelIdOf("/hub/models--allenai--OLMoE-1B/snapshots/" + commit + "/"),
+            "allenai/OLMoE-1B@0123456");
+  EXPECT_EQ(ModelIdOf("/hub/models--olmoe/snapshots/" + commit), "olmoe@0123456");
+  // Not of the cache.
+  EXPECT_EQ(ModelIdOf("/hub/models--a--b/snapshots/main"), "main");
+  EXPECT_EQ(ModelIdOf("/hub/models--a--b/blobs/" + commit), commit);
+  EXPECT_EQ(ModelIdOf("/hub/datasets--a--b/snapshots/" + commit), commit);
+  EXPECT_EQ(ModelIdOf("/hub/snapshots/" + commit), commit);
+}
+
+TEST_F(LoadModelTest, IsCalledWhatTheOptionsSay) {
+  options_.model_id = "my model";
+  const auto model = LoadModel(options_);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ((*model)->info().model_id, "my model");
+}
+
 TEST(MemoryBudget, IsThatOfThePublishedModel) {
   KvCacheShape kv;
   kv.page_bytes = 16 * KvBytesPerToken(testing::PublishedConfig(), 2);

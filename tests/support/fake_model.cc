@@ -116,6 +116,7 @@ FakeModel::FakeModel(FakeModelOptions options)
   info_.vocab_size = options_.vocab_size;
   info_.max_context = options_.max_context;
   info_.eos_token_id = options_.eos_token_id;
+  if (options_.eos_token_id.has_value()) info_.end_token_ids = {*options_.eos_token_id};
   info_.device = "cpu";
   info_.dtype = "float32";
   kv_shape_ = {.page_tokens = options_.page_tokens,

@@ -133,7 +133,9 @@ class CheckpointWriter {
   // Cuts the layout, in the model's order, into shards.
   void PlaceTensors() {
     std::vector<TensorSpec> layout = model::CheckpointLayout(options_.config);
-    std::erase_if(layout, [](const TensorSpec& spec) { return spec.optional; });
+    std::erase_if(layout, [](const TensorSpec& spec) {
+      return spec.optional && spec.role == model::TensorRole::kHead;
+    });
     for (const TensorSpec& spec : layout) total_bytes_ += BytesOf(spec, options_.dtype);
     uint64_t placed_bytes = 0;
     uint64_t shard_bytes = 0;

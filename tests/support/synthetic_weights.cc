@@ -89,6 +89,7 @@ Normal Distribution(const OlmoeConfig& config, TensorRole role) {
     case TensorRole::kFinalNorm:
     case TensorRole::kQueryNorm:
     case TensorRole::kKeyNorm: return {1, 0.1};
+    case TensorRole::kUnused: break;
   }
   LOG(FATAL) << "no such role";
 }
