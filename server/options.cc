@@ -1,5 +1,6 @@
 #include "server/options.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <sstream>
@@ -7,6 +8,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "server/util/utf8.h"
 
 namespace olmoe {
 namespace {
@@ -86,6 +88,17 @@ void AddChoice(CLI::App* app, const char* flag, const char* help,
       ->default_str(default_name);
 }
 
+// Empty where `name` may be shown in replies, labels and logs, otherwise what is wrong with it.
+std::string ModelNameProblem(const std::string& name) {
+  constexpr size_t kMaxBytes = 256;
+  if (name.empty()) return "the name is empty";
+  if (name.size() > kMaxBytes) return absl::StrCat("more than ", kMaxBytes, " bytes");
+  const bool printable = std::all_of(name.begin(), name.end(), [](char c) {
+    return static_cast<unsigned char>(c) >= 0x20 && c != 0x7F;
+  });
+  return printable && IsWellFormedUtf8(name) ? "" : "must be printable UTF-8";
+}
+
 void AddModelFlags(CLI::App* app, Options* options) {
   constexpr int kMaxContext = 1 << 20, kMaxThreads = 1024;
   constexpr int64_t kMaxKvCacheBytes = int64_t{1} << 50;
@@ -93,6 +106,11 @@ void AddModelFlags(CLI::App* app, Options* options) {
                   "Folder of the checkpoint, in the layout of the Hugging Face hub")
       ->required()
       ->type_name("DIR");
+  app->add_option("--served-model-name", options->model.model_id,
+                  "What the model is called in replies, metrics and logs; default: its folder's "
+                  "name, or OWNER/NAME@COMMIT in the cache of the Hugging Face hub")
+      ->check(ModelNameProblem, "", "")
+      ->type_name("NAME");
   AddChoice<DType>(app, "--dtype", "Type of weights and KV cache: float32 or bfloat16",
                    {{"float32", DType::kFloat32}, {"bfloat16", DType::kBFloat16}}, "bfloat16",
                    &options->model.dtype);

@@ -150,6 +150,10 @@ std::string RenderResults(const v1::ScoreRequest& request, const v1::ScoreRespon
                        {"GREEDY"}});
   for (int i = 0; i < response.results_size() && i < request.items_size(); ++i) {
     const v1::ScoreResult& result = response.results(i);
+    if (result.has_error()) {
+      table.AddRow({absl::StrCat(i + 1), ItemText(request.items(i)), "-", "-", "-", "-", "-", "-"});
+      continue;
+    }
     const double nats = -result.logprob_sum();
     table.AddRow({absl::StrCat(i + 1), ItemText(request.items(i)),
                   render::FormatFixed(result.logprob_sum(), 4), absl::StrCat(result.token_count()),
@@ -193,6 +197,17 @@ absl::Status Record(const ScoreOptions& options, const v1::ScoreRequest& request
   return status;
 }
 
+// Tells the items that could not be scored.
+ExitCode TellErrors(const v1::ScoreResponse& response, Session& session) {
+  ExitCode code = ExitCode::kOk;
+  for (const v1::ScoreResult& result : response.results()) {
+    if (!result.has_error()) continue;
+    code = ExitCode::kRefused;
+    session.err() << "olmoectl: " << result.error().message() << '\n';
+  }
+  return code;
+}
+
 ExitCode Run(const ScoreOptions& options, Session& session) {
   auto request = BuildRequest(options, session);
   if (!request.ok()) return session.UsageError(request.status());
@@ -207,14 +222,17 @@ ExitCode Run(const ScoreOptions& options, Session& session) {
     if (status.code() == absl::StatusCode::kInvalidArgument) return session.UsageError(status);
     if (!status.ok()) return session.Fail(status);
   }
-  if (session.options().json) return session.PrintJson(*response);
+  if (session.options().json) {
+    session.PrintJson(*response);
+    return TellErrors(*response, session);
+  }
   session.out() << RenderResults(*request, *response, session.out_style())
                 << RenderTokens(*response, session.out_style()) << std::flush;
   session.err() << session.err_style().Dim(
                        absl::StrCat("[", render::DescribeStamp(response->routing()), " | ",
                                     render::FormatDuration(response->timing().total()), "]"))
                 << '\n';
-  return ExitCode::kOk;
+  return TellErrors(*response, session);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "client/eval/report.h"
 
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -74,6 +75,20 @@ std::vector<Sheet> Sheets(const Report& report) {
   return sheets;
 }
 
+// One line for each data set of which questions are left out.
+std::vector<std::string> SkippedLines(const Report& report) {
+  std::vector<std::string> lines;
+  std::set<std::string> told;
+  for (const ReportRow& row : report.rows) {
+    if (row.sum.skipped == 0 || !told.insert(row.data).second) continue;
+    lines.push_back(absl::StrCat(row.data, ": ", row.sum.skipped, " of ",
+                                 row.sum.skipped + row.sum.units,
+                                 " questions are left out: a continuation merges into its context, "
+                                 "so it has no token to score"));
+  }
+  return lines;
+}
+
 std::string MarkdownLine(Cells cells) {
   for (std::string& cell : cells) cell = absl::StrReplaceAll(cell, {{"|", "\\|"}});
   return absl::StrCat("| ", absl::StrJoin(cells, " | "), " |\n");
@@ -92,6 +107,7 @@ ordered_json RowJson(const ReportRow& row, double layers) {
                       {"policy_digest", row.digest},
                       {"kind", row.is_choice ? "multiple_choice" : "text"},
                       {"units", sum.units},
+                      {"skipped", sum.skipped},
                       {"tokens", sum.tokens},
                       {"loss", sum.Loss()}};
   out["perplexity"] = row.is_choice ? ordered_json() : ordered_json(sum.Perplexity());
@@ -131,6 +147,7 @@ ReportRow MakeRow(const Dataset& dataset, const Subject& subject, std::span<cons
   std::vector<PairedUnit> pairs;
   for (size_t i = 0; i < other.size(); ++i) {
     row.sum.Add(other[i]);
+    if (other[i].skipped > 0) continue;  // and so it is under every policy
     if (dataset.is_choice) {
       pairs.push_back(
           {static_cast<double>(first[i].correct), static_cast<double>(other[i].correct), 1});
@@ -154,6 +171,7 @@ std::string RenderTable(const Report& report, const render::Style& style) {
     for (const Cells& cells : sheet.rows) table.AddRow(cells);
     absl::StrAppend(&text, text.empty() ? "" : "\n", table.Render(style));
   }
+  for (const std::string& line : SkippedLines(report)) absl::StrAppend(&text, line, "\n");
   return text;
 }
 
@@ -166,6 +184,7 @@ std::string RenderMarkdown(const Report& report) {
     absl::StrAppend(&text, MarkdownLine(rule));
     for (const Cells& cells : sheet.rows) absl::StrAppend(&text, MarkdownLine(cells));
   }
+  for (const std::string& line : SkippedLines(report)) absl::StrAppend(&text, "\n", line, "\n");
   return text;
 }
 

@@ -32,6 +32,7 @@ void Judge(const v1::ScoreResponse& response, const Choice& choice, UnitResult* 
 
 void UnitResult::Add(const UnitResult& other) {
   units += other.units;
+  skipped += other.skipped;
   nll += other.nll;
   tokens += other.tokens;
   greedy += other.greedy;
@@ -50,6 +51,10 @@ size_t ArgMax(std::span<const double> values) {
 
 absl::StatusOr<UnitResult> ReadResult(const v1::ScoreResponse& response, size_t windows,
                                       const std::optional<Choice>& choice) {
+  if (std::any_of(response.results().begin(), response.results().end(),
+                  [](const v1::ScoreResult& result) { return result.has_error(); })) {
+    return kSkippedUnit;
+  }
   const size_t wanted = choice ? choice->bytes.size() : 1;
   if (static_cast<size_t>(response.results_size()) != wanted ||
       response.usage().prompt_tokens() <= windows) {

@@ -27,13 +27,14 @@ struct Choice {
 // units are what a report shows.
 struct UnitResult {
   uint64_t units = 1;
-  double nll = 0;         // nats; of a question: of its right continuation
-  uint64_t tokens = 0;    // predicted for `nll`
-  uint64_t greedy = 0;    // of these, those that were the most likely token
-  uint64_t rows = 0;      // tokens run through the layers, contexts included
+  uint64_t skipped = 0;  // questions that cannot be asked: a continuation merges into the context
+  double nll = 0;  // nats; of a question: of its right continuation
+  uint64_t tokens = 0;  // predicted for `nll`
+  uint64_t greedy = 0;  // of these, those that were the most likely token
+  uint64_t rows = 0;  // tokens run through the layers, contexts included
   uint64_t activations = 0;  // (token, layer, expert) triples run
-  double seconds = 0;        // share of the wall time
-  uint64_t correct = 0;       // questions whose likeliest continuation is right
+  double seconds = 0;  // share of the wall time
+  uint64_t correct = 0;  // questions whose likeliest continuation is right
   uint64_t correct_norm = 0;  // the same by log-probability per byte
   bool operator==(const UnitResult&) const = default;
 
@@ -57,7 +58,10 @@ struct UnitResult {
 // The index of the largest value, the first of equals. Not empty.
 size_t ArgMax(std::span<const double> values);
 
-// Reads the reply to a unit of `windows` sequences. INTERNAL where it does not have what
+// What a question gives that cannot be asked.
+inline constexpr UnitResult kSkippedUnit = {.units = 0, .skipped = 1};
+
+// Reads the reply to a unit of `windows` sequences; kSkippedUnit where an item of it has an error. INTERNAL where it does not have what
 // was asked for.
 absl::StatusOr<UnitResult> ReadResult(const v1::ScoreResponse& response, size_t windows,
                                       const std::optional<Choice>& choice);

@@ -29,6 +29,14 @@ std::optional<absl::Duration> RetryDelay(const absl::Status& status) {
   return std::clamp(delay, absl::Milliseconds(10), absl::Seconds(5));
 }
 
+// Whether no continuation of the unit has a token of its own.
+bool IsMerged(const absl::Status& status) {
+  const auto payload = status.GetPayload("type.googleapis.com/google.rpc.ErrorInfo");
+  google::rpc::ErrorInfo info;
+  return payload && info.ParseFromString(std::string(*payload)) &&
+         info.reason() == "CONTINUATION_MERGED";
+}
+
 // One data set under one subject: what is to be asked, and what was answered.
 // Thread-compatible.
 class Pass {
@@ -83,7 +91,11 @@ class Pass {
       absl::SleepFor(*delay);
       return true;
     }
-    status_ = response.ok() ? Accept(unit, *response) : response.status();
+    if (IsMerged(response.status())) {
+      status_ = Take(unit, kSkippedUnit);
+    } else {
+      status_ = response.ok() ? Accept(unit, *response) : response.status();
+    }
     if (status_.ok()) return true;
     absl::Status named(status_.code(),
                        absl::StrCat(dataset_.name, ", unit ", unit + 1, " of ", results_.size(),
@@ -100,19 +112,24 @@ class Pass {
       return absl::AbortedError("the server's routing has changed during the evaluation");
     }
     const EvalUnit& asked = dataset_.units[unit];
-    auto result = ReadResult(response, asked.windows, asked.choice);
-    if (!result.ok()) return result.status();
+    const auto result = ReadResult(response, asked.windows, asked.choice);
+    return result.ok() ? Take(unit, *result) : result.status();
+  }
+
+  absl::Status Take(size_t unit, UnitResult result) {
     // The wall time since the unit before: their sum is the time of the pass.
     const absl::Time now = absl::Now();
-    result->seconds = absl::ToDoubleSeconds(now - last_);
+    result.seconds = absl::ToDoubleSeconds(now - last_);
     last_ = now;
-    rows_ += result->rows;
-    results_[unit] = *result;
+    rows_ += result.rows;
+    results_[unit] = result;
     ++done_;
     refusals_ = 0;
     const double elapsed = absl::ToDoubleSeconds(now - start_);
     on_progress_(done_, results_.size(), elapsed > 0 ? static_cast<double>(rows_) / elapsed : 0);
-    return journal_->Add(keys_[unit], dataset_.name, subject_.name, *result);
+    // What was not computed need not be kept.
+    if (result.skipped > 0) return absl::OkStatus();
+    return journal_->Add(keys_[unit], dataset_.name, subject_.name, result);
   }
 
   const Dataset& dataset_;
@@ -156,7 +173,15 @@ absl::StatusOr<std::vector<UnitResult>> EvalRunner::Run(const Dataset& dataset,
   if (!pass.status().ok()) return pass.status();
   if (!status.ok()) return status;
   if (!pass.complete()) return absl::InternalError("the server left requests unanswered");
-  return pass.results();
+  const std::vector<UnitResult>& results = pass.results();
+  if (std::all_of(results.begin(), results.end(),
+                  [](const UnitResult& result) { return result.skipped > 0; })) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(dataset.name,
+                     ": no question can be asked: of each a continuation merges "
+                     "into its context, so it has no token to score"));
+  }
+  return results;
 }
 
 }  // namespace olmoe::client::eval

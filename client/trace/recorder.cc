@@ -101,6 +101,7 @@ absl::Status RecordScore(const v1::ScoreRequest& request, const v1::ScoreRespons
   const int items = std::min(request.items_size(), response.results_size());
   for (int item = 0; item < items; ++item) {
     const v1::ScoreResult& result = response.results(item);
+    if (result.has_error()) continue;  // nothing of it ran
     auto tokens = ContextTokens(request.items(item), result.context_tokens_dropped(),
                                 transport::PrefixToken(*model), rpc);
     if (!tokens.ok()) return tokens.status();

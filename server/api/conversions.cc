@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/cord.h"
+#include "absl/strings/string_view.h"
 #include "server/api/routing_proto.h"
 #include "server/api/time_proto.h"
 
@@ -90,6 +92,18 @@ v1::Timing ToProto(const engine::RequestTiming& timing) {
   *out.mutable_time_to_first_token() = ToProto(timing.time_to_first_token);
   *out.mutable_decode() = ToProto(timing.decode);
   *out.mutable_total() = ToProto(timing.total);
+  return out;
+}
+
+google::rpc::Status ToRpcStatus(const absl::Status& status) {
+  google::rpc::Status out;
+  out.set_code(static_cast<int>(status.code()));
+  out.set_message(std::string(status.message()));
+  status.ForEachPayload([&out](absl::string_view type_url, const absl::Cord& payload) {
+    google::protobuf::Any* detail = out.add_details();
+    detail->set_type_url(std::string(type_url));
+    detail->set_value(std::string(payload));
+  });
   return out;
 }
 

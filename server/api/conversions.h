@@ -2,6 +2,8 @@
 #ifndef OLMOE_SERVER_API_CONVERSIONS_H_
 #define OLMOE_SERVER_API_CONVERSIONS_H_
 
+#include "absl/status/status.h"
+#include "google/rpc/status.pb.h"
 #include "olmoe/v1/inference.pb.h"
 #include "server/engine/request.h"
 #include "server/engine/token_sink.h"
@@ -24,6 +26,9 @@ v1::RoutingStamp StampOf(const experiment::EngineRequest& request);
 v1::FinishReason ToProto(engine::FinishReason reason);
 v1::Usage UsageOf(const engine::Completion& completion);
 v1::Timing ToProto(const engine::RequestTiming& timing);
+
+// An error that travels inside an answer: the same code, message and details.
+google::rpc::Status ToRpcStatus(const absl::Status& status);
 
 }  // namespace olmoe::api
 

@@ -21,7 +21,16 @@ constexpr int kMaxItems = 256;
 struct ScoreTokens {
   std::vector<TokenId> context;  // empty: the prefix token
   std::vector<TokenId> continuation;
+  std::string merged = {};  // why the continuation has no token of its own; empty: other reasons
 };
+
+// Of two texts: `all` are the tokens of both together.
+std::string DescribeMerge(size_t all, size_t context) {
+  constexpr char kWhat[] = "has no token of its own: its text merges into the end of the context";
+  return absl::StrCat(kWhat, ", which has ", context, context == 1 ? " token" : " tokens",
+                      " by itself and ", all,
+                      " with the continuation: move the boundary between them");
+}
 
 // Reads the items of one request; every method adds what is wrong to `errors`.
 // Thread-compatible.
@@ -80,6 +89,8 @@ ScoreTokens ItemReader::TextPair(const v1::ScoreItem& item, const std::string& n
   }
   if (all.size() > out.context.size()) {
     out.continuation.assign(all.begin() + static_cast<ptrdiff_t>(out.context.size()), all.end());
+  } else if (!all.empty() && !item.continuation_text().empty()) {
+    out.merged = DescribeMerge(all.size(), out.context.size());
   }
   return out;
 }
@@ -128,9 +139,11 @@ ScoreItemLayout ItemReader::Read(const v1::ScoreItem& item, const std::string& n
   ScoreTokens tokens = Tokens(item, name);
   if (tokens.continuation.empty()) {
     // An item that could not be read has been named already.
-    if (errors_->num_added() == errors_before) {
+    if (errors_->num_added() != errors_before) return layout;
+    if (tokens.merged.empty()) {
       errors_->Add(name + ".continuation", "must have at least one token");
     }
+    layout.error = tokens.merged;
     return layout;
   }
   const TokenId prefix = PrefixToken(serving_.model);
@@ -180,6 +193,17 @@ void ParseItems(const v1::ScoreRequest& request, const experiment::Serving& serv
 
 }  // namespace
 
+absl::Status MergedContinuations(std::span<const ScoreItemLayout> items, size_t first_index) {
+  std::vector<FieldViolation> violations;
+  for (size_t i = 0; i < items.size(); ++i) {
+    if (items[i].error.empty()) continue;
+    violations.push_back(
+        {absl::StrCat("items[", first_index + i, "].continuation"), items[i].error});
+  }
+  if (violations.empty()) return absl::OkStatus();
+  return WithErrorInfo(InvalidFields(violations), "CONTINUATION_MERGED");
+}
+
 TokenId PrefixToken(const model::ModelInfo& model) {
   for (const std::optional<int64_t>& id : {model.eos_token_id, model.pad_token_id}) {
     if (id && *id >= 0 && *id < model.vocab_size) return static_cast<TokenId>(*id);
@@ -200,6 +224,7 @@ absl::StatusOr<ScoreInput> ParseScore(const v1::ScoreRequest& request,
   ParseItems(request, serving, interrupt, &input, &errors);
   CheckAnswerSize(input, serving, &errors);
   if (!errors.empty()) return errors.ToStatus();
+  if (input.work.windows.empty()) return MergedContinuations(input.items);
   return input;
 }
 

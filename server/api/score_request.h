@@ -1,7 +1,9 @@
 #ifndef OLMOE_SERVER_API_SCORE_REQUEST_H_
 #define OLMOE_SERVER_API_SCORE_REQUEST_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,7 +22,11 @@ struct ScoreItemLayout {
   int num_windows = 0;
   int context_tokens_dropped = 0;
   uint32_t byte_count = 0;  // of the continuation as sent
+  std::string error;        // why the item has no windows; empty where it has some
 };
+
+// INVALID_ARGUMENT naming the continuations of all items that have no windows; OK for none.
+absl::Status MergedContinuations(std::span<const ScoreItemLayout> items, size_t first_index = 0);
 
 // A ScoreRequest with every field checked, tokenized and cut into windows.
 struct ScoreInput {
@@ -31,7 +37,9 @@ struct ScoreInput {
   experiment::RoutingChoice routing;
 };
 
-// Errors: INVALID_ARGUMENT with every violation; then FAILED_PRECONDITION (text
+// An item of texts whose continuation merges into the context has no windows; the others go on.
+//
+// Errors: INVALID_ARGUMENT with every violation, or where no item has windows; then FAILED_PRECONDITION (text
 // without a tokenizer), PERMISSION_DENIED (inline policy), OUT_OF_RANGE (a
 // continuation longer than the serving, an answer larger than max_response_bytes), and
 // those of `interrupt`.

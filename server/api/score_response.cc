@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <numeric>
+#include <span>
 #include <utility>
 
 #include "glog/logging.h"
@@ -66,8 +67,13 @@ void ScoreCollector::Add(engine::WindowScores scores) {
   window.trace = std::move(scores.trace);
 }
 
-v1::ScoreResult ScoreCollector::Result(const ScoreItemLayout& item) {
+v1::ScoreResult ScoreCollector::Result(size_t index) {
+  const ScoreItemLayout& item = items_[index];
   v1::ScoreResult out;
+  if (!item.error.empty()) {
+    *out.mutable_error() = ToRpcStatus(MergedContinuations(std::span(&item, 1), index));
+    return out;
+  }
   double sum = 0;
   bool greedy = true;
   uint32_t tokens = 0;
@@ -92,7 +98,7 @@ v1::ScoreResult ScoreCollector::Result(const ScoreItemLayout& item) {
 
 v1::ScoreResponse ScoreCollector::Response(const engine::Completion& completion) {
   v1::ScoreResponse out;
-  for (const ScoreItemLayout& item : items_) {
+  for (size_t item = 0; item < items_.size(); ++item) {
     *out.add_results() = Result(item);
     logprob_sum_ += out.results(out.results_size() - 1).logprob_sum();
     num_scored_ += out.results(out.results_size() - 1).token_count();

@@ -32,7 +32,7 @@ class ScoreCollector {
     engine::RoutingTrace trace;
   };
 
-  v1::ScoreResult Result(const ScoreItemLayout& item);
+  v1::ScoreResult Result(size_t item);
 
   const std::vector<ScoreItemLayout> items_;
   const bool per_token_;

@@ -5,6 +5,8 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+#include "server/api/conversions.h"
 
 namespace olmoe::rpc {
 namespace {
@@ -61,21 +63,9 @@ google::rpc::Status ForTrailers(const google::rpc::Status& full) {
 
 }  // namespace
 
-google::rpc::Status ToRpcStatus(const absl::Status& status) {
-  google::rpc::Status out;
-  out.set_code(static_cast<int>(status.code()));
-  out.set_message(std::string(status.message()));
-  status.ForEachPayload([&out](absl::string_view type_url, const absl::Cord& payload) {
-    google::protobuf::Any* detail = out.add_details();
-    detail->set_type_url(std::string(type_url));
-    detail->set_value(std::string(payload));
-  });
-  return out;
-}
-
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  const google::rpc::Status kept = ForTrailers(ToRpcStatus(status));
+  const google::rpc::Status kept = ForTrailers(api::ToRpcStatus(status));
   // gRPC sends a third argument that is not empty as grpc-status-details-bin.
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), kept.message(),
                       kept.details_size() == 0 ? std::string() : kept.SerializeAsString());

@@ -5,7 +5,6 @@
 #include <grpcpp/support/status.h>
 
 #include "absl/status/status.h"
-#include "google/rpc/status.pb.h"
 
 namespace olmoe::rpc {
 
@@ -13,9 +12,6 @@ namespace olmoe::rpc {
 // where they would not fit into the trailing metadata that clients accept, 8 KiB
 // by default: a client that refuses the trailers would never learn the code.
 grpc::Status ToGrpcStatus(const absl::Status& status);
-
-// The same as a message, for errors that travel inside a stream; nothing is cut.
-google::rpc::Status ToRpcStatus(const absl::Status& status);
 
 }  // namespace olmoe::rpc
 

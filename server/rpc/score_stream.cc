@@ -8,8 +8,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "olmoe/v1/inference.pb.h"
+#include "server/api/conversions.h"
 #include "server/api/request_fields.h"
-#include "server/rpc/grpc_status.h"
 #include "server/rpc/inference_calls.h"
 #include "server/rpc/score_job.h"
 #include "server/rpc/stream_call.h"
@@ -150,7 +150,7 @@ void ScoreStreamCall::Answered(const std::shared_ptr<ScoreJob>& job, const std::
   if (result.ok()) {
     *waiting.answer.mutable_response() = *std::move(result);
   } else {
-    *waiting.answer.mutable_error() = ToRpcStatus(result.status());
+    *waiting.answer.mutable_error() = api::ToRpcStatus(result.status());
   }
   {
     absl::MutexLock lock(&mu_);

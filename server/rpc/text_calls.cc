@@ -107,6 +107,9 @@ v1::GetModelInfoResponse DescribeModel(const InferenceContext& context) {
   out.set_max_context(static_cast<uint32_t>(model.max_context));
   out.set_eos_token_id(WireTokenId(model.eos_token_id));
   out.set_pad_token_id(WireTokenId(model.pad_token_id));
+  for (const int64_t id : model.end_token_ids) {
+    out.add_eos_token_ids(static_cast<uint32_t>(id));
+  }
   out.set_device(model.device);
   out.set_dtype(model.dtype);
   out.set_kernels(model.kernels);

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/api/conversions.h"
 #include "server/util/status_details.h"
 #include "tests/rpc/status_details.h"
 
@@ -55,7 +56,7 @@ TEST(GrpcStatusTest, ManyViolationsAreCutToWhatTrailersHold) {
   EXPECT_EQ(bad_request.field_violations(listed).description(),
             absl::StrCat("and ", 1000 - listed, " more"));
   // Inside a stream nothing is cut.
-  EXPECT_THAT(ViolatedFields(ToRpcStatus(status)), SizeIs(1000));
+  EXPECT_THAT(ViolatedFields(api::ToRpcStatus(status)), SizeIs(1000));
 }
 
 TEST(GrpcStatusTest, MessagesAreCutBetweenCharacters) {

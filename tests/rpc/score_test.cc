@@ -13,7 +13,9 @@
 namespace olmoe::rpc {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 // What the fake model says about the tokens from `first_scored` on, without the engine
 // and without any RPC.
@@ -268,6 +270,44 @@ TEST(ScoreTest, TheStampIsInTheMetadata) {
   ASSERT_TRUE(server.inference().Score(&context, request, &response).ok());
   EXPECT_EQ(context.GetServerInitialMetadata().count("x-olmoe-generation"), 1u);
   EXPECT_EQ(context.GetServerInitialMetadata().count("x-olmoe-arm"), 1u);
+}
+
+// "ab" is one token: nothing of the continuation is left to score.
+TEST(ScoreTest, AContinuationThatMergesIntoItsContextLeavesTheOthersAlone) {
+  TestServer server;
+  v1::ScoreRequest request;
+  *request.add_items() = TextItem("x", "yz");
+  *request.add_items() = TextItem("xa", "b");
+  *request.add_items() = TextItem("xa", "cb");
+  request.set_per_token(true);
+  const v1::ScoreResponse response = Score(&server, request);
+  ASSERT_EQ(response.results_size(), 3);
+  for (const int item : {0, 2}) {
+    EXPECT_FALSE(response.results(item).has_error());
+    EXPECT_EQ(response.results(item).token_count(), 2u);
+    EXPECT_EQ(response.results(item).logprob_sum(), LogprobSum(&server, request.items(item)));
+  }
+  const v1::ScoreResult& merged = response.results(1);
+  EXPECT_EQ(merged.error().code(), static_cast<int>(grpc::StatusCode::INVALID_ARGUMENT));
+  EXPECT_THAT(merged.error().message(),
+              AllOf(HasSubstr("items[1].continuation"), HasSubstr("merges into the end"),
+                    HasSubstr("2 tokens by itself and 2 with the continuation")));
+  EXPECT_EQ(merged.token_count(), 0u);
+  EXPECT_EQ(merged.tokens_size(), 0);
+}
+
+TEST(ScoreTest, WhereNoItemCanBeScoredTheCallIsRefused) {
+  TestServer server;
+  v1::ScoreRequest request;
+  *request.add_items() = TextItem("a", "b");
+  *request.add_items() = TextItem("xa", "bc");
+  grpc::ClientContext context;
+  v1::ScoreResponse response;
+  const grpc::Status status = server.inference().Score(&context, request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(ViolatedFields(status),
+              ElementsAre("items[0].continuation", "items[1].continuation"));
+  EXPECT_EQ(ErrorInfoOf(status).reason(), "CONTINUATION_MERGED");
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "olmoe/v1/inference.pb.h"
-#include "server/rpc/grpc_status.h"
+#include "server/api/conversions.h"
 #include "tests/rpc/status_details.h"
 
 namespace olmoe::rpc {
@@ -41,7 +41,7 @@ TEST(WireTest, EveryIllFormedTextFieldIsNamed) {
   v1::GenerateRequest request;
   const absl::Status status = ParseMessage(Buffer(bytes), &request);
   EXPECT_TRUE(absl::IsInvalidArgument(status));
-  EXPECT_THAT(ViolatedFields(ToRpcStatus(status)), ElementsAre("text", "stop[1]", "unit_id"));
+  EXPECT_THAT(ViolatedFields(api::ToRpcStatus(status)), ElementsAre("text", "stop[1]", "unit_id"));
   EXPECT_THAT(std::string(status.message()), HasSubstr("text: is not well-formed UTF-8 (byte 2)"));
 }
 
@@ -50,7 +50,7 @@ TEST(WireTest, IllFormedTextInsideNestedMessagesIsNamed) {
   const std::string bytes = Field(2, Field(1, "a")) + Field(2, Field(1, "a") + Field(3, "\x80"));
   v1::ScoreRequest request;
   const absl::Status status = ParseMessage(Buffer(bytes), &request);
-  EXPECT_THAT(ViolatedFields(ToRpcStatus(status)), ElementsAre("items[1].continuation_text"));
+  EXPECT_THAT(ViolatedFields(api::ToRpcStatus(status)), ElementsAre("items[1].continuation_text"));
 }
 
 std::string Times(const std::string& bytes, int count) {
@@ -99,7 +99,8 @@ TEST(WireTest, LargeMessageThatDoesNotParseIsRefused) {
   text.set_text(std::string(100'000, 'a'));
   std::string bytes = text.SerializeAsString();
   bytes.back() = '\xFF';
-  EXPECT_THAT(ViolatedFields(ToRpcStatus(ParseMessage(Buffer(bytes), &text))), ElementsAre("text"));
+  EXPECT_THAT(ViolatedFields(api::ToRpcStatus(ParseMessage(Buffer(bytes), &text))),
+              ElementsAre("text"));
 }
 
 TEST(WireTest, WhatIsNoMessageIsRefused) {
@@ -124,7 +125,7 @@ TEST(WireTest, Utf8IsCheckedAsUnicodeDefinesIt) {
                           "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80"}) {
     v1::GenerateRequest request;
     const absl::Status status = ParseMessage(Buffer(Field(2, bad)), &request);
-    EXPECT_THAT(ViolatedFields(ToRpcStatus(status)), ElementsAre("text"));
+    EXPECT_THAT(ViolatedFields(api::ToRpcStatus(status)), ElementsAre("text"));
   }
 }
 

@@ -1,6 +1,7 @@
 """Generate, stream, score, tokenize: equal to what the stubs give."""
 
 import asyncio
+import math
 import struct
 import threading
 
@@ -176,6 +177,9 @@ def test_scores_are_what_the_stub_gives(server, client):
         assert [(each.token_id, each.logprob, each.rank, len(each.top))
                 for each in score.tokens] == [
             (each.token_id, each.logprob, each.rank, 2) for each in result.tokens]
+    merged, scored = client.score_batch([("The little rab", "bit"), ("Once", " upon")]).scores
+    assert math.isnan(merged.logprob_sum) and math.isnan(merged.perplexity)
+    assert "merges into the end of the context" in merged.error and scored.error is None
     assert client.score("Once upon a", " time").logprob_sum == \
         pytest.approx(raw.results[0].logprob_sum, abs=0.02)
     rolling = client.score_rolling(PROMPT)

@@ -133,6 +133,46 @@ TEST_F(EvalCommandTest, QuestionsAreJudged) {
   EXPECT_EQ(asked_[0].items(1).continuation_text(), " a");
 }
 
+TEST_F(EvalCommandTest, QuestionsThatCannotBeAskedAreLeftOutAndCounted) {
+  const std::string question = R"({"context": "Q", "continuations": [" ab", " a"], "label": 1})";
+  const std::string data = folder_.Write("q.jsonl", question + "\n" + question + "\n" + question);
+  server_.on_score_stream =
+      [this](const v1::ScoreRequest& request) -> absl::StatusOr<v1::ScoreResponse> {
+    absl::StatusOr<v1::ScoreResponse> response = Score(request);
+    if (asked_.size() == 1) {  // one of its continuations has no token of its own
+      *response->mutable_results(0) = {};
+      response->mutable_results(0)->mutable_error()->set_code(3);
+    }
+    if (asked_.size() != 2) return response;
+    absl::Status merged = absl::InvalidArgumentError("none has");
+    google::rpc::ErrorInfo info;
+    info.set_reason("CONTINUATION_MERGED");
+    merged.SetPayload("type.googleapis.com/google.rpc.ErrorInfo",
+                      absl::Cord(info.SerializeAsString()));
+    return merged;
+  };
+  const std::string journal = folder_.File("journal");
+  ASSERT_EQ(Run({"--data", data, "--resume", journal, "--in-flight", "1"}), ExitCode::kOk) << err_;
+  EXPECT_THAT(out_, HasSubstr("q.jsonl: 2 of 3 questions are left out: a continuation merges"));
+  server_.on_score_stream = [this](const v1::ScoreRequest& request) { return Score(request); };
+  // They were not kept.
+  ASSERT_EQ(Run({"--data", data, "--format", "json"}), ExitCode::kOk) << err_;
+  EXPECT_EQ(Results()[0]["units"], 3);
+  EXPECT_EQ(Results()[0]["skipped"], 0);
+}
+
+TEST_F(EvalCommandTest, ADataSetWithoutAQuestionThatCanBeAskedIsAnError) {
+  const std::string data =
+      folder_.Write("q.jsonl", R"({"context": "Q", "continuations": [" ab", " a"], "label": 1})");
+  server_.on_score_stream = [this](const v1::ScoreRequest& request) {
+    absl::StatusOr<v1::ScoreResponse> response = Score(request);
+    response->mutable_results(1)->mutable_error()->set_code(3);
+    return response;
+  };
+  EXPECT_EQ(Run({"--data", data}), ExitCode::kRefused);
+  EXPECT_THAT(err_, HasSubstr("q.jsonl: no question can be asked"));
+}
+
 TEST_F(EvalCommandTest, AFullServerIsAskedAgain) {
   const std::string data = folder_.Write("a.txt", "x");
   int refusals = 2;

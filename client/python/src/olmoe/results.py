@@ -214,9 +214,9 @@ class ScoredToken:
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """How likely a continuation is."""
+    """How likely a continuation is. One that could not be scored has an error and no numbers."""
 
-    logprob_sum: float  # nats, over the continuation only
+    logprob_sum: float  # nats, over the continuation only; NaN after an error
     is_greedy: bool  # every token is the most likely one
     token_count: int
     byte_count: int  # UTF-8 bytes of the continuation
@@ -224,10 +224,13 @@ class Score:
     context_tokens_dropped: int  # so that the rest fits into the model's context
     trace: Trace | None
     stamp: Stamp
+    error: str | None = None  # of a batch: why this item has no score; the others have theirs
 
     @property
     def perplexity(self) -> float:
         """exp of the mean negative log-probability per token."""
+        if self.error is not None:
+            return math.nan
         return math.exp(-self.logprob_sum / self.token_count)
 
     @classmethod
@@ -235,9 +238,10 @@ class Score:
         """The score of a message."""
         tokens = tuple(ScoredToken(each.token_id, each.logprob, each.rank, Logprob.all(each.top))
                        for each in message.tokens)
-        return cls(message.logprob_sum, message.is_greedy, message.token_count,
-                   message.byte_count, tokens, message.context_tokens_dropped,
-                   Trace.join([message.trace]), stamp)
+        error = message.error.message if message.HasField("error") else None
+        return cls(message.logprob_sum if error is None else math.nan, message.is_greedy,
+                   message.token_count, message.byte_count, tokens,
+                   message.context_tokens_dropped, Trace.join([message.trace]), stamp, error)
 
 
 @dataclasses.dataclass(frozen=True)
