@@ -107,7 +107,6 @@ ordered_json RowJson(const ReportRow& row, double layers) {
                       {"policy_digest", row.digest},
                       {"kind", row.is_choice ? "multiple_choice" : "text"},
                       {"units", sum.units},
-                      {"skipped", sum.skipped},
                       {"tokens", sum.tokens},
                       {"loss", sum.Loss()}};
   out["perplexity"] = row.is_choice ? ordered_json() : ordered_json(sum.Perplexity());
@@ -123,6 +122,7 @@ ordered_json RowJson(const ReportRow& row, double layers) {
   out["difference"] = row.difference ? ordered_json(difference.mean) : ordered_json();
   out["difference_low"] = Optional(difference.low);
   out["difference_high"] = Optional(difference.high);
+  out["skipped"] = sum.skipped;
   return out;
 }
 

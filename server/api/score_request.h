@@ -22,7 +22,7 @@ struct ScoreItemLayout {
   int num_windows = 0;
   int context_tokens_dropped = 0;
   uint32_t byte_count = 0;  // of the continuation as sent
-  std::string error;        // why the item has no windows; empty where it has some
+  std::string error = {};   // why the item has no windows; empty where it has some
 };
 
 // INVALID_ARGUMENT naming the continuations of all items that have no windows; OK for none.
