@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <sstream>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "server/config_file.h"
+#include "server/util/command_line.h"
 #include "server/util/utf8.h"
 
 namespace olmoe {
@@ -71,9 +74,7 @@ void AddDuration(CLI::App* app, const char* flag, const char* help, absl::Durati
 }
 
 void AddInt(CLI::App* app, const char* flag, const char* help, int low, int high, int* target) {
-  app->add_option(flag, *target, absl::StrCat(help, " (", low, "..", high, ")"))
-      ->check(CLI::Range(low, high).description(""))
-      ->type_name("N")
+  AddNumber(*app, flag, *target, absl::StrCat(help, " (", low, "..", high, ")"), {low, high})
       ->capture_default_str();
 }
 
@@ -133,8 +134,7 @@ void AddModelFlags(CLI::App* app, Options* options) {
   app->add_option(
          "--kv-cache-bytes", options->model.kv_cache_bytes,
          "Size of the KV cache, such as 512MiB or 4GiB; 0: a few sequences of --max-context")
-      ->transform(CLI::AsSizeValue(false).description(""))
-      ->check(CLI::Range(int64_t{0}, int64_t{1} << 50).description(""))
+      ->transform(IsSize())
       ->check(CLI::Range(int64_t{0}, kMaxKvCacheBytes).description(""))
       ->type_name("SIZE")
       ->default_str("0");
@@ -167,7 +167,7 @@ void AddServingFlags(CLI::App* app, Options* options) {
   app->add_option(
          "--max-request-memory", options->max_request_memory,
          "Memory that requests and their answers may hold together, from receipt until written")
-      ->transform(CLI::AsSizeValue(false).description(""))
+      ->transform(IsSize())
       ->check(CLI::Range(kMinRequestMemory, kMaxRequestMemory).description(""))
       ->type_name("SIZE")
       ->default_str("1GiB");
@@ -231,13 +231,6 @@ void AddAccessFlags(CLI::App* app, access::AccessFiles* files) {
           &files->admin_token_file);
 }
 
-std::string OneLine(std::string text) {
-  for (char& c : text) {
-    if (c == '\n') c = ' ';
-  }
-  return text;
-}
-
 }  // namespace
 
 std::string HostPort::ToString() const { return is_unix() ? host : absl::StrCat(host, ":", port); }
@@ -250,7 +243,7 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
                "olmoe-server");
   app.set_version_flag("--version", absl::StrCat("olmoe-server ", ServerVersion()));
   app.set_config("--config", "", "Read flags from this file: the same keys, without the dashes");
-  app.allow_config_extras(CLI::config_extras_mode::error);
+  app.config_formatter(std::make_shared<ConfigFile>(&app));
   AddModelFlags(&app, &out.options);
   AddServingFlags(&app, &out.options);
   AddAccessFlags(&app, &out.options.access);
@@ -260,8 +253,8 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
     std::ostringstream help, problem;
     const bool wants_help = app.exit(error, help, problem) == 0;
     out.exit_code = wants_help ? 0 : kBadUsage;
-    out.message =
-        wants_help ? help.str() : absl::StrCat("olmoe-server: ", OneLine(error.what()), "\n");
+    out.message = wants_help ? help.str()
+                             : absl::StrCat("olmoe-server: ", DescribeParseError(app, error), "\n");
   }
   return out;
 }

@@ -17,29 +17,16 @@ int64_t ResidentBytes() {
 }
 
 HeapTrimmer::HeapTrimmer(Options options)
-    : options_(std::move(options)), thread_([this] { Run(); }) {}
+    : options_(std::move(options)),
+      lowest_(ResidentBytes()),
+      periodic_(options_.period, [this] { Trim(); }) {}
 
-HeapTrimmer::~HeapTrimmer() {
-  {
-    absl::MutexLock lock(&mu_);
-    stop_ = true;
-  }
-  thread_.join();
-}
-
-void HeapTrimmer::Run() {
-  int64_t lowest = ResidentBytes();  // since the last time
-  while (true) {
-    {
-      absl::MutexLock lock(&mu_);
-      if (mu_.AwaitWithTimeout(absl::Condition(&stop_), options_.period)) return;
-    }
-    const int64_t resident = ResidentBytes();
-    lowest = std::min(lowest, resident);
-    if (resident - lowest < options_.min_growth_bytes || !options_.is_idle()) continue;
-    malloc_trim(0);
-    lowest = ResidentBytes();
-  }
+void HeapTrimmer::Trim() {
+  const int64_t resident = ResidentBytes();
+  lowest_ = std::min(lowest_, resident);
+  if (resident - lowest_ < options_.min_growth_bytes || !options_.is_idle()) return;
+  malloc_trim(0);
+  lowest_ = ResidentBytes();
 }
 
 }  // namespace olmoe

@@ -3,11 +3,9 @@
 
 #include <cstdint>
 #include <functional>
-#include <thread>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "server/util/periodic.h"
 
 namespace olmoe {
 
@@ -23,17 +21,13 @@ class HeapTrimmer {
     std::function<bool()> is_idle = [] { return true; };  // called on the trimmer's thread
   };
   explicit HeapTrimmer(Options options);
-  ~HeapTrimmer();
-  HeapTrimmer(const HeapTrimmer&) = delete;
-  HeapTrimmer& operator=(const HeapTrimmer&) = delete;
 
  private:
-  void Run();
+  void Trim();
 
   const Options options_;
-  absl::Mutex mu_;
-  bool stop_ ABSL_GUARDED_BY(mu_) = false;
-  std::thread thread_;  // last: it uses everything above
+  int64_t lowest_;     // resident memory since the last time; the trimmer's thread only
+  Periodic periodic_;  // last: it uses everything above
 };
 
 // Of this process; 0 where it cannot be read.

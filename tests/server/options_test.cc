@@ -166,6 +166,13 @@ TEST(OptionsTest, BadUsageIsOneLineNamingTheFlagAndExitCode2) {
       {{"--model", "m", "--max-queue", "99999999999999999999"}, "--max-queue"},
       {{"--model", "m", "--kv-cache-bytes", "-1"}, "--kv-cache-bytes"},
       {{"--model", "m", "--kv-cache-bytes", "3parsecs"}, "--kv-cache-bytes"},
+      {{"--model", "m", "--kv-cache-bytes", "-18446744073709551615"}, "--kv-cache-bytes"},
+      {{"--model", "m", "--max-request-memory", "0x40000000"}, "--max-request-memory"},
+      {{"--model", "m", "--max-queue", "0x10"}, "--max-queue"},
+      {{"--model", "m", "--max-arms", "4.0"}, "--max-arms"},
+      {{"--model", "m", "--thread", "4"},
+       "--thread: no such flag of olmoe-server; did you mean "
+       "--threads?"},
       {{"--model", "m", "--drain-grace", "soon"}, "--drain-grace"},
       {{"--model", "m", "--drain-grace", "-1s"}, "--drain-grace"},
       {{"--model", "m", "--expert-metrics", "all"}, "--expert-metrics"},
@@ -236,12 +243,40 @@ TEST(OptionsTest, AConfigFileHoldsTheSameKeysAndFlagsWin) {
   EXPECT_TRUE(line.options.allow_inline_policy);
 }
 
-TEST(OptionsTest, AnUnknownKeyOfAConfigFileIsAnError) {
-  const std::string path = ::testing::TempDir() + "/olmoe-unknown.toml";
-  std::ofstream(path) << "model = \"m\"\nmax-quue = 5\n";
+TEST(OptionsTest, AnErrorOfAConfigFileNamesItsFileAndLine) {
+  const std::string path = ::testing::TempDir() + "/olmoe-bad.ini";
+  const struct {
+    const char* text;
+    const char* named;
+  } cases[] = {
+      {"model = m\nmax-quue = 5\n", ":2: \"max-quue\" is no flag; did you mean max-queue?"},
+      {"# all of it\n\nmodel = m\nthreads = many\n", ":4: --threads: \"many\" is not a whole"},
+      {"model = m\nmax-queue = -1\n", ":2: --max-queue: \"-1\" is not a whole number"},
+      {"model = m\nlisten = nowhere\n", ":2: --listen"},
+      {"model = m\nallow-inline-policy = perhaps\n", ":2: "},
+      {"model = m\ndtype = int8\n", ":2: --dtype"},
+      {"model = m\n[serving]\nmax-queue = 5\n", ":2: is not KEY=VALUE"},
+      {"model = m\nx\n", ":2: is not KEY=VALUE"},
+      {"max-queue = 5\nmodel = m\nmax-queue = 6\n", ":3: max-queue is given in line 1 already"},
+      {"model = m\nconfig = other.ini\n", ":2: \"config\" is no flag"},
+  };
+  for (const auto& test : cases) {
+    std::ofstream(path) << test.text;
+    const CommandLine line = Parse({"--config", path.c_str()});
+    EXPECT_EQ(line.exit_code, 2) << test.text;
+    EXPECT_THAT(line.message, HasSubstr(path + test.named));
+    EXPECT_EQ(std::count(line.message.begin(), line.message.end(), '\n'), 1) << line.message;
+  }
+}
+
+TEST(OptionsTest, AConfigFileMayHaveCommentsAndBareFlags) {
+  const std::string path = ::testing::TempDir() + "/olmoe-good.ini";
+  std::ofstream(path) << "; of the host\nmodel = m  # here\n\nbehind-proxy\nmax-queue = 007\n";
   const CommandLine line = Parse({"--config", path.c_str()});
-  EXPECT_EQ(line.exit_code, 2);
-  EXPECT_THAT(line.message, HasSubstr("max-quue"));
+  ASSERT_FALSE(line.exit_code.has_value()) << line.message;
+  EXPECT_EQ(line.options.model.dir, "m");
+  EXPECT_TRUE(line.options.behind_proxy);
+  EXPECT_EQ(line.options.max_queue, 7);
 }
 
 }  // namespace
