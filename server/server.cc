@@ -268,6 +268,7 @@ absl::Status Server::Start() {
   if (absl::Status status = WritePortsFile(); !status.ok()) return status;
   heap_trimmer_ = std::make_unique<HeapTrimmer>(
       HeapTrimmer::Options{.is_idle = [this] { return engine_->Load().arms.empty(); }});
+  stats_marker_ = std::make_unique<Periodic>(absl::Seconds(10), [this] { expert_stats_->Mark(); });
   LogWhatIsServed();
   return absl::OkStatus();
 }

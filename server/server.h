@@ -34,6 +34,7 @@
 #include "server/stats/stats_cursors.h"
 #include "server/text/tokenizer.h"
 #include "server/util/heap_trimmer.h"
+#include "server/util/periodic.h"
 
 namespace olmoe {
 
@@ -138,6 +139,7 @@ class Server {
   std::unique_ptr<http::LiveState> live_state_;
   std::unique_ptr<http::HttpServer> http_server_;
   std::unique_ptr<HeapTrimmer> heap_trimmer_;
+  std::unique_ptr<Periodic> stats_marker_;
 };
 
 }  // namespace olmoe

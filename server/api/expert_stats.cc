@@ -1,11 +1,13 @@
 #include "server/api/expert_stats.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "server/api/time_proto.h"
-#include "server/routing/field_checks.h"
+#include "server/routing/controller.h"
 #include "server/stats/arm_table.h"
 #include "server/stats/derived.h"
 
@@ -20,15 +22,23 @@ bool IsTooLong(int size, size_t at_most, const std::string& field, RequestErrors
 }
 
 void ParseArms(const v1::GetExpertStatsRequest& request, const std::string& prefix,
+               const experiment::Serving& serving, const std::vector<std::string>& counted,
                StatsFilter* filter, RequestErrors* errors) {
   const std::string field = prefix + "arm_ids";
   if (IsTooLong(request.arm_ids_size(), stats::kMaxArmsKept, field, errors)) return;
-  std::vector<FieldViolation> violations;
-  for (int i = 0; i < request.arm_ids_size(); ++i) {
-    routing::CheckName(request.arm_ids(i), absl::StrCat(field, "[", i, "]"), &violations);
+  std::set<std::string> known;
+  for (const routing::Arm& arm : serving.controller->slot().Current()->arms()) {
+    known.insert(arm.arm_id);
   }
-  for (FieldViolation& violation : violations) {
-    errors->Add(std::move(violation.field), std::move(violation.description));
+  const std::string there_are =
+      absl::StrCat("; it has: ", absl::StrJoin(known, ", "));  // the current plan
+  if (!request.current_plan()) known.insert(counted.begin(), counted.end());
+  for (int i = 0; i < request.arm_ids_size(); ++i) {
+    if (known.contains(request.arm_ids(i))) continue;
+    errors->Add(
+        absl::StrCat(field, "[", i, "]"),
+        absl::StrCat("\"", request.arm_ids(i), "\" is no arm of the current plan",
+                     request.current_plan() ? "" : ", and nothing was counted of it", there_are));
   }
   filter->arm_ids.insert(request.arm_ids().begin(), request.arm_ids().end());
 }
@@ -61,6 +71,13 @@ void ParseKinds(const v1::GetExpertStatsRequest& request, const std::string& pre
                                  static_cast<int>(request.kinds(i))));
     }
   }
+}
+
+bool IsOf(const routing::RoutingPlan& plan, const stats::ExpertCounts& counts) {
+  return std::any_of(plan.arms().begin(), plan.arms().end(), [&counts](const routing::Arm& arm) {
+    return arm.arm_id == counts.arm_id && arm.policy->spec().policy_id == counts.policy_id &&
+           arm.policy->digest() == counts.policy_digest;
+  });
 }
 
 template <class T>
@@ -108,18 +125,22 @@ v1::LayerExpertStats ToProto(uint32_t layer, const stats::LayerCounts& counts) {
 }  // namespace
 
 StatsFilter ParseStatsFilter(const v1::GetExpertStatsRequest& request, const std::string& prefix,
-                             const experiment::Serving& serving, RequestErrors* errors) {
+                             const experiment::Serving& serving,
+                             const std::vector<std::string>& counted, RequestErrors* errors) {
   StatsFilter filter;
-  ParseArms(request, prefix, &filter, errors);
+  filter.current_plan = request.current_plan();
+  ParseArms(request, prefix, serving, counted, &filter, errors);
   ParseLayers(request, prefix, serving, &filter, errors);
   ParseKinds(request, prefix, &filter, errors);
   return filter;
 }
 
-v1::GetExpertStatsResponse ToProto(const stats::StatsReading& reading, const StatsFilter& filter) {
+v1::GetExpertStatsResponse ToProto(const stats::StatsReading& reading, const StatsFilter& filter,
+                                   const routing::RoutingPlan& plan) {
   v1::GetExpertStatsResponse out;
   for (const stats::ExpertCounts& counts : reading.counts) {
     if (!Has(filter.arm_ids, counts.arm_id) || !Has(filter.kinds, counts.kind)) continue;
+    if (filter.current_plan && !IsOf(plan, counts)) continue;
     v1::ArmExpertStats* arm = out.add_arms();
     arm->set_arm_id(counts.arm_id);
     arm->set_policy_id(counts.policy_id);

@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "olmoe/v1/admin.pb.h"
 #include "server/api/request_errors.h"
 #include "server/experiment/serving.h"
+#include "server/routing/plan.h"
 #include "server/stats/stats_cursors.h"
 
 namespace olmoe::api {
@@ -17,14 +19,18 @@ struct StatsFilter {
   std::set<std::string> arm_ids;
   std::set<uint32_t> layers;
   std::set<stats::DecisionKind> kinds;
+  bool current_plan = false;
 };
 
-// Violations are named below `prefix` ("", "filter."). An arm need not exist: it may have
-// been patched away.
+// Violations are named below `prefix` ("", "filter."). `counted`: the arms of which something was
+// counted, which may have been patched away.
 StatsFilter ParseStatsFilter(const v1::GetExpertStatsRequest& request, const std::string& prefix,
-                             const experiment::Serving& serving, RequestErrors* errors);
+                             const experiment::Serving& serving,
+                             const std::vector<std::string>& counted, RequestErrors* errors);
 
-v1::GetExpertStatsResponse ToProto(const stats::StatsReading& reading, const StatsFilter& filter);
+// `plan`: the current one.
+v1::GetExpertStatsResponse ToProto(const stats::StatsReading& reading, const StatsFilter& filter,
+                                   const routing::RoutingPlan& plan);
 
 }  // namespace olmoe::api
 

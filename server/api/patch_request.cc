@@ -21,6 +21,7 @@ constexpr size_t kMaxKeyBytes = 128;
 constexpr absl::Duration kMinTtl = absl::Milliseconds(1);
 constexpr absl::Duration kMaxTtl = absl::Hours(24 * 3660);
 constexpr char kBadRequest[] = "type.googleapis.com/google.rpc.BadRequest";
+constexpr char kPreconditionFailure[] = "type.googleapis.com/google.rpc.PreconditionFailure";
 
 // Names, numbers, code and two languages: experts of several kinds have work.
 constexpr char kBuiltInPrompt[] =
@@ -119,20 +120,31 @@ std::string AsOnePolicy(std::string_view text) {
   return absl::StrReplaceAll(std::string(text), {{"plan.arms[0].policy", "policy"}});
 }
 
-// `status` with its fields, in the message and in its BadRequest, named below "policy".
-absl::Status AsOnePolicy(const absl::Status& status) {
-  absl::Status out(status.code(),
-                   AsOnePolicy(std::string_view(status.message().data(), status.message().size())));
-  status.ForEachPayload([&out](auto url, const absl::Cord& detail) {
-    google::rpc::BadRequest bad;
-    if (url != kBadRequest || !bad.ParseFromString(std::string(detail))) {
-      out.SetPayload(url, detail);
-      return;
-    }
+// The detail with the fields that it names, or tells of, below "policy".
+absl::Cord DetailAsOnePolicy(absl::string_view url, const absl::Cord& detail) {
+  google::rpc::BadRequest bad;
+  google::rpc::PreconditionFailure precondition;
+  if (url == kBadRequest && bad.ParseFromString(std::string(detail))) {
     for (auto& violation : *bad.mutable_field_violations()) {
       violation.set_field(AsOnePolicy(violation.field()));
     }
-    out.SetPayload(url, absl::Cord(bad.SerializeAsString()));
+    return absl::Cord(bad.SerializeAsString());
+  }
+  if (url == kPreconditionFailure && precondition.ParseFromString(std::string(detail))) {
+    for (auto& violation : *precondition.mutable_violations()) {
+      violation.set_description(AsOnePolicy(violation.description()));
+    }
+    return absl::Cord(precondition.SerializeAsString());
+  }
+  return detail;
+}
+
+// `status` with its fields, in the message and in its details, named below "policy".
+absl::Status AsOnePolicy(const absl::Status& status) {
+  absl::Status out(status.code(),
+                   AsOnePolicy(std::string_view(status.message().data(), status.message().size())));
+  status.ForEachPayload([&out](absl::string_view url, const absl::Cord& detail) {
+    out.SetPayload(url, DetailAsOnePolicy(url, detail));
   });
   return out;
 }
@@ -165,6 +177,17 @@ absl::StatusOr<PatchRequest> ParsePatch(const v1::PatchRoutersRequest& request,
 absl::StatusOr<routing::PatchOptions> ParseUnpatch(const v1::UnpatchRoutersRequest& request) {
   RequestErrors errors;
   routing::PatchOptions options = ParseOptions(request, &errors);
+  if (!errors.empty()) return errors.ToStatus();
+  return options;
+}
+
+absl::StatusOr<routing::PatchOptions> ParseRollback(const v1::RollbackRoutingRequest& request) {
+  RequestErrors errors;
+  routing::PatchOptions options;
+  if (request.has_expected_generation()) {
+    options.expected_generation = request.expected_generation();
+  }
+  if (request.has_ttl()) options.ttl = ParseTtl(request.ttl(), &errors);
   if (!errors.empty()) return errors.ToStatus();
   return options;
 }

@@ -34,6 +34,8 @@ absl::StatusOr<PatchRequest> ParsePatch(const v1::PatchRoutersRequest& request,
                                         const experiment::Serving& serving);
 // Without actor. Errors: INVALID_ARGUMENT.
 absl::StatusOr<routing::PatchOptions> ParseUnpatch(const v1::UnpatchRoutersRequest& request);
+// The same; the generation to go back to is the request's.
+absl::StatusOr<routing::PatchOptions> ParseRollback(const v1::RollbackRoutingRequest& request);
 
 // A time to live, 1 ms..10 years; field "ttl".
 absl::Duration ParseTtl(const google::protobuf::Duration& ttl, RequestErrors* errors);

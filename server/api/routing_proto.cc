@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/api/time_proto.h"
+#include "server/routing/controller.h"
 #include "server/routing/plan_rebuild.h"
 
 namespace olmoe::api {
@@ -117,6 +118,15 @@ v1::PatchRoutersResponse ToProto(const routing::PatchAnswer& answer) {
   for (const routing::ProbeResult& result : answer.probe_results) {
     *out.add_probe_results() = ToProto(result);
   }
+  return out;
+}
+
+v1::PatchRoutersResponse ToProto(const routing::PatchResult& result) {
+  v1::PatchRoutersResponse out = ToProto(static_cast<const routing::PatchAnswer&>(result));
+  if (result.checked == nullptr) return out;
+  *out.mutable_checked() = ToProto(*result.checked, 0);
+  out.mutable_checked()->clear_generation();
+  out.mutable_checked()->clear_activate_time();
   return out;
 }
 

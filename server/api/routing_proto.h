@@ -14,6 +14,10 @@
 #include "server/routing/plan.h"
 #include "server/routing/plan_store.h"
 
+namespace olmoe::routing {
+struct PatchResult;
+}
+
 namespace olmoe::api {
 
 // What the domain types cannot hold (an enum value that does not exist) is a
@@ -26,6 +30,8 @@ v1::PlanRecord ToProto(const routing::PlanRecord& record, int64_t in_flight_requ
 // Of an older plan that requests still hold: without actor and expire_time.
 v1::PlanRecord ToProto(const routing::RoutingPlan& plan, int64_t in_flight_requests);
 v1::PatchRoutersResponse ToProto(const routing::PatchAnswer& answer);
+// The same, and the plan that was checked where nothing was to change.
+v1::PatchRoutersResponse ToProto(const routing::PatchResult& result);
 // nullopt where it holds what the domain types cannot.
 std::optional<routing::PatchAnswer> FromProto(const v1::PatchRoutersResponse& answer);
 v1::RoutingStamp ToProto(uint64_t generation, const routing::Assignment& assignment);

@@ -147,6 +147,7 @@ int Engine::Drain(absl::Time deadline) {
   CHECK(std::this_thread::get_id() != thread_.get_id()) << "Drain waits for this thread";
   absl::MutexLock lock(&mu_);
   draining_ = true;
+  drain_time_ = std::min(drain_time_, options_.now());
   mail_.untap_all = true;
   drain_deadline_ = std::min(drain_deadline_, deadline);
   const absl::Condition all_done(this, &Engine::AllDone);
@@ -177,6 +178,7 @@ EngineStatus Engine::Status() const {
   status.running_requests = static_cast<int>(tracked_.size()) - num_queued_;
   status.kv_used_bytes = num_used_pages_ * kv.page_bytes;
   status.draining = draining_;
+  status.drain_time = drain_time_;
   status.taps = num_taps_;
   status.requests.reserve(tracked_.size());
   for (const auto& [handle, tracked] : tracked_) {

@@ -65,6 +65,7 @@ struct EngineStatus {
   int64_t kv_used_bytes = 0;
   int64_t kv_capacity_bytes = 0;
   bool draining = false;
+  absl::Time drain_time = absl::InfiniteFuture();  // draining: since when
   int taps = 0;  // that have not ended
   std::vector<RunningRequest> requests;  // running and queued
 };
@@ -219,6 +220,7 @@ class Engine {
   int num_used_pages_ ABSL_GUARDED_BY(mu_) = 0;
   QueueRate queue_rate_ ABSL_GUARDED_BY(mu_);
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Time drain_time_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();  // of the first Drain
   absl::Time drain_deadline_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
   int num_cut_off_ ABSL_GUARDED_BY(mu_) = 0;  // cancelled at the drain deadline
 

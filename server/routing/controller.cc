@@ -12,6 +12,16 @@
 namespace olmoe::routing {
 namespace {
 
+// What a rollback says that asks for no time to live, where one of the two plans had one.
+void WarnOfLostTtl(const PlanRecord& current, const PlanRecord& earlier,
+                   std::vector<std::string>* warnings) {
+  const PlanRecord& had = earlier.has_ttl() ? earlier : current;
+  if (!had.has_ttl()) return;
+  warnings->push_back(absl::StrCat("the time to live of generation ", had.generation,
+                                   " is not taken over: this plan stays until it is replaced; ttl "
+                                   "sets another end"));
+}
+
 // The record to go back to.
 absl::StatusOr<PlanRecord> EarlierPlan(const PlanStore& store, uint64_t current,
                                        std::optional<uint64_t> to_generation) {
@@ -76,18 +86,21 @@ absl::StatusOr<PatchResult> RoutingController::Rollback(std::optional<uint64_t> 
   absl::StatusOr<PatchResult> result;
   {
     absl::MutexLock lock(&admin_mu_);
-    const uint64_t current = slot_.Current()->generation();
+    const PlanRecord current = *CurrentRecord();
     // First: what a caller meant by "the one before" is another plan by now.
-    if (options.expected_generation && *options.expected_generation != current) {
-      return GenerationMismatch(current, *options.expected_generation);
+    if (options.expected_generation && *options.expected_generation != current.generation) {
+      return GenerationMismatch(current.generation, *options.expected_generation);
     }
-    const absl::StatusOr<PlanRecord> record = EarlierPlan(*store_, current, to_generation);
+    const absl::StatusOr<PlanRecord> record =
+        EarlierPlan(*store_, current.generation, to_generation);
     if (!record.ok()) return record.status();
     absl::StatusOr<std::shared_ptr<const RoutingPlan>> next =
-        Rebuild(*record, options_.shape, options_.calibrations, options_.max_arms, current + 1,
-                PlanSource::kRollback, options_.now());
+        Rebuild(*record, options_.shape, options_.calibrations, options_.max_arms,
+                current.generation + 1, PlanSource::kRollback, options_.now());
     if (!next.ok()) return next.status();
-    result = Swap(*std::move(next), options, {}, std::nullopt);
+    std::vector<std::string> warnings;
+    if (!options.ttl) WarnOfLostTtl(current, *record, &warnings);
+    result = Swap(*std::move(next), options, std::move(warnings), std::nullopt);
     if (!result.ok()) return result;
     if (!result->changed && !options.validate_only) {
       result->warnings.push_back(
@@ -123,7 +136,7 @@ std::vector<std::string> RoutingController::WarningsOf(const RoutingPlan& plan) 
         arms[arm].policy, options_.shape, FieldPath(FieldPath("plan", "arms", arm), "policy"));
     warnings.insert(warnings.end(), added.begin(), added.end());
   }
-  return warnings;
+  return MergeWarnings(warnings);
 }
 
 absl::StatusOr<std::optional<PatchResult>> RoutingController::FirstAnswer(
@@ -161,7 +174,10 @@ absl::StatusOr<PatchResult> RoutingController::Swap(std::shared_ptr<const Routin
                            findings->warnings.end());
     result.probe_results = std::move(findings->probe_results);
   }
-  if (options.validate_only) return result;
+  if (options.validate_only) {
+    result.checked = std::move(next);
+    return result;
+  }
 
   PlanChange change;
   change.file_digest = std::move(file_digest);

@@ -54,6 +54,7 @@ struct PatchOptions {
 
 struct PatchResult : PatchAnswer {
   std::shared_ptr<const RoutingPlan> current;  // after the call
+  std::shared_ptr<const RoutingPlan> checked;  // of validate_only; else null
   // The idempotency key was used before: nothing is done. The answer is the one kept then, and
   // what this call has to warn of.
   bool is_repeated = false;
@@ -110,8 +111,9 @@ class RoutingController {
   absl::StatusOr<PatchResult> Patch(PlanSpec plan, const PatchOptions& options);
   // Back to the model's own routing. Already there: OK, unchanged, with a warning.
   absl::StatusOr<PatchResult> Unpatch(const PatchOptions& options);
-  // Publishes the plan of an earlier generation again, without its time to live; unset:
-  // the newest before the current one, so a second rollback undoes the first. Errors:
+  // Publishes the plan of an earlier generation again, with the time to live of `options`, if any: that
+  // one of the two plans had is lost, which is a warning. Unset: the newest before the
+  // current one, so a second rollback undoes the first. Errors:
   // NOT_FOUND (ErrorInfo UNKNOWN_GENERATION); FAILED_PRECONDITION where the plan would
   // not route as it did: a calibration is gone or another one.
   absl::StatusOr<PatchResult> Rollback(std::optional<uint64_t> to_generation,

@@ -1,8 +1,11 @@
 #include "server/routing/policy_warnings.h"
 
+#include <algorithm>
+#include <utility>
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "glog/logging.h"
 #include "server/routing/field_checks.h"
 #include "server/routing/rule_fields.h"
 
@@ -79,6 +82,26 @@ std::vector<std::string> PolicyWarnings(const PolicySpec& spec, const RouterShap
               &warnings);
   }
   return warnings;
+}
+
+std::vector<std::string> MergeWarnings(const std::vector<std::string>& warnings) {
+  std::vector<std::pair<std::string, std::string>> merged;  // fields, text
+  for (const std::string& warning : warnings) {
+    const size_t colon = warning.find(": ");
+    CHECK(colon != std::string::npos) << warning;
+    const std::string field = warning.substr(0, colon);
+    const std::string text = warning.substr(colon);
+    const auto same = std::find_if(merged.begin(), merged.end(),
+                                   [&text](const auto& one) { return one.second == text; });
+    if (same == merged.end()) {
+      merged.emplace_back(field, text);
+    } else {
+      absl::StrAppend(&same->first, ", ", field);
+    }
+  }
+  std::vector<std::string> texts;
+  for (const auto& [fields, text] : merged) texts.push_back(fields + text);
+  return texts;
 }
 
 }  // namespace olmoe::routing

@@ -15,6 +15,9 @@ namespace olmoe::routing {
 std::vector<std::string> PolicyWarnings(const PolicySpec& spec, const RouterShape& shape,
                                         std::string_view prefix);
 
+// Each text once, behind all of its fields: "FIELD: text" and "OTHER: text" are "FIELD, OTHER: text".
+std::vector<std::string> MergeWarnings(const std::vector<std::string>& warnings);
+
 }  // namespace olmoe::routing
 
 #endif  // OLMOE_SERVER_ROUTING_POLICY_WARNINGS_H_

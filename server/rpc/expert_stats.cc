@@ -7,12 +7,14 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "olmoe/v1/admin.pb.h"
 #include "server/api/expert_stats.h"
 #include "server/api/request_errors.h"
 #include "server/api/time_proto.h"
+#include "server/routing/controller.h"
 #include "server/rpc/admin_calls.h"
 #include "server/rpc/open_watches.h"
 #include "server/rpc/stream_call.h"
@@ -31,6 +33,34 @@ absl::Duration ParseInterval(const v1::WatchExpertStatsRequest& request,
   if (interval && *interval >= kShortest && *interval <= kLongest) return *interval;
   errors->Add("interval", "must be 0.1 s..1 h");
   return kLongest;
+}
+
+// Where a reader begins: at its cursor, a while ago, or at the beginning. Violations are named below
+// `prefix`.
+stats::StatsCursors::Position PositionOf(const v1::GetExpertStatsRequest& request,
+                                         const std::string& prefix, const AdminContext& context,
+                                         api::RequestErrors* errors) {
+  if (!request.has_since()) {
+    auto position =
+        context.expert_stats->Find(request.since_cursor(), absl::StrCat(prefix, "since_cursor"));
+    errors->Add(position.status());
+    return position.ok() ? *std::move(position) : stats::StatsCursors::Position();
+  }
+  const std::optional<absl::Duration> since = api::FromProto(request.since());
+  if (!since || *since < absl::Seconds(1) || *since > stats::kLongestSince) {
+    errors->Add(absl::StrCat(prefix, "since"), "must be 1 s..24 h");
+  } else if (!request.since_cursor().empty()) {
+    errors->Add(absl::StrCat(prefix, "since"), "must be unset where since_cursor is set");
+  } else {
+    return context.expert_stats->FindOlder(*since);
+  }
+  return {};
+}
+
+v1::GetExpertStatsResponse ReadStats(const api::StatsFilter& filter, const AdminContext& context,
+                                     stats::StatsCursors::Position* position) {
+  return api::ToProto(context.expert_stats->Read(position), filter,
+                      *context.serving->controller->slot().Current());
 }
 
 // One WatchExpertStats call. Intervals that pass during a write are one message after it, so a
@@ -85,13 +115,11 @@ absl::Status WatchExpertStatsCall::Begin() {
   v1::WatchExpertStatsRequest request;
   if (absl::Status status = ParseMessage(message(), &request); !status.ok()) return status;
   api::RequestErrors errors;
-  filter_ = api::ParseStatsFilter(request.filter(), "filter.", serving(), &errors);
+  filter_ = api::ParseStatsFilter(request.filter(), "filter.", serving(),
+                                  context().expert_stats->ArmIds(), &errors);
   interval_ = ParseInterval(request, &errors);
-  auto position =
-      context().expert_stats->Find(request.filter().since_cursor(), "filter.since_cursor");
-  errors.Add(position.status());
+  position_ = PositionOf(request.filter(), "filter.", context(), &errors);
   if (!errors.empty()) return errors.ToStatus();
-  position_ = *std::move(position);
   const auto watch = context().watches->Add([weak = std::weak_ptr(Shared(this))] {
     if (const auto call = weak.lock()) call->Stop(absl::UnavailableError("the server is draining"));
   });
@@ -139,7 +167,7 @@ WatchExpertStatsCall::Step WatchExpertStatsCall::Next() {
     if (!std::exchange(is_due_, false)) return Nothing();
   }
   v1::WatchExpertStatsResponse message;
-  *message.mutable_delta() = api::ToProto(context().expert_stats->Read(&position_), filter_);
+  *message.mutable_delta() = ReadStats(filter_, context(), &position_);
   return Message(message);
 }
 
@@ -148,11 +176,11 @@ WatchExpertStatsCall::Step WatchExpertStatsCall::Next() {
 absl::StatusOr<v1::GetExpertStatsResponse> GetExpertStats(const v1::GetExpertStatsRequest& request,
                                                           const AdminContext& context) {
   api::RequestErrors errors;
-  const api::StatsFilter filter = api::ParseStatsFilter(request, "", *context.serving, &errors);
-  auto position = context.expert_stats->Find(request.since_cursor(), "since_cursor");
-  errors.Add(position.status());
+  const api::StatsFilter filter =
+      api::ParseStatsFilter(request, "", *context.serving, context.expert_stats->ArmIds(), &errors);
+  auto position = PositionOf(request, "", context, &errors);
   if (!errors.empty()) return errors.ToStatus();
-  return api::ToProto(context.expert_stats->Read(&*position), filter);
+  return ReadStats(filter, context, &position);
 }
 
 ByteReactor* StartWatchExpertStats(const AdminContext* context,

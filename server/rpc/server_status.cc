@@ -19,6 +19,7 @@ v1::GetServerStatusResponse GetServerStatus(const AdminContext& context) {
   response.set_kv_cache_used_bytes(static_cast<uint64_t>(status.kv_used_bytes));
   response.set_kv_cache_capacity_bytes(static_cast<uint64_t>(status.kv_capacity_bytes));
   response.set_draining(status.draining);
+  if (status.draining) *response.mutable_drain_time() = api::ToProto(status.drain_time);
   for (const engine::EngineStatus::RunningRequest& from : status.requests) {
     v1::RequestStatus* to = response.add_requests();
     to->set_request_id(from.request_id);

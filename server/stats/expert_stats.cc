@@ -185,6 +185,13 @@ std::vector<ExpertCounts> ExpertStats::Copy(const std::vector<Shared>& entries) 
   return out;
 }
 
+std::vector<std::string> ExpertStats::ArmIds() const {
+  std::vector<std::string> arm_ids;
+  absl::MutexLock lock(&mu_);
+  arms_.ForEach([&arm_ids](const std::string& arm_id, const Arm&) { arm_ids.push_back(arm_id); });
+  return arm_ids;
+}
+
 std::vector<ExpertCounts> ExpertStats::Snapshot() const {
   return Copy(Share([](const Names&) { return true; }));
 }

@@ -79,6 +79,9 @@ class ExpertStats {
   // Of one moment. Decisions and phases without a token are left out.
   std::vector<ExpertCounts> Snapshot() const;
 
+  // Those that are kept, in order.
+  std::vector<std::string> ArmIds() const;
+
   struct PolicyName {
     std::string_view arm_id;
     std::string_view policy_id;

@@ -57,6 +57,12 @@ absl::Status Expired(std::string_view why, std::string_view field) {
       "CURSOR_EXPIRED", field);
 }
 
+size_t BytesOfDistinct(const std::vector<const std::vector<ExpertCounts>*>& all) {
+  size_t bytes = 0;
+  for (const auto* counts : std::set(all.begin(), all.end())) bytes += BytesOf(*counts);
+  return bytes;
+}
+
 using SeriesKey = std::tuple<uint64_t, DecisionKind, engine::Phase>;
 
 void Subtract(const std::vector<LayerCounts>& from, std::vector<LayerCounts>* layers) {
@@ -158,13 +164,41 @@ void StatsCursors::OnUsed(uint64_t id, uint64_t child) {
 
 bool StatsCursors::TooMuch() const {
   if (kept_.size() > options_.max_cursors) return true;
-  std::set<const std::vector<ExpertCounts>*> distinct;
-  size_t bytes = 0;
-  for (const auto& [id, kept] : kept_) {
-    const std::vector<ExpertCounts>* counts = kept.position.counts.get();
-    if (distinct.insert(counts).second) bytes += BytesOf(*counts);
+  std::vector<const std::vector<ExpertCounts>*> counts;
+  for (const auto& [id, kept] : kept_) counts.push_back(kept.position.counts.get());
+  return BytesOfDistinct(counts) > options_.max_bytes;
+}
+
+StatsCursors::Position StatsCursors::FindOlder(absl::Duration ago) const {
+  const absl::Time latest = options_.now() - ago;
+  absl::MutexLock lock(&mu_);
+  const auto newer = std::find_if(marks_.begin(), marks_.end(),
+                                  [latest](const Position& mark) { return mark.time > latest; });
+  return newer == marks_.begin() ? beginning_ : *std::prev(newer);
+}
+
+void StatsCursors::Mark() {
+  auto counts = std::make_shared<const std::vector<ExpertCounts>>(stats_->Snapshot());
+  absl::MutexLock lock(&mu_);
+  if (!marks_.empty() && *marks_.back().counts == *counts) counts = marks_.back().counts;
+  marks_.push_back({0, options_.now(), std::move(counts)});
+  ThinMarks();
+}
+
+void StatsCursors::ThinMarks() {
+  const absl::Time now = marks_.back().time;
+  // The newest that is a day old stays: it is where the last day begins.
+  while (marks_.size() > 1 && now - marks_[1].time >= kLongestSince) marks_.erase(marks_.begin());
+  for (size_t i = marks_.size() - 1; i-- > 1;) {
+    const absl::Duration distance = marks_[i + 1].time - marks_[i - 1].time;
+    if (distance * 8 < now - marks_[i + 1].time) marks_.erase(marks_.begin() + std::ptrdiff_t(i));
   }
-  return bytes > options_.max_bytes;
+  const auto bytes = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    std::vector<const std::vector<ExpertCounts>*> counts;
+    for (const Position& mark : marks_) counts.push_back(mark.counts.get());
+    return BytesOfDistinct(counts);
+  };
+  while (marks_.size() > 1 && bytes() > options_.max_mark_bytes) marks_.erase(marks_.begin());
 }
 
 void StatsCursors::Forget() {

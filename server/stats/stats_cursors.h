@@ -17,6 +17,9 @@
 // A cursor also names the run of the server: after a restart counts begin at zero, and a
 // difference to what was before would be wrong. Unknown, forgotten or of another run:
 // FAILED_PRECONDITION, and the reader begins anew without a cursor.
+//
+// A mark is a moment without a name: what was counted in the last five minutes begins at the
+// mark before that. Marks are closer together the newer they are, so few reach back a day.
 #ifndef OLMOE_SERVER_STATS_STATS_CURSORS_H_
 #define OLMOE_SERVER_STATS_STATS_CURSORS_H_
 
@@ -38,6 +41,9 @@
 
 namespace olmoe::stats {
 
+// How far back FindOlder reaches.
+inline constexpr absl::Duration kLongestSince = absl::Hours(24);
+
 // What was counted in (start, end].
 struct StatsReading {
   std::vector<ExpertCounts> counts;  // without those that have no token
@@ -51,6 +57,7 @@ class StatsCursors {
   struct Options {
     size_t max_cursors = 256;
     size_t max_bytes = size_t{64} << 20;  // of counts, but for those of the newest cursor
+    size_t max_mark_bytes = size_t{32} << 20;  // of counts of marks, but for the newest
     uint64_t run = 0;  // different in each run of the server
     std::function<absl::Time()> now = absl::Now;
   };
@@ -67,8 +74,15 @@ class StatsCursors {
   // never was a cursor; FAILED_PRECONDITION (CURSOR_EXPIRED).
   absl::StatusOr<Position> Find(std::string_view cursor, std::string_view field) const;
 
+  // Where the counts stood `ago`: the newest mark of that age or older, else the beginning.
+  Position FindOlder(absl::Duration ago) const;
+  // Keeps the counts of this moment for FindOlder. Somebody calls it now and then; of the marks
+  // made those stay whose distance is an eighth of their age, for a day.
+  void Mark();
+
   // What was counted since `position`, which moves on to now.
   StatsReading Read(Position* position);
+  std::vector<std::string> ArmIds() const { return stats_->ArmIds(); }
 
  private:
   enum class Worth { kSuperseded, kSingle, kLive };
@@ -85,6 +99,7 @@ class StatsCursors {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void OnUsed(uint64_t id, uint64_t child) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Kept* FindKept(uint64_t id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ThinMarks() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool TooMuch() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   void Forget() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
@@ -95,6 +110,7 @@ class StatsCursors {
 
   mutable absl::Mutex mu_;
   std::map<uint64_t, Kept> kept_ ABSL_GUARDED_BY(mu_);  // by id, ascending in time
+  std::vector<Position> marks_ ABSL_GUARDED_BY(mu_);  // ascending in time
   uint64_t last_id_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t clock_ ABSL_GUARDED_BY(mu_) = 0;  // of last_used
 };

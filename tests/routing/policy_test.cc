@@ -412,5 +412,11 @@ TEST(PolicyWarningsTest, SumToOneWarnsOnAModelTrainedWithoutIt) {
       << "an analyzed rule has no weights";
 }
 
+TEST(PolicyWarningsTest, TheSameOfSeveralFieldsIsToldOnce) {
+  EXPECT_THAT(MergeWarnings({"a: x", "b: y: z", "c: x", "d: y: z"}),
+              ElementsAre("a, c: x", "b, d: y: z"));
+  EXPECT_THAT(MergeWarnings({}), IsEmpty());
+}
+
 }  // namespace
 }  // namespace olmoe::routing

@@ -100,6 +100,57 @@ TEST_F(ExpertStatsTest, ScoredTokensAreAPhaseOfTheirOwn) {
   EXPECT_EQ(Get().arms(0).phase(), v1::PHASE_SCORE);
 }
 
+TEST_F(ExpertStatsTest, TheCurrentPlanIsThatOfItsPoliciesAlone) {
+  v1::GetExpertStatsRequest current;
+  current.set_current_plan(true);
+  Generate(TokenRequest({1, 2, 3}, 1));
+  EXPECT_EQ(Get(current).arms_size(), 1);
+  v1::PatchRoutersRequest one = TopKPatch(1);
+  one.mutable_policy()->set_policy_id("same");
+  Patch(one);
+  EXPECT_EQ(Get(current).arms_size(), 0) << "nothing was counted since";
+  Generate(TokenRequest({1, 2}, 1));
+  ASSERT_EQ(Get(current).arms_size(), 1);
+  EXPECT_EQ(Get(current).arms(0).policy_id(), "same");
+  EXPECT_EQ(Get(current).arms(0).layers(0).tokens(), 2u);
+  EXPECT_EQ(Get().arms_size(), 2);
+  one.mutable_policy()->mutable_apply()->mutable_top_k()->set_k(2);
+  Patch(one);  // another policy of the same name
+  EXPECT_EQ(Get(current).arms_size(), 0);
+}
+
+TEST_F(ExpertStatsTest, ArmsThatThereAreNotAreErrors) {
+  Generate(TokenRequest({1, 2, 3}, 1));  // of arm default
+  Patch(TwoArms(0));
+  v1::GetExpertStatsRequest request;
+  v1::GetExpertStatsResponse response;
+  request.add_arm_ids("default");
+  request.add_arm_ids("one");  // without a token yet
+  ASSERT_TRUE(Get(request, &response).ok());
+  EXPECT_EQ(response.arms_size(), 1);
+  request.add_arm_ids("oen");
+  EXPECT_THAT(ViolatedFields(Get(request, &response)), ElementsAre("arm_ids[2]"));
+  request.set_current_plan(true);
+  const grpc::Status status = Get(request, &response);
+  EXPECT_THAT(ViolatedFields(status), ElementsAre("arm_ids[0]", "arm_ids[2]"));
+  EXPECT_THAT(status.error_message(), ::testing::HasSubstr("it has: mass, one"));
+}
+
+TEST_F(ExpertStatsTest, TheLastWhileIsAskedForByItsLength) {
+  Generate(TokenRequest({1, 2, 3}, 1));
+  v1::GetExpertStatsRequest request;
+  request.mutable_since()->set_seconds(300);
+  EXPECT_EQ(Get(request).arms_size(), 1);  // the server is younger
+  v1::GetExpertStatsResponse response;
+  request.set_since_cursor(Get().cursor());
+  EXPECT_THAT(ViolatedFields(Get(request, &response)), ElementsAre("since"));
+  request.clear_since_cursor();
+  for (const int64_t seconds : {int64_t{0}, int64_t{-5}, int64_t{24 * 3600 + 1}}) {
+    request.mutable_since()->set_seconds(seconds);
+    EXPECT_THAT(ViolatedFields(Get(request, &response)), ElementsAre("since")) << seconds;
+  }
+}
+
 TEST_F(ExpertStatsTest, FiltersLeaveOutArmsLayersAndKinds) {
   Patch(TwoArms(0));
   for (const char* arm : {"mass", "one"}) {

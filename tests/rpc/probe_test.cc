@@ -318,18 +318,22 @@ class SeriesWarningTest : public ProbeTest {
   }
 };
 
-TEST_F(SeriesWarningTest, PlansOfSeveralArmsOrWithAnalyzeAreToldTheirSeries) {
-  ASSERT_TRUE(Patch(TopKPatch(1)).ok());
-  EXPECT_THAT(patched_.warnings(), IsEmpty());
+TEST_F(SeriesWarningTest, OnlyManySeriesAreNewsAndOnlyOnce) {
   AddTopK("a", 1);
   AddTopK("b", 2);
+  ASSERT_TRUE(Patch(request_).ok());
+  EXPECT_THAT(patched_.warnings(), IsEmpty()) << "an A/B experiment is nothing special";
+  for (const char* arm : {"c", "d", "e", "f"}) AddTopK(arm, 1);
   request_.set_validate_only(true);
   ASSERT_TRUE(Patch(request_).ok());
-  EXPECT_THAT(patched_.warnings(), ElementsAre(HasSubstr("2000 Prometheus series")));
-  request_.clear_plan();
-  AddAnalyze("watch");
+  EXPECT_THAT(patched_.warnings(),
+              ElementsAre(HasSubstr("6000 Prometheus series, those of the current plan 2000")));
+  request_.set_validate_only(false);
   ASSERT_TRUE(Patch(request_).ok());
-  EXPECT_THAT(patched_.warnings(), ElementsAre(HasSubstr("1000 Prometheus series")));
+  EXPECT_THAT(patched_.warnings(), ElementsAre(HasSubstr("6000 Prometheus series")));
+  request_.mutable_plan()->set_salt("another");
+  ASSERT_TRUE(Patch(request_).ok());
+  EXPECT_THAT(patched_.warnings(), IsEmpty()) << "it has been told";
 }
 
 }  // namespace

@@ -76,6 +76,45 @@ TEST_F(RoutingHistoryTest, RollbackPublishesThePlanBefore) {
   EXPECT_THAT(server_.swaps(), ElementsAre("published", "published", "published"));
 }
 
+TEST_F(RoutingHistoryTest, ARollbackHasTheTimeToLiveThatItAsksFor) {
+  v1::PatchRoutersRequest short_lived = TopKPatch(1);
+  short_lived.mutable_ttl()->set_seconds(600);
+  ASSERT_TRUE(Patch(short_lived).ok());
+  ASSERT_TRUE(Rollback({}).ok());  // to the plan without
+  EXPECT_FALSE(patched_.current().has_expire_time());
+  EXPECT_THAT(patched_.warnings(),
+              ElementsAre(HasSubstr("the time to live of generation 2 is not taken over")));
+  v1::RollbackRoutingRequest request;
+  request.set_to_generation(2);
+  ASSERT_TRUE(Rollback(request).ok());
+  EXPECT_FALSE(patched_.current().has_expire_time());
+  EXPECT_THAT(patched_.warnings(), ElementsAre(HasSubstr("generation 2 is not taken over")));
+  request.set_to_generation(1);
+  request.mutable_ttl()->set_seconds(60);
+  ASSERT_TRUE(Rollback(request).ok());
+  const v1::PlanRecord& current = patched_.current();
+  EXPECT_EQ(current.expire_time().seconds(), current.activate_time().seconds() + 60);
+  EXPECT_THAT(patched_.warnings(), ElementsAre());
+  request.mutable_ttl()->set_seconds(0);
+  EXPECT_THAT(ViolatedFields(Rollback(request)), ElementsAre("ttl"));
+}
+
+TEST_F(RoutingHistoryTest, ADryRunTellsThePlanThatItChecked) {
+  ASSERT_TRUE(Patch(TopKPatch(1)).ok());
+  EXPECT_FALSE(patched_.has_checked());
+  const v1::PlanRecord before = Current();
+  v1::PatchRoutersRequest request = TopKPatch(2);
+  request.set_validate_only(true);
+  ASSERT_TRUE(Patch(request).ok());
+  EXPECT_FALSE(patched_.changed());
+  EXPECT_EQ(patched_.current().digest(), before.digest());
+  EXPECT_NE(patched_.checked().digest(), before.digest());
+  EXPECT_EQ(patched_.checked().plan().arms(0).policy().policy_id(), "top-2");
+  EXPECT_EQ(patched_.checked().generation(), 0u);
+  EXPECT_FALSE(patched_.checked().has_activate_time());
+  EXPECT_EQ(Current().digest(), before.digest());
+}
+
 TEST_F(RoutingHistoryTest, RollbackToAnUnknownGenerationIsNotFound) {
   v1::RollbackRoutingRequest request;
   request.set_to_generation(0);

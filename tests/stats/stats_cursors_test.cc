@@ -81,6 +81,62 @@ TEST_F(StatsCursorsTest, ACursorGivesWhatWasCountedSinceIt) {
   EXPECT_THAT(Read(second.cursor).counts, IsEmpty()) << "entries without a token are left out";
 }
 
+class MarksTest : public StatsCursorsTest {
+ protected:
+  // One token, then a mark, at each of these many beats.
+  void Beat(int times, absl::Duration period = absl::Seconds(10)) {
+    for (int i = 0; i < times; ++i) {
+      Count("a");
+      clock_.Advance(period);
+      cursors_->Mark();
+    }
+  }
+  StatsReading Last(absl::Duration ago) {
+    StatsCursors::Position position = cursors_->FindOlder(ago);
+    return cursors_->Read(&position);
+  }
+};
+
+TEST_F(MarksTest, WithoutAMarkBeforeItTheLastWhileBeginsAtTheBeginning) {
+  const absl::Time start = clock_.Now();
+  Count("a");
+  clock_.Advance(absl::Seconds(5));
+  EXPECT_EQ(Tokens(Last(absl::Minutes(5))), 1u);
+  EXPECT_EQ(Last(absl::Minutes(5)).start, start);
+  Beat(3);
+  EXPECT_EQ(Tokens(Last(absl::Minutes(5))), 4u);
+}
+
+TEST_F(MarksTest, TheLastWhileBeginsAtTheNewestMarkBeforeIt) {
+  Beat(6);
+  Count("a");
+  clock_.Advance(absl::Seconds(5));
+  const StatsReading last = Last(absl::Seconds(20));
+  EXPECT_EQ(clock_.Now() - last.start, absl::Seconds(25));
+  EXPECT_EQ(Tokens(last), 3u);
+  EXPECT_EQ(Tokens(Last(absl::Seconds(5))), 1u);
+}
+
+TEST_F(MarksTest, AreFewerTheOlderAndLastADay) {
+  Beat(3 * 24 * 360);
+  const absl::Duration day = absl::Hours(24);
+  for (const absl::Duration ago : {absl::Minutes(1), absl::Minutes(5), absl::Hours(1), day}) {
+    const absl::Duration reached = clock_.Now() - Last(ago).start;
+    EXPECT_GE(reached, ago);
+    EXPECT_LE(reached, ago * 1.3 + absl::Seconds(10)) << ago;
+    EXPECT_EQ(Tokens(Last(ago)), static_cast<uint64_t>(reached / absl::Seconds(10)));
+  }
+}
+
+TEST_F(MarksTest, AreBoundedInMemory) {
+  StatsCursors::Options options;
+  options.max_mark_bytes = 1;
+  Make(options);
+  Beat(5);
+  EXPECT_EQ(Tokens(Last(absl::Seconds(0))), 0u) << "the newest mark stays";
+  EXPECT_EQ(Tokens(Last(absl::Seconds(30))), 5u);
+}
+
 TEST_F(StatsCursorsTest, ReadersDoNotDisturbEachOther) {
   Count("a");
   const StatsReading slow = Read("");
