@@ -1,12 +1,16 @@
 #include "client/app.h"
 
 #include <algorithm>
+#include <memory>
 #include <ostream>
 
 #include "CLI/App.hpp"
 #include "CLI/Config.hpp"
 #include "CLI/Formatter.hpp"
 #include "client/commands/command.h"
+#include "client/render/help.h"
+#include "client/transport/address.h"
+#include "server/util/command_line.h"
 
 namespace olmoe::client {
 namespace {
@@ -17,23 +21,28 @@ constexpr char kDescription[] =
 constexpr char kFooter[] =
     "Exit codes: 0 ok, 1 failed, 2 usage, 3 server unreachable or not ready, 4 refused by the\n"
     "server (bad field, stale generation, out of range, queue full, ...), 5 not allowed,\n"
-    "130 interrupted. NO_COLOR and --no-color turn colours off.";
+    "130 interrupted. Errors go to stderr; with --json they are a google.rpc.Status.";
 
 void AddGlobalFlags(CLI::App& app, commands::GlobalOptions& options) {
+  const auto is_address = [](int port) {
+    return [port](const std::string& text) { return transport::CheckAddress(text, port); };
+  };
   app.add_option("--server", options.server, "Address of the server's public port")
+      ->check(is_address(50051), "", "")
       ->envname("OLMOE_SERVER")
       ->type_name("HOST:PORT")
       ->capture_default_str();
   app.add_option("--admin", options.admin, "Address of the server's admin port")
+      ->check(is_address(50052), "", "")
       ->envname("OLMOE_ADMIN")
       ->type_name("HOST:PORT")
       ->capture_default_str();
   app.add_flag("--json", options.json, "Print the reply, or the error, as JSON");
-  app.add_option("--timeout", options.timeout_seconds, "Give a call up after this time; 0 = never")
-      ->check(CLI::NonNegativeNumber)
+  AddNumber(app, "--timeout", options.timeout_seconds, "Give a call up after this time; 0 = never",
+            {.least = 0})
       ->type_name("SECONDS")
       ->capture_default_str();
-  app.add_flag("--no-color", options.no_color, "Print without colours");
+  app.add_flag("--no-color", options.no_color, "Print without colours, as with NO_COLOR");
 }
 
 // The same for both ports: an admin's token opens both.
@@ -75,6 +84,7 @@ void AddCommands(CLI::App& app, commands::ChosenCommand& chosen) {
   commands::AddRoute(app, chosen);
   commands::AddBench(app, chosen);
   commands::AddCompletion(app, chosen);
+  commands::AddCompleteNames(app, chosen);
 }
 
 }  // namespace
@@ -83,18 +93,21 @@ commands::ExitCode RunApp(std::vector<std::string> arguments, const commands::Co
   commands::Session session(console);
   commands::ChosenCommand chosen;
   CLI::App app(kDescription, "olmoectl");
+  app.formatter(std::make_shared<render::HelpFormatter>());  // of the commands too
   app.footer(kFooter);
   app.set_version_flag("--version", OLMOE_VERSION);
   AddGlobalFlags(app, session.options());
   AddCredentialFlags(app, session.options().credentials);
   AddCommands(app, chosen);
+  // Before all is parsed: what is wrong with it is told as JSON too.
+  session.options().json =
+      std::find(arguments.begin(), arguments.end(), "--json") != arguments.end();
   std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
   try {
     app.parse(std::move(arguments));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) {
-      return session.UsageError(
-          absl::InvalidArgumentError(std::string(error.what()) + " (see olmoectl --help)"));
+      return session.UsageError(absl::InvalidArgumentError(DescribeParseError(app, error)));
     }
     app.exit(error, session.out(), session.err());  // --help, --version
     return session.Finish(commands::ExitCode::kOk);

@@ -24,6 +24,7 @@ commands::Console StandardConsole() {
   return {.in = &std::cin,
           .out = &std::cout,
           .err = &std::cerr,
+          .in_is_terminal = isatty(STDIN_FILENO) == 1,
           .out_is_terminal = isatty(STDOUT_FILENO) == 1,
           .err_is_terminal = isatty(STDERR_FILENO) == 1,
           .color = no_color == nullptr || *no_color == '\0'};
@@ -35,6 +36,8 @@ commands::Console StandardConsole() {
 int main(int argc, char** argv) {
   using namespace olmoe::client;
   OccupyStandardStreams();
+  // What gRPC logs of a failed handshake is in the error that we print, which may be JSON.
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   std::signal(SIGPIPE, SIG_IGN);  // a reader that goes away is a failed write, not a crash
   transport::InstallInterrupt();
   return static_cast<int>(RunApp({argv + 1, argv + argc}, StandardConsole()));

@@ -54,16 +54,16 @@ class OpenCalls {
 // The channel, and what each call needs of it. Thread-safe.
 struct AsyncCalls::Connection {
   explicit Connection(const transport::RpcClient::Options& options)
-      : address(options.server),
+      : peer{options.server, /*is_admin=*/false, options.credentials.tls},
         timeout(options.timeout),
-        stub(transport::Connect(address, options.credentials)) {}
+        stub(transport::Connect(peer.address, options.credentials)) {}
 
   template <typename Reactor, typename Request>
   class Call;
   class StreamCall;
   class ScoreCall;
 
-  const std::string address;
+  const transport::Peer peer;
   const absl::Duration timeout;
   v1::InferenceService::Stub stub;
   OpenCalls calls;
@@ -82,7 +82,7 @@ class AsyncCalls::Connection::Call : public Reactor {
     connection_->calls.Add(&context_);
   }
   absl::Status FromGrpc(const grpc::Status& status) const {
-    return transport::FromGrpc(status, connection_->address);
+    return transport::FromGrpc(status, connection_->peer);
   }
   // What a call does last.
   void Free() {

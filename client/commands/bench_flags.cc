@@ -26,21 +26,18 @@ constexpr char kHelp[] =
     "compares the p99 of inter-token latency.\n";
 
 void LoadFlags(CLI::App& command, BenchOptions& options) {
-  auto* concurrency =
-      command.add_option("-c,--concurrency", options.concurrency, "Requests at a time")
-          ->check(CLI::Range(1, 65536))
-          ->capture_default_str();
+  auto* concurrency = AddNumber(command, "-c,--concurrency", options.concurrency,
+                                "Requests at a time (1..65536)", {1, 65536})
+                          ->capture_default_str();
   auto* rate =
-      command.add_option("--rate", options.rate, "Requests a second, instead of --concurrency")
-          ->check(CLI::Range(1e-3, 1e6))
+      AddNumber(command, "--rate", options.rate,
+                "Requests a second (0.001..1000000), instead of --concurrency", {1e-3, 1e6})
           ->excludes(concurrency);
   command.add_option("--arrival", options.arrival, "poisson (default) or constant")
       ->check(CLI::IsMember({"poisson", "constant"}))
       ->needs(rate);
-  command
-      .add_option("--max-in-flight", options.max_in_flight,
-                  "Drop requests that are due while so many are under way")
-      ->check(CLI::Range(1, 65536))
+  AddNumber(command, "--max-in-flight", options.max_in_flight,
+            "Drop requests that are due while so many are under way (1..65536)", {1, 65536})
       ->needs(rate)
       ->capture_default_str();
   command
@@ -48,8 +45,7 @@ void LoadFlags(CLI::App& command, BenchOptions& options) {
                   "How long to measure; default 10s without --requests")
       ->check(notation::CheckDuration)
       ->type_name("TIME");
-  command.add_option("--requests", options.requests, "How many requests to measure")
-      ->check(CLI::PositiveNumber);
+  AddNumber(command, "--requests", options.requests, "How many requests to measure", {.least = 1});
   command
       .add_option("--warmup", options.warmup,
                   "How long to send requests before anything is counted")
@@ -63,30 +59,27 @@ void TrafficFlags(CLI::App& command, BenchOptions& options) {
           .add_option("--prompts", options.prompts,
                       "File of prompts; default: beginnings of stories; - = stdin, as text")
           ->type_name("FILE");
-  command
-      .add_option("--random-tokens", options.random_tokens,
-                  "Prompts of so many random tokens; default 16 without a tokenizer")
-      ->check(CLI::PositiveNumber)
+  AddNumber(command, "--random-tokens", options.random_tokens,
+            "Prompts of so many random tokens; default 16 without a tokenizer", {.least = 1})
       ->excludes(prompts);
-  command
-      .add_option("-n,--max-new-tokens", options.max_new_tokens,
-                  "Tokens to generate at most, where a prompt does not say")
-      ->check(CLI::PositiveNumber)
+  AddNumber(command, "-n,--max-new-tokens", options.max_new_tokens,
+            "Tokens to generate at most, where a prompt does not say", {.least = 1})
       ->capture_default_str();
-  command.add_option("--temperature", options.temperature,
-                     "Temperature of the sampling, 0 = greedy; the server's default is 1");
+  AddNumber(command, "--temperature", options.temperature,
+            "Temperature of the sampling, 0 = greedy; the server's default is 1");
   command.add_flag("--ignore-eos", options.ignore_eos, "Do not end at the end-of-text token");
-  command.add_option("--seed", options.seed, "Seed of arrivals, prompts, units and sampling")
+  AddNumber(command, "--seed", options.seed, "Seed of arrivals, prompts, units and sampling")
       ->capture_default_str();
-  command
-      .add_option("--units", options.units, "Use unit ids u0..uN-1, which the plan's split assigns")
-      ->check(CLI::Range(1u, 10'000'000u))
-      ->type_name("N");
+  AddNumber(command, "--units", options.units,
+            "Use unit ids u0..uN-1 (N: 1..10000000), which the plan's split assigns",
+            {1, 10'000'000});
   command
       .add_option("--unit-distribution", options.unit_distribution,
                   "uniform (default), or zipf: few units with many requests")
       ->check(CLI::IsMember({"uniform", "zipf"}));
-  command.add_option("--arm", options.arm, "Ask for this arm of the routing plan")->check(IsUtf8());
+  command.add_option("--arm", options.arm, "Route by this arm of the plan, which must allow it")
+      ->check(IsUtf8())
+      ->type_name("ARM");
 }
 
 absl::Duration ReadDuration(const std::string& text) {
@@ -111,21 +104,14 @@ void BenchFlags(CLI::App& command, BenchOptions& options) {
       ->check(IsUtf8())
       ->needs(swap_every)
       ->type_name("SPEC");
-  auto* paired =
-      command
-          .add_option("--paired", options.paired, "Measure N pairs of runs, without swaps and with")
-          ->check(CLI::Range(1, 1000))
-          ->needs(swap_every)
-          ->type_name("N");
-  command
-      .add_option("--max-p99-ratio", options.max_p99_ratio,
-                  "Exit with 1 if the median of the pairs' ratios is higher")
-      ->check(CLI::PositiveNumber)
+  auto* paired = AddNumber(command, "--paired", options.paired,
+                           "Measure N pairs of runs (1..1000), without swaps and with", {1, 1000})
+                     ->needs(swap_every);
+  AddNumber(command, "--max-p99-ratio", options.max_p99_ratio,
+            "Exit with 1 if the median of the pairs' ratios is higher", {.least = 0})
       ->needs(paired);
-  command
-      .add_option("--max-error-ratio", options.max_error_ratio,
-                  "Exit with 1 if a larger part of the requests fails or is dropped")
-      ->check(CLI::Range(0.0, 1.0))
+  AddNumber(command, "--max-error-ratio", options.max_error_ratio,
+            "Exit with 1 if a larger part of the requests (0..1) fails or is dropped", {0, 1})
       ->capture_default_str();
   command.add_option("--json-out", options.json_out, "Write the JSON object to this file too")
       ->type_name("FILE");
@@ -151,7 +137,7 @@ bench::Runner::Options RunOptions(const BenchOptions& options) {
 
 absl::StatusOr<bench::PromptMix> ReadMix(const BenchOptions& options, Session& session) {
   if (options.prompts.empty()) return bench::PromptMix::BuiltIn();
-  const bool is_jsonl = absl::EndsWith(options.prompts, ".jsonl");
+  const bool is_jsonl = absl::EndsWithIgnoreCase(options.prompts, ".jsonl");
   return session.ParseFile(options.prompts, [is_jsonl](const std::string& text) {
     return bench::PromptMix::Parse(text, is_jsonl);
   });

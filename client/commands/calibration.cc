@@ -42,11 +42,12 @@ ExitCode PrintCalibration(const absl::StatusOr<Reply>& reply, Session& session) 
   });
 }
 
-void NameArgument(CLI::App& command, std::string& name) {
+// `type`: CALIBRATION for one that is there.
+void NameArgument(CLI::App& command, std::string& name, const char* type) {
   command.add_option("name", name, "Name of the calibration")
       ->required()
       ->check(IsUtf8())
-      ->type_name("NAME");
+      ->type_name(type);
 }
 
 // ---- build
@@ -60,23 +61,23 @@ struct BuildOptions {
 };
 
 void BuildFlags(CLI::App& command, BuildOptions& options) {
-  NameArgument(command, options.name);
+  NameArgument(command, options.name, "NAME");
   auto* texts =
       command.add_option("--texts", options.texts, "Build it from these files; - = stdin")
-          ->type_name("FILE...");
+          ->type_name("FILE");
   command.add_flag("--lines", options.lines, "Take every line of the files as a text of its own");
-  command
-      .add_option("--live", options.live, "Build it from the next N tokens that the server routes")
-      ->excludes(texts)
-      ->type_name("N");
+  AddNumber(command, "--live", options.live,
+            "Build it from the next N tokens that the server routes")
+      ->excludes(texts);
   command
       .add_option("--arm", options.arms,
                   "With --live: count tokens of this arm only; may be given several times")
       ->allow_extra_args(false)
-      ->check(IsUtf8());
-  command
-      .add_option("--trim-top", options.trim_top, "Leave out the T largest logits of every token")
-      ->type_name("T")
+      ->check(IsUtf8())
+      ->type_name("ARM");
+  AddNumber(command, "--trim-top", options.trim_top,
+            "Leave out the N largest logits of every token: with the model's own top-k, those of "
+            "the experts that run")
       ->capture_default_str();
 }
 
@@ -131,7 +132,7 @@ struct FileOptions {
 };
 
 void PutFlags(CLI::App& command, FileOptions& options) {
-  NameArgument(command, options.name);
+  NameArgument(command, options.name, "NAME");
   command
       .add_option("file", options.path,
                   "JSON: {\"layers\": [{\"x0\", \"dx\", \"cdf\"} or {\"x\", \"cdf\"}, ...]}; "
@@ -153,7 +154,7 @@ ExitCode Put(const FileOptions& options, Session& session) {
 }
 
 void GetFlags(CLI::App& command, FileOptions& options) {
-  NameArgument(command, options.name);
+  NameArgument(command, options.name, "CALIBRATION");
   command.add_option("-o,--output", options.path, "Write it into this file; default: stdout")
       ->type_name("FILE");
 }
@@ -190,7 +191,9 @@ struct DeleteOptions {
   std::string name;
 };
 
-void DeleteFlags(CLI::App& command, DeleteOptions& options) { NameArgument(command, options.name); }
+void DeleteFlags(CLI::App& command, DeleteOptions& options) {
+  NameArgument(command, options.name, "CALIBRATION");
+}
 
 ExitCode Delete(const DeleteOptions& options, Session& session) {
   v1::DeleteCalibrationRequest request;
@@ -204,8 +207,8 @@ ExitCode Delete(const DeleteOptions& options, Session& session) {
 }  // namespace
 
 void AddCalibration(CLI::App& app, ChosenCommand& chosen) {
-  CLI::App& command =
-      *app.add_subcommand("calibration", "Manage the tables of p-values that bh and hc rules name");
+  CLI::App& command = *app.add_subcommand(
+      "calibration", "Build and manage the tables that bh and hc rules take p-values from");
   command.require_subcommand(1);
   AddCommand<BuildOptions>(command, chosen, "build",
                            "Build a calibration from texts or live tokens", BuildFlags, Build);

@@ -10,6 +10,7 @@
 #include "CLI/Config.hpp"
 #include "CLI/Formatter.hpp"
 #include "client/commands/session.h"
+#include "server/util/command_line.h"
 
 namespace olmoe::client::commands {
 
@@ -38,6 +39,8 @@ void AddRoute(CLI::App& app, ChosenCommand& chosen);
 void AddBench(CLI::App& app, ChosenCommand& chosen);
 // `app` outlives the run: the script is made from it.
 void AddCompletion(CLI::App& app, ChosenCommand& chosen);
+// Not shown: what the scripts ask for names of arms, calibrations and generations.
+void AddCompleteNames(CLI::App& app, ChosenCommand& chosen);
 
 // For a command that was followed by one of its own: the command is not run, so a
 // flag of it that was given is an error rather than without effect.

@@ -1,3 +1,5 @@
+#include <istream>
+#include <ostream>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +12,7 @@ namespace {
 
 struct DrainOptions {
   std::string grace = "30s";
+  bool yes = false;
 };
 
 void Flags(CLI::App& command, DrainOptions& options) {
@@ -17,9 +20,22 @@ void Flags(CLI::App& command, DrainOptions& options) {
       ->check(notation::CheckDuration)
       ->type_name("TIME")
       ->capture_default_str();
+  command.add_flag("-y,--yes", options.yes, "Do not ask first, as it does on a terminal");
+}
+
+// On a terminal: there is no way back but to start the server anew.
+bool IsMeant(const DrainOptions& options, Session& session) {
+  if (options.yes || !session.can_ask()) return true;
+  session.err() << "Drain the server at " << session.options().admin
+                << "? It refuses all requests from now on, until it is started anew. [y/N] "
+                << std::flush;
+  std::string answer;
+  std::getline(session.in(), answer);
+  return answer == "y" || answer == "Y" || answer == "yes";
 }
 
 ExitCode Run(const DrainOptions& options, Session& session) {
+  if (!IsMeant(options, session)) return session.Failed("not drained");
   v1::DrainRequest request;
   *request.mutable_grace() = *notation::ParseDuration(options.grace);
   const auto text = [](const v1::DrainResponse& response, const render::Style&) {
@@ -32,9 +48,9 @@ ExitCode Run(const DrainOptions& options, Session& session) {
 }  // namespace
 
 void AddDrain(CLI::App& app, ChosenCommand& chosen) {
-  AddCommand<DrainOptions>(app, chosen, "drain",
-                           "Let the server finish what it has accepted, and refuse the rest", Flags,
-                           Run);
+  AddCommand<DrainOptions>(
+      app, chosen, "drain",
+      "Let the server finish what it has accepted, and refuse the rest for good", Flags, Run);
 }
 
 }  // namespace olmoe::client::commands

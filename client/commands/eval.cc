@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "client/commands/command.h"
+#include "client/commands/shared_flags.h"
 #include "client/eval/corpus.h"
 #include "client/eval/dataset.h"
 #include "client/eval/journal.h"
@@ -25,8 +26,8 @@ namespace olmoe::client::commands {
 namespace {
 
 constexpr char kHelp[] =
-    "A .jsonl file holds multiple-choice questions {context, continuations, label}; any other\n"
-    "file is text, its documents separated by lines <|endoftext|>. Without --window every\n"
+    "A .jsonl file holds multiple-choice questions {context, continuations, label} in lines; any\n"
+    "other file is text, its documents separated by lines <|endoftext|>. Without --window every\n"
     "document is scored by itself, from the document start, in windows of the model's context.\n"
     "With --window W --stride S a file is one stream, <|endoftext|> between its documents: a "
     "window\n"
@@ -56,24 +57,24 @@ void Flags(CLI::App& command, EvalOptions& options) {
                   "server routes with")
       ->check(IsUtf8())
       ->type_name("SPEC");
-  command.add_option("--arm", options.arms, "An arm of the server's plan, after the policies")
-      ->check(IsUtf8());
   command
-      .add_option("--window", options.cutting.window,
-                  "Tokens of a window; 0 = score each document by itself")
-      ->check(CLI::NonNegativeNumber);
-  command.add_option("--stride", options.cutting.stride,
-                     "Tokens from one window to the next; default: the window's size");
-  command.add_option("--limit", options.cutting.limit,
-                     "Take only the first N windows, documents or questions of each file");
+      .add_option("--arm", options.arms,
+                  "An arm of the server's plan, which must allow it; comes after the policies")
+      ->check(IsUtf8())
+      ->type_name("ARM");
+  AddNumber(command, "--window", options.cutting.window,
+            "Tokens of a window; 0 = score each document by itself");
+  AddNumber(command, "--stride", options.cutting.stride,
+            "Tokens from one window to the next; default: the window's size");
+  AddNumber(command, "--limit", options.cutting.limit,
+            "Take only the first N windows, documents or questions of each file; 0 = all");
   command.add_flag("--lines", options.lines, "Take every line of a text as a document");
-  command.add_option("--in-flight", options.in_flight, "Requests at a time")
-      ->check(CLI::Range(1, 32))
+  AddNumber(command, "--in-flight", options.in_flight, "Requests at a time (1..32)", {1, 32})
       ->capture_default_str();
   command
       .add_option("--resume", options.resume, "Keep finished work in this file, and go on from it")
       ->type_name("FILE");
-  command.add_option("--seed", options.seed, "Seed of the bootstrap")->capture_default_str();
+  AddNumber(command, "--seed", options.seed, "Seed of the bootstrap")->capture_default_str();
   command.add_option("--format", options.format, "table (default), markdown, csv or json")
       ->check(CLI::IsMember({"table", "markdown", "csv", "json"}));
 }
@@ -145,14 +146,10 @@ ExitCode ResolveSubjects(Evaluation* evaluation, Session& session) {
     const absl::Status status =
         eval::ResolveSubject(transport::PrefixToken(evaluation->model), session.rpc(), &subject);
     if (status.ok()) continue;
-    code = session.Fail(absl::Status(status));
-    session.err() << "  policy: " << subject.name << '\n';
-    if (status.code() == absl::StatusCode::kPermissionDenied && subject.selector.has_policy()) {
-      session.err() << "  eval sends its policies with the requests: start the server with "
-                       "--allow-inline-policy,\n  or leave out --policy to evaluate what it "
-                       "routes with\n";
-      break;
-    }
+    const std::string hint = InlinePolicyHint(status, subject.selector.has_policy());
+    code = session.Fail(status,
+                        absl::StrCat("policy: ", subject.name, hint.empty() ? "" : "; ", hint));
+    if (!hint.empty()) break;  // of the others too
     if (code == ExitCode::kUnreachable || code == ExitCode::kInterrupted) break;
   }
   return code;

@@ -1,9 +1,14 @@
+#include <algorithm>
 #include <cstdint>
 #include <ostream>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "client/commands/command.h"
 #include "client/notation/duration.h"
 #include "client/notation/number_list.h"
@@ -15,14 +20,35 @@
 namespace olmoe::client::commands {
 namespace {
 
+constexpr char kHelp[] =
+    "Each arm and policy is counted by itself. The table has a line for each layer:\n"
+    "  MEAN K, SD  experts per token: mean and standard deviation\n"
+    "  AT MIN/MAX  tokens whose number of experts was raised to min, or cut to max\n"
+    "  MASS        router probability of the experts that were kept, mean over tokens\n"
+    "  ENTROPY     of the router's probabilities, in nats, mean over tokens\n"
+    "  LOAD        tokens of the busiest expert over the mean of all; 1 is balanced\n"
+    "  JAIN        Jain's index of the loads, in (0, 1]; 1 is balanced\n"
+    "  IDLE        experts without a token\n"
+    "  OVERLAP     of an analyzed rule: experts that both rules keep over those that\n"
+    "              either does\n"
+    "The heat map has a cell for each expert, its load over the mean, and behind them\n"
+    "MEAN K (k) and LOAD (max).\n";
+
+constexpr char kDiffHelp[] =
+    "Cells tell how the load of an expert differs between the arms. TV and JS tell how\n"
+    "far the arms are apart in a layer, from 0 (the same) to 1: total variation, and\n"
+    "Jensen-Shannon divergence in bits. The experts listed below are those whose share\n"
+    "of a layer's tokens differs most.\n";
+
 // Which statistics are asked for.
 struct Filter {
   std::string layers, kind, phase, since;
+  bool all = false;  // also of earlier plans
 };
 
 struct ExpertsOptions {
   Filter filter;
-  std::vector<std::string> arms;
+  std::vector<std::string> arms, policies;
   std::string format;
   bool watch = false;
   std::string interval = "1s";
@@ -44,17 +70,30 @@ void FilterFlags(CLI::App& command, Filter& filter) {
   command.add_option("--phase", filter.phase, "Show only this phase; default: the sum of all")
       ->check(CLI::IsMember({"prefill", "decode", "score"}));
   command
-      .add_option("--since", filter.since,
-                  "Count only what came after this cursor, which an earlier --json printed")
+      .add_option(
+          "--since", filter.since,
+          "Count only the last while, such as 5m (1s to 24h), or what came after the cursor "
+          "that an earlier --json printed")
       ->check(IsUtf8())
-      ->type_name("CURSOR");
+      ->type_name("TIME|CURSOR");
+  command.add_flag("--all", filter.all,
+                   "Show policies of earlier plans too; default: those of the current plan");
 }
 
 void Flags(CLI::App& command, ExpertsOptions& options) {
   command.require_subcommand(0, 1);
+  command.footer(kHelp);
   command.add_option("--arm", options.arms, "Show only this arm; may be given several times")
       ->allow_extra_args(false)
-      ->check(IsUtf8());
+      ->check(IsUtf8())
+      ->type_name("ARM");
+  command
+      .add_option("--policy", options.policies,
+                  "Show only policies of this name, also of earlier plans; may be given several "
+                  "times")
+      ->allow_extra_args(false)
+      ->check(IsUtf8())
+      ->type_name("NAME");
   FilterFlags(command, options.filter);
   command
       .add_option("--format", options.format,
@@ -68,7 +107,10 @@ void Flags(CLI::App& command, ExpertsOptions& options) {
 }
 
 void DiffFlags(CLI::App& command, DiffOptions& options) {
-  command.add_option("from", options.a, "ARM, or ARM:POLICY where it has had several")
+  command.footer(kDiffHelp);
+  command
+      .add_option("from", options.a,
+                  "An arm of the current plan, or ARM:POLICY for one that it had earlier")
       ->required()
       ->check(IsUtf8())
       ->type_name("ARM");
@@ -77,8 +119,7 @@ void DiffFlags(CLI::App& command, DiffOptions& options) {
       ->check(IsUtf8())
       ->type_name("ARM");
   FilterFlags(command, options.filter);
-  command.add_option("--top", options.top, "List this many experts")
-      ->check(CLI::NonNegativeNumber)
+  AddNumber(command, "--top", options.top, "List this many experts", {.least = 0})
       ->capture_default_str();
 }
 
@@ -93,8 +134,55 @@ absl::StatusOr<v1::GetExpertStatsRequest> BuildRequest(const Filter& filter) {
   }
   if (filter.kind == "applied") request.add_kinds(v1::DECISION_KIND_APPLIED);
   if (filter.kind == "analyzed") request.add_kinds(v1::DECISION_KIND_ANALYZED);
-  request.set_since_cursor(filter.since);
+  request.set_current_plan(!filter.all);
+  if (filter.since.empty()) return request;
+  if (auto since = notation::ParseDuration(filter.since); since.ok()) {
+    *request.mutable_since() = *std::move(since);
+  } else if (absl::StrContains(filter.since, '-')) {
+    request.set_since_cursor(filter.since);
+  } else {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--since: ", since.status().message(), ", and no cursor"));
+  }
   return request;
+}
+
+// The request cannot name a policy. NOT_FOUND, with those that there are, for one that counted
+// nothing.
+absl::Status KeepPolicies(const std::vector<std::string>& policies,
+                          v1::GetExpertStatsResponse* response) {
+  if (policies.empty()) return absl::OkStatus();
+  std::set<std::string> counted;
+  for (const v1::ArmExpertStats& arm : response->arms()) counted.insert(arm.policy_id());
+  for (const std::string& policy : policies) {
+    if (counted.contains(policy)) continue;
+    return absl::NotFoundError(
+        absl::StrCat("no token was routed by a policy \"", policy,
+                     "\"; counted are: ", counted.empty() ? "none" : absl::StrJoin(counted, ", ")));
+  }
+  auto& arms = *response->mutable_arms();
+  for (int i = arms.size() - 1; i >= 0; --i) {
+    if (std::find(policies.begin(), policies.end(), arms[i].policy_id()) == policies.end()) {
+      arms.DeleteSubrange(i, 1);
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Where a call was refused that asked of the current plan alone.
+std::string AllHint(const absl::Status& status, const v1::GetExpertStatsRequest& request) {
+  const bool refused = status.code() == absl::StatusCode::kInvalidArgument;
+  return refused && request.current_plan() && !request.arm_ids().empty()
+             ? "--all also shows the arms of earlier plans"
+             : "";
+}
+
+// On stderr: of which plans, and of which time.
+std::string Extent(const v1::GetExpertStatsResponse& response, bool all) {
+  return absl::StrCat("[",
+                      all ? "all plans" : "the current plan's policies (--all: earlier ones too)",
+                      ", ", render::FormatTime(response.start_time()), " to ",
+                      render::FormatTime(response.end_time()), "]");
 }
 
 // The request cannot name a phase.
@@ -125,7 +213,7 @@ void PrintMaps(const std::vector<v1::ArmExpertStats>& arms, const std::string& f
                                           : render::RenderExpertTable(arm, style));
     separator = "\n";
   }
-  if (arms.empty()) session.err() << "no statistics yet\n";
+  if (arms.empty()) session.err() << "no token was counted\n";
   if (!arms.empty() && format == "heatmap") session.out() << render::RenderLoadLegend(style);
 }
 
@@ -161,30 +249,43 @@ ExitCode Watch(const ExpertsOptions& options, const v1::GetExpertStatsRequest& f
   *request.mutable_interval() = *notation::ParseDuration(options.interval);
   const absl::Status status =
       session.rpc().WatchExpertStats(request, [&](const v1::WatchExpertStatsResponse& event) {
-        PrintDelta(event.delta(), options, session);
+        v1::GetExpertStatsResponse delta = event.delta();
+        // A policy may count nothing in an interval.
+        if (!KeepPolicies(options.policies, &delta).ok()) delta.clear_arms();
+        PrintDelta(std::move(delta), options, session);
         return session.out().flush().good();
       });
   if (!session.out().good()) return ExitCode::kFailed;
-  return status.ok() ? ExitCode::kOk : session.Fail(status);
+  return status.ok() ? ExitCode::kOk : session.Fail(status, AllHint(status, filter));
 }
 
 ExitCode Run(const ExpertsOptions& options, Session& session) {
   auto request = BuildRequest(options.filter);
   if (!request.ok()) return session.UsageError(request.status());
   request->mutable_arm_ids()->Add(options.arms.begin(), options.arms.end());
+  const bool all = options.filter.all || !options.policies.empty();
+  request->set_current_plan(!all);
   if (options.watch) return Watch(options, *request, session);
   auto response = session.rpc().GetExpertStats(*request);
-  if (!response.ok()) return session.Fail(response.status());
+  if (!response.ok()) {
+    return session.Fail(response.status(), AllHint(response.status(), *request));
+  }
+  if (auto status = KeepPolicies(options.policies, &*response); !status.ok()) {
+    return session.Fail(status);
+  }
   KeepPhase(options.filter, &*response);
   const std::string format = Format(options, session);
   if (format == "json") return session.PrintJson(*response);
   Print(*response, format, session);
+  session.err() << session.err_style().Dim(Extent(*response, all)) << '\n';
   return ExitCode::kOk;
 }
 
 ExitCode Diff(const DiffOptions& options, Session& session) {
   Filter filter = options.filter;
   if (filter.kind.empty()) filter.kind = "applied";  // not a sum of both
+  // A policy is named where the arm has had another one since.
+  filter.all = filter.all || absl::StrContains(options.a, ':') || absl::StrContains(options.b, ':');
   const auto request = BuildRequest(filter);
   if (!request.ok()) return session.UsageError(request.status());
   auto response = session.rpc().GetExpertStats(*request);
@@ -203,6 +304,7 @@ ExitCode Diff(const DiffOptions& options, Session& session) {
     return session.PrintJson(both);
   }
   session.out() << render::RenderExpertDiff(*a, *b, options.top, session.out_style());
+  session.err() << session.err_style().Dim(Extent(*response, filter.all)) << '\n';
   return ExitCode::kOk;
 }
 

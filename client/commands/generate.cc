@@ -33,18 +33,30 @@ struct GenerateOptions {
   std::string trace_out;
 };
 
+// What `patch` calls a rule of the routing would be taken for one here, and sample instead.
+void RefuseRuleName(CLI::App& command, const std::string& name) {
+  const std::string flag = "--" + name;
+  const auto refuse = [name, flag](const std::string& value) {
+    throw CLI::ValidationError(flag, absl::StrCat("is --sample-", name, " ", value,
+                                                  " for the sampling of tokens, and --policy ",
+                                                  name, "=", value, " for the routing to experts"));
+  };
+  command.add_option_function<std::string>(flag, refuse)->group("");  // not shown
+}
+
 void SamplingFlags(CLI::App& command, GenerateOptions& options) {
-  command.add_option("--temperature", options.temperature,
-                     "Temperature of the sampling, 0 = greedy; the server's default is 1");
-  command.add_option("--top-p", options.top_p,
-                     "Sample from the smallest set of tokens with this probability mass");
-  command.add_option("--top-k", options.top_k, "Sample from the K most likely tokens");
-  command.add_option("--min-p", options.min_p,
-                     "Sample from tokens with at least this part of the largest probability");
-  command.add_option("--repetition-penalty", options.repetition_penalty,
-                     "Above 1: make tokens that have occurred less likely");
-  command.add_option("--seed", options.seed,
-                     "Seed of the sampling: the same seed gives the same text");
+  AddNumber(command, "--temperature", options.temperature,
+            "Temperature of the sampling, 0 = greedy; the server's default is 1");
+  AddNumber(command, "--sample-top-p", options.top_p,
+            "Sample from the fewest tokens with this probability together");
+  AddNumber(command, "--sample-top-k", options.top_k, "Sample from the N likeliest tokens");
+  AddNumber(command, "--sample-min-p", options.min_p,
+            "Sample from tokens with at least this part of the largest probability");
+  AddNumber(command, "--repetition-penalty", options.repetition_penalty,
+            "Above 1: make tokens that have occurred less likely");
+  AddNumber(command, "--seed", options.seed,
+            "Seed of the sampling: the same seed gives the same text; default: random, and told");
+  for (const char* name : {"top-p", "top-k", "min-p"}) RefuseRuleName(command, name);
 }
 
 void Flags(CLI::App& command, GenerateOptions& options) {
@@ -53,21 +65,18 @@ void Flags(CLI::App& command, GenerateOptions& options) {
                      ->type_name("PROMPT");
   command.add_option("--tokens", options.tokens, "The prompt as token ids: 1,2,3")
       ->excludes(prompt);
-  command
-      .add_option("-n,--max-new-tokens", options.max_new_tokens,
-                  "Generate at most this many tokens")
+  AddNumber(command, "-n,--max-new-tokens", options.max_new_tokens,
+            "Generate at most this many tokens")
       ->capture_default_str();
   SamplingFlags(command, options);
   command.add_option("--stop", options.stop, "End before this text; may be given several times")
       ->allow_extra_args(false)
       ->check(IsUtf8());
   command.add_flag("--ignore-eos", options.ignore_eos, "Do not end at the end-of-text token");
-  command
-      .add_option("--logprobs", options.logprobs,
-                  "List the tokens with their log-probabilities and N alternatives")
-      ->type_name("N");
+  AddNumber(command, "--logprobs", options.logprobs,
+            "List the tokens with their log-probabilities and N alternatives");
   AddRequestFlags(command, options.request);
-  command.add_flag("--no-special", options.no_special, "Add no special tokens to the prompt");
+  command.add_flag("--no-special", options.no_special, "Put no special tokens before the prompt");
   command.add_flag("--stream-json", options.stream_json, "Print one line of JSON for each event");
   AddTraceFlag(command, options.trace_out);
 }
@@ -98,7 +107,7 @@ absl::Status SetPrompt(const GenerateOptions& options, Session& session,
 absl::StatusOr<v1::GenerateRequest> BuildRequest(const GenerateOptions& options, Session& session) {
   v1::GenerateRequest request;
   if (auto status = SetPrompt(options, session, &request); !status.ok()) return status;
-  SetRequestFlags(options.request, &request);
+  if (auto status = SetRequestFlags(options.request, &request); !status.ok()) return status;
   request.set_max_new_tokens(options.max_new_tokens);
   SetSampling(options, request.mutable_sampling());
   request.mutable_stop()->Add(options.stop.begin(), options.stop.end());
@@ -126,7 +135,7 @@ std::string Summary(const v1::GenerateResponse& done, uint32_t num_layers) {
     const double experts = static_cast<double>(usage.expert_activations()) / rows / num_layers;
     absl::StrAppend(&line, " | ", render::FormatFixed(experts, 2), " experts per token and layer");
   }
-  return line + "]";
+  return absl::StrCat(line, " | seed ", done.seed(), "]");
 }
 
 // Number of layers, or 0 where the server does not say: the summary leaves it out.
@@ -239,6 +248,10 @@ class TraceOut {
   v1::RoutingStamp stamp_;
 };
 
+ExitCode Fail(const v1::GenerateRequest& request, const absl::Status& status, Session& session) {
+  return session.Fail(status, InlinePolicyHint(status, request.routing().has_policy()));
+}
+
 ExitCode StreamText(const v1::GenerateRequest& request, Session& session, TraceOut* trace) {
   TextPrinter printer(session, request.max_new_tokens());
   const absl::Status status = session.rpc().GenerateStream(request, [&](const auto& event) {
@@ -248,7 +261,7 @@ ExitCode StreamText(const v1::GenerateRequest& request, Session& session, TraceO
   if (!session.out().good()) return ExitCode::kOk;  // Session::Finish tells
   if (!status.ok()) {
     printer.Abandon();
-    return session.Fail(status);
+    return Fail(request, status, session);
   }
   printer.Finish();
   return ExitCode::kOk;
@@ -262,12 +275,12 @@ ExitCode StreamJson(const v1::GenerateRequest& request, Session& session, TraceO
     return session.out().good();
   });
   if (!session.out().good()) return ExitCode::kOk;  // Session::Finish tells
-  return status.ok() ? ExitCode::kOk : session.Fail(status);
+  return status.ok() ? ExitCode::kOk : Fail(request, status, session);
 }
 
 ExitCode UnaryJson(const v1::GenerateRequest& request, Session& session, TraceOut* trace) {
   auto response = session.rpc().Generate(request);
-  if (!response.ok()) return session.Fail(response.status());
+  if (!response.ok()) return Fail(request, response.status(), session);
   trace->OnResponse(&*response);
   return session.PrintJson(*response);
 }

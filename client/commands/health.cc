@@ -16,8 +16,8 @@ struct HealthOptions {
 void Flags(CLI::App& command, HealthOptions& options) {
   command
       .add_option("service", options.service,
-                  "olmoe.v1.InferenceService or olmoe.v1.RoutingAdminService; default: the process "
-                  "and InferenceService")
+                  "olmoe.v1.InferenceService, or olmoe.v1.RoutingAdminService on the admin port; "
+                  "default: the process and InferenceService")
       ->check(IsUtf8())
       ->type_name("SERVICE");
 }
@@ -31,7 +31,7 @@ ExitCode Run(const HealthOptions& options, Session& session) {
   for (const std::string& service : services) {
     const auto health = session.rpc().CheckHealth(service);
     if (!health.ok()) return session.Fail(health.status());
-    if (*health != "SERVING") code = ExitCode::kFailed;
+    if (*health != "SERVING") code = ExitCode::kUnreachable;
     table.AddRow({service.empty() ? "(process)" : service, *health});
     json[service] = *health;
   }
@@ -47,8 +47,7 @@ ExitCode Run(const HealthOptions& options, Session& session) {
 
 void AddHealth(CLI::App& app, ChosenCommand& chosen) {
   AddCommand<HealthOptions>(app, chosen, "health",
-                            "Check whether the server is ready: then the exit code is 0", Flags,
-                            Run);
+                            "Check whether the server is ready: exit code 0, else 3", Flags, Run);
 }
 
 }  // namespace olmoe::client::commands

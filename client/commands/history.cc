@@ -18,7 +18,7 @@ struct HistoryOptions {
 };
 
 void Flags(CLI::App& command, HistoryOptions& options) {
-  command.add_option("-n,--limit", options.limit, "List at most this many plans; 0 = all")
+  AddNumber(command, "-n,--limit", options.limit, "List at most this many plans; 0 = all")
       ->capture_default_str();
 }
 
@@ -44,6 +44,7 @@ std::string RenderHistory(const v1::ListRoutingHistoryResponse& history,
                           const render::Style& style) {
   render::Table table({{"GENERATION", render::Table::Align::kRight},
                        {"ACTIVATED"},
+                       {"UNTIL"},
                        {"SOURCE"},
                        {"ACTOR"},
                        {"DIGEST"},
@@ -52,6 +53,7 @@ std::string RenderHistory(const v1::ListRoutingHistoryResponse& history,
     const std::string& note = record.plan().note();
     table.AddRow({absl::StrCat(record.generation()),
                   record.has_activate_time() ? render::FormatTime(record.activate_time()) : "",
+                  record.has_expire_time() ? render::FormatTime(record.expire_time()) : "",
                   record.source(), render::OneLine(record.actor()),
                   record.digest().substr(0, render::kShortDigest),
                   absl::StrCat(render::RenderArms(record.plan()),

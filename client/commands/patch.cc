@@ -48,16 +48,19 @@ void ArmFlags(CLI::App& command, PatchOptions& options) {
   for (const notation::RuleFlag& rule : notation::RuleFlags()) {
     add("--" + rule.name, rule.value, rule.help);
   }
-  add("--policy", "SPEC", "The whole policy in one word; see below");
-  add("--weights,--weight-mode", "MODE", "How the selected experts are weighted")
+  add("--policy", "SPEC", "The whole policy in one word, a SPEC; see below");
+  add("--weights,--weight-mode", "MODE", "How the outputs of the kept experts are weighted")
       ->check(CLI::IsMember(notation::WordsOf<routing::WeightMode>()));
   add("--temperature", "T",
-      "Temperature of the softmax that a rule on p-values takes weights from");
+      "Of bh and hc: temperature of the softmax that the weights are taken from");
   add("--layers", "LAYERS", "Use the rule for these layers only: 0-3,7");
-  command.add_flag("--analyze", options.analyze, "Count what the rule selects, and do not run it");
+  command.add_flag("--analyze", options.analyze,
+                   "Count what the rule would keep, and do not run it");
   add("--policy-id", "NAME", "Name of the policy; default: made from its rules");
-  add("--arm", "NAME", "Begin an arm, which the flags of arms behind it describe");
-  add("--weight", "N", "Weight of the arm: its share of all weights; default 1, 0 = by name only");
+  add("--arm", "NAME",
+      "Begin an arm of the plan: the rules, --weight and the like behind it are the arm's");
+  add("--weight", "N",
+      "Traffic of the arm, over the sum of all weights; default 1, 0 = by name only");
   command.add_flag("--allow-explicit", options.allow_explicit,
                    "Let requests ask for the arm by name");
 }
@@ -75,28 +78,27 @@ void Flags(CLI::App& command, PatchOptions& options) {
                   "Read the plan from a file: a RoutingPlan in JSON; - = stdin")
       ->type_name("FILE");
   command
-      .add_option("--salt", options.salt, "Salt of the split; another one assigns every unit anew")
+      .add_option("--salt", options.salt,
+                  "Salt of the split of units over arms; another one assigns every unit anew")
       ->check(IsUtf8());
   command.add_option("--note", options.note, "Note for the history")->check(IsUtf8());
   AddExpectFlag(command, options.expect);
+  AddTtlFlag(command, options.ttl, "Go back to the plan before after this time, such as 10m");
   command
-      .add_option("--ttl", options.ttl, "Go back to the plan before after this time, such as 10m")
-      ->check(notation::CheckDuration)
-      ->type_name("TIME");
-  command
-      .add_option("--probe", options.probe,
-                  "Score this text under each arm first, and report what changes; \"\" = a text of "
-                  "the server's")
+      .add_option(
+          "--probe", options.probe,
+          "Score this text under each arm first, and tell what changes; \"\" = a text of the "
+          "server's")
       ->check(IsUtf8())
       ->type_name("TEXT");
   command.add_flag("--require-change", options.require_change,
-                   "Refuse the plan if the probe shows no change");
+                   "Refuse the plan where the probe shows that an arm with a rule changes nothing");
   command
       .add_option("--idempotency-key", options.idempotency_key,
                   "Key of the call: when it is sent again, the first answer comes again")
       ->check(IsUtf8())
       ->type_name("KEY");
-  command.add_flag("--dry-run", options.dry_run, "Check the plan, and change nothing");
+  command.add_flag("--dry-run", options.dry_run, "Check the plan and show it, and change nothing");
   AddWaitFlag(command, options.wait);
 }
 
@@ -179,8 +181,9 @@ ExitCode Run(const PatchOptions& options, Session& session) {
   const auto request = BuildRequest(options, session);
   if (!request.ok()) return session.UsageError(request.status());
   const auto text = [&](const v1::PatchRoutersResponse& response, const render::Style& style) {
-    return (options.dry_run ? "valid; " : "") +
-           render::RenderPatch(response, CountLayers(response, session), style);
+    const uint32_t num_layers = CountLayers(response, session);
+    return options.dry_run ? render::RenderDryRun(response, num_layers, style)
+                           : render::RenderPatch(response, num_layers, style);
   };
   return session.PrintReply(session.rpc().PatchRouters(*request), text);
 }

@@ -13,7 +13,6 @@
 #include "client/notation/calibration_file.h"
 #include "client/notation/json_numbers.h"
 #include "client/notation/policy_spec.h"
-#include "client/render/errors.h"
 #include "client/render/format.h"
 #include "client/route/cdf_tables.h"
 #include "client/route/policy_rules.h"
@@ -53,8 +52,9 @@ void Flags(CLI::App& command, RouteOptions& options) {
                      ->type_name("FILE|-")
                      ->needs(policy);
   policy->needs(logits);
-  command.add_option("--default-k", options.default_k, "The model's own k, for JSON logits")
-      ->check(CLI::Range(1, routing::kMaxExperts))
+  AddNumber(command, "--default-k", options.default_k,
+            absl::StrCat("The model's own k (1..", routing::kMaxExperts, "), for JSON logits"),
+            {1, routing::kMaxExperts})
       ->capture_default_str();
   command.add_flag("--norm-topk-prob", options.norm_topk_prob,
                    "The model's own weights sum to one, for JSON logits");
@@ -97,14 +97,24 @@ absl::Status ForEachLine(std::istream& in, const std::string& name, std::ostream
   return absl::OkStatus();
 }
 
+// An empty file, or rows that cannot be routed at all: a script must not take that for a result.
+ExitCode NothingRouted(const std::string& name, Session& session) {
+  return session.Failed(absl::StrCat("nothing was routed: ", name == "-" ? "standard input" : name,
+                                     " has no row that a rule could decide about"));
+}
+
 ExitCode RunCases(const RouteOptions& options, Session& session) {
   const auto tables = ReadTables(options.tables, session);
   if (!tables.ok()) return session.UsageError(tables.status());
   std::ifstream cases(options.cases);
+  size_t decided = 0;
   const absl::Status status =
-      ForEachLine(cases, options.cases, session.out(),
-                  [&tables](const std::string& line) { return route::DecideCase(line, *tables); });
-  return status.ok() ? ExitCode::kOk : session.UsageError(status);
+      ForEachLine(cases, options.cases, session.out(), [&](const std::string& line) {
+        ++decided;
+        return route::DecideCase(line, *tables);
+      });
+  if (!status.ok()) return session.UsageError(status);
+  return decided > 0 ? ExitCode::kOk : NothingRouted(options.cases, session);
 }
 
 // Rows of logits through one policy, printed one by one; the means at the end.
@@ -134,6 +144,7 @@ class PolicyTrial {
     return row;
   }
 
+  uint64_t routed() const { return routed_; }
   std::string Summary() const {
     std::string text = absl::StrCat(rows_, " rows");
     if (routed_ < rows_) absl::StrAppend(&text, ", ", rows_ - routed_, " without a decision");
@@ -231,20 +242,19 @@ ExitCode RunPolicy(const RouteOptions& options, Session& session) {
   PolicyTrial trial(*policy, &*tables);
   absl::Status status;
   std::string comparison;
-  if (absl::EndsWith(options.logits, ".safetensors")) {
+  if (absl::EndsWithIgnoreCase(options.logits, ".safetensors")) {
     const auto recording = trace::Recording::Read(options.logits);
     status = recording.ok() ? RouteRecording(*recording, &trial, session, &comparison)
                             : recording.status();
   } else {
     status = RouteLines(options, &trial, session);
   }
-  if (!status.ok()) {
-    session.err() << render::ErrorText(status, session.err_style());
-    return ExitCode::kUsage;
+  if (!status.ok()) return session.UsageError(status);
+  if (!session.options().json) {
+    session.err() << session.err_style().Dim(absl::StrCat("[", trial.Summary(), comparison, "]"))
+                  << '\n';
   }
-  session.err() << session.err_style().Dim(absl::StrCat("[", trial.Summary(), comparison, "]"))
-                << '\n';
-  return ExitCode::kOk;
+  return trial.routed() > 0 ? ExitCode::kOk : NothingRouted(options.logits, session);
 }
 
 ExitCode Run(const RouteOptions& options, Session& session) {

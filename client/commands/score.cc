@@ -1,8 +1,5 @@
 #include <cmath>
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <optional>
 #include <ostream>
 #include <string>
@@ -12,7 +9,6 @@
 #include "client/commands/command.h"
 #include "client/commands/shared_flags.h"
 #include "client/notation/number_list.h"
-#include "client/notation/text.h"
 #include "client/render/format.h"
 #include "client/render/routing.h"
 #include "client/render/table.h"
@@ -23,7 +19,7 @@ namespace olmoe::client::commands {
 namespace {
 
 struct ScoreOptions {
-  std::vector<std::string> contexts, continuations, rolling;
+  std::vector<std::string> contexts, continuations, rolling, rolling_texts;
   bool ids = false;
   bool per_token = false;
   std::optional<uint32_t> top;
@@ -44,14 +40,19 @@ void Flags(CLI::App& command, ScoreOptions& options) {
       ->check(IsUtf8());
   command
       .add_option("--rolling", options.rolling,
-                  "Score all of a text without context: a file, - for stdin, or the text itself")
+                  "Score all of a file without context; - = stdin; with --ids the ids themselves")
       ->allow_extra_args(false)
-      ->type_name("FILE|TEXT");
-  command.add_flag("--ids", options.ids, "Read contexts and continuations as token ids: 1,2,3");
-  command.add_flag("--per-token", options.per_token, "List every token");
+      ->check(IsUtf8())
+      ->type_name("FILE");
   command
-      .add_option("--top", options.top, "List N alternatives for each token; implies --per-token")
-      ->type_name("N");
+      .add_option("--rolling-text", options.rolling_texts, "Score all of this text without context")
+      ->allow_extra_args(false)
+      ->check(IsUtf8());
+  command.add_flag("--ids", options.ids,
+                   "Read contexts, continuations and rolling texts as token ids: 1,2,3");
+  command.add_flag("--per-token", options.per_token, "List every token");
+  AddNumber(command, "--top", options.top,
+            "List N alternatives for each token; implies --per-token");
   AddRequestFlags(command, options.request);
   AddTraceFlag(command, options.trace_out);
 }
@@ -80,15 +81,17 @@ absl::Status SetContinuation(const std::string& continuation, bool is_ids, v1::S
                  &v1::ScoreItem::mutable_continuation_tokens);
 }
 
-absl::StatusOr<std::string> RollingText(const std::string& argument, Session& session) {
-  std::error_code ignored;
-  if (argument == "-" || !std::filesystem::is_regular_file(argument, ignored)) {
-    return session.TextOrInput(argument);
-  }
-  std::ifstream file(argument, std::ios::binary);
-  std::string text(std::istreambuf_iterator<char>(file), {});
-  if (!file) return absl::InvalidArgumentError(absl::StrCat(argument, ": cannot be read"));
-  return text;
+absl::StatusOr<std::string> RollingText(const std::string& path, Session& session) {
+  auto text = session.FileOrInput(path);
+  if (text.ok()) return text;
+  return absl::InvalidArgumentError(
+      absl::StrCat(text.status().message(), "; --rolling-text scores a text itself"));
+}
+
+absl::Status AddRolling(const std::string& text, bool is_ids, v1::ScoreRequest* request) {
+  v1::ScoreItem* item = request->add_items();
+  item->set_rolling(true);
+  return SetContinuation(text, is_ids, item);
 }
 
 absl::Status AddItems(const ScoreOptions& options, Session& session, v1::ScoreRequest* request) {
@@ -102,21 +105,19 @@ absl::Status AddItems(const ScoreOptions& options, Session& session, v1::ScoreRe
     if (!status.ok()) return status;
   }
   for (const std::string& argument : options.rolling) {
-    auto text = options.ids ? argument : RollingText(argument, session);
+    const auto text = options.ids ? argument : RollingText(argument, session);
     if (!text.ok()) return text.status();
-    if (const std::string bad = notation::CheckUtf8(*text); !bad.empty()) {
-      return absl::InvalidArgumentError(absl::StrCat("--rolling: ", bad));
-    }
-    v1::ScoreItem* item = request->add_items();
-    item->set_rolling(true);
-    if (auto status = SetContinuation(*text, options.ids, item); !status.ok()) return status;
+    if (auto status = AddRolling(*text, options.ids, request); !status.ok()) return status;
+  }
+  for (const std::string& text : options.rolling_texts) {
+    if (auto status = AddRolling(text, options.ids, request); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<v1::ScoreRequest> BuildRequest(const ScoreOptions& options, Session& session) {
-  if (options.continuations.empty() && options.rolling.empty()) {
-    return absl::InvalidArgumentError("score: give --continuation or --rolling");
+  if (options.continuations.empty() && options.rolling.empty() && options.rolling_texts.empty()) {
+    return absl::InvalidArgumentError("score: give --continuation, --rolling or --rolling-text");
   }
   if (options.contexts.size() > 1 && options.contexts.size() != options.continuations.size()) {
     return absl::InvalidArgumentError(absl::StrCat("score: ", options.contexts.size(),
@@ -125,7 +126,7 @@ absl::StatusOr<v1::ScoreRequest> BuildRequest(const ScoreOptions& options, Sessi
   }
   v1::ScoreRequest request;
   if (auto status = AddItems(options, session, &request); !status.ok()) return status;
-  SetRequestFlags(options.request, &request);
+  if (auto status = SetRequestFlags(options.request, &request); !status.ok()) return status;
   request.set_per_token(options.per_token || options.top.has_value());
   if (options.top) request.set_top(*options.top);
   return request;
@@ -216,7 +217,10 @@ ExitCode Run(const ScoreOptions& options, Session& session) {
     request->set_per_token(true);  // the trace is told with its tokens
   }
   auto response = session.rpc().Score(*request);
-  if (!response.ok()) return session.Fail(response.status());
+  if (!response.ok()) {
+    return session.Fail(response.status(),
+                        InlinePolicyHint(response.status(), request->routing().has_policy()));
+  }
   if (!options.trace_out.empty()) {
     auto status = Record(options, *request, session, &*response);
     if (status.code() == absl::StatusCode::kInvalidArgument) return session.UsageError(status);

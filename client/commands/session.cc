@@ -14,6 +14,7 @@
 #include "client/notation/text.h"
 #include "client/render/errors.h"
 #include "client/render/format.h"
+#include "client/transport/address.h"
 #include "client/transport/interrupt.h"
 
 namespace olmoe::client::commands {
@@ -105,19 +106,36 @@ ExitCode Session::PrintJson(const google::protobuf::Message& message) {
   return ExitCode::kOk;
 }
 
-ExitCode Session::Fail(const absl::Status& status) {
+ExitCode Session::Fail(const absl::Status& status, const std::string& hint) {
   if (transport::Interrupted()) {
     err() << "olmoectl: interrupted\n";
     return ExitCode::kInterrupted;
   }
-  err() << (options_.json ? render::ErrorJson(status) + "\n"
-                          : render::ErrorText(status, err_style()));
+  if (options_.json) {
+    err() << render::ErrorJson(status, hint) << '\n';
+  } else {
+    err() << render::ErrorText(status, err_style());
+    if (!hint.empty()) err() << "  " << hint << '\n';
+  }
   return ExitCodeFor(status);
 }
 
+void Session::Tell(const absl::Status& status) {
+  if (options_.json) {
+    err() << render::ErrorJson(status) << '\n';
+  } else {
+    err() << err_style().Red("olmoectl: ") << std::string(status.message()) << '\n';
+  }
+}
+
 ExitCode Session::UsageError(const absl::Status& status) {
-  err() << err_style().Red("olmoectl: ") << std::string(status.message()) << '\n';
+  Tell(status);
   return ExitCode::kUsage;
+}
+
+ExitCode Session::Failed(const std::string& what) {
+  Tell(absl::UnknownError(what));
+  return ExitCode::kFailed;
 }
 
 ExitCode Session::Finish(ExitCode code) {

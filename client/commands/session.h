@@ -46,6 +46,7 @@ struct Console {
   std::istream* in;
   std::ostream* out;
   std::ostream* err;
+  bool in_is_terminal = false;
   bool out_is_terminal = false;
   bool err_is_terminal = false;
   bool color = true;  // false: NO_COLOR is set
@@ -68,6 +69,8 @@ class Session {
   std::istream& in() { return *console_.in; }
   std::ostream& out() { return *console_.out; }
   std::ostream& err() { return *console_.err; }
+  // Somebody is there to be asked.
+  bool can_ask() const { return console_.in_is_terminal && console_.err_is_terminal; }
   bool out_is_terminal() const { return console_.out_is_terminal; }
   bool err_is_terminal() const { return console_.err_is_terminal; }
   render::Style out_style() const { return render::Style(UseColor(console_.out_is_terminal)); }
@@ -103,15 +106,18 @@ class Session {
     out() << text(*reply, out_style());
     return ExitCode::kOk;
   }
-  // Tells why a call failed: code, message and details.
-  ExitCode Fail(const absl::Status& status);
+  // Tells why a call failed: code, message and details, and where there is one what helps.
+  ExitCode Fail(const absl::Status& status, const std::string& hint = "");
   // Tells what is wrong with the command line, or with a file that it names.
   ExitCode UsageError(const absl::Status& status);
+  // Tells what came of it, where no call failed and the command line is right.
+  ExitCode Failed(const std::string& what);
   // Flushes out(). kFailed where what was written did not all arrive; silent where
   // the reader has gone (`olmoectl ... | head`).
   ExitCode Finish(ExitCode code);
 
  private:
+  void Tell(const absl::Status& status);
   void WarnOfPlaintext();
   bool UseColor(bool is_terminal) const {
     return is_terminal && console_.color && !options_.no_color;

@@ -3,6 +3,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "client/commands/command.h"
+#include "client/notation/duration.h"
 #include "client/render/format.h"
 #include "glog/logging.h"
 #include "google/protobuf/util/json_util.h"
@@ -23,8 +24,20 @@ std::string CheckSeconds(const std::string& text) {
 }  // namespace
 
 void AddRequestFlags(CLI::App& command, RequestFlags& flags) {
-  command.add_option("--arm", flags.arm, "Ask for this arm of the routing plan")->check(IsUtf8());
-  command.add_option("--unit", flags.unit, "Unit of the request: the same unit gets the same arm")
+  auto* arm =
+      command.add_option("--arm", flags.arm, "Route by this arm of the plan, which must allow it")
+          ->check(IsUtf8())
+          ->type_name("ARM");
+  command
+      .add_option("--policy", flags.policy,
+                  "Route by this policy (see olmoectl patch --help); the server must allow inline "
+                  "policies")
+      ->check(IsUtf8())
+      ->excludes(arm)
+      ->type_name("SPEC");
+  command
+      .add_option("--unit", flags.unit,
+                  "Whom the request is for: in an experiment the same unit gets the same arm")
       ->check(IsUtf8());
   command
       .add_option("--request-id", flags.request_id,
@@ -40,8 +53,18 @@ void AddTraceFlag(CLI::App& command, std::string& path) {
 }
 
 void AddExpectFlag(CLI::App& command, std::optional<uint64_t>& generation) {
-  command.add_option("--expect", generation, "Refuse unless this generation is current")
+  AddNumber(command, "--expect", generation, "Change nothing unless this generation is current")
       ->type_name("GENERATION");
+}
+
+CLI::Option* AddTtlFlag(CLI::App& command, std::string& ttl, const std::string& help) {
+  return command.add_option("--ttl", ttl, help)->check(notation::CheckDuration)->type_name("TIME");
+}
+
+std::string InlinePolicyHint(const absl::Status& status, bool has_policy) {
+  if (status.code() != absl::StatusCode::kPermissionDenied || !has_policy) return "";
+  return "--policy is sent with the request: start the server with --allow-inline-policy, or leave "
+         "it out";
 }
 
 void AddWaitFlag(CLI::App& command, std::string& value) {

@@ -5,28 +5,40 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "CLI/App.hpp"
 #include "absl/status/statusor.h"
 #include "client/commands/session.h"
+#include "client/notation/policy_spec.h"
 #include "google/protobuf/duration.pb.h"
 #include "olmoe/v1/admin.pb.h"
 
 namespace olmoe::client::commands {
 
-// --arm, --unit and --request-id of what the model is asked for.
+// --arm, --policy, --unit and --request-id of what the model is asked for.
 struct RequestFlags {
-  std::string arm, unit, request_id;
+  std::string arm, policy, unit, request_id;
 };
 void AddRequestFlags(CLI::App& command, RequestFlags& flags);
 
-// `Request`: a GenerateRequest or a ScoreRequest.
+// `Request`: a GenerateRequest or a ScoreRequest. INVALID_ARGUMENT for a --policy that is none.
 template <typename Request>
-void SetRequestFlags(const RequestFlags& flags, Request* request) {
+absl::Status SetRequestFlags(const RequestFlags& flags, Request* request) {
   request->set_request_id(flags.request_id);
   request->set_unit_id(flags.unit);
   if (!flags.arm.empty()) request->mutable_routing()->set_arm_id(flags.arm);
+  if (flags.policy.empty()) return absl::OkStatus();
+  auto policy = notation::ParsePolicySpec(flags.policy);
+  if (policy.ok()) *request->mutable_routing()->mutable_policy() = *std::move(policy);
+  return policy.status();
 }
+
+// What helps where a request was refused for the policy that it brought; "" elsewhere.
+std::string InlinePolicyHint(const absl::Status& status, bool has_policy);
+
+// --ttl of the commands that publish a plan. `ttl` is empty where it is not given.
+CLI::Option* AddTtlFlag(CLI::App& command, std::string& ttl, const std::string& help);
 
 // --trace-out. `path` is empty where it is not given.
 void AddTraceFlag(CLI::App& command, std::string& path);

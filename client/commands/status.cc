@@ -9,13 +9,22 @@
 namespace olmoe::client::commands {
 namespace {
 
+// "serving since 2025-01-31 12:00:00 UTC"
+std::string State(const v1::GetServerStatusResponse& status, const render::Style& style) {
+  const std::string started = render::FormatTime(status.start_time());
+  if (!status.draining()) return absl::StrCat(style.Green("serving"), " since ", started);
+  return absl::StrCat(style.Yellow("draining"),
+                      status.has_drain_time()
+                          ? absl::StrCat(" since ", render::FormatTime(status.drain_time()))
+                          : "",
+                      ", started ", started);
+}
+
 std::string RenderStatus(const v1::GetServerStatusResponse& status, const render::Style& style) {
-  std::string text =
-      absl::StrCat(status.draining() ? style.Yellow("draining") : style.Green("serving"), " since ",
-                   render::FormatTime(status.start_time()), ": ", status.running_requests(),
-                   " running, ", status.queued_requests(), " queued, KV cache ",
-                   render::FormatBytes(status.kv_cache_used_bytes()), " of ",
-                   render::FormatBytes(status.kv_cache_capacity_bytes()), "\n");
+  std::string text = absl::StrCat(State(status, style), ": ", status.running_requests(),
+                                  " running, ", status.queued_requests(), " queued, KV cache ",
+                                  render::FormatBytes(status.kv_cache_used_bytes()), " of ",
+                                  render::FormatBytes(status.kv_cache_capacity_bytes()), "\n");
   using enum render::Table::Align;
   render::Table table({{"REQUEST"},
                        {"METHOD"},

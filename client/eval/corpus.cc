@@ -23,6 +23,11 @@ void AddDocument(std::string_view document, std::vector<std::string>* documents)
   documents->emplace_back(document.substr(first, last + 1 - first));
 }
 
+// By its name, as other tools have it.
+bool IsJsonLines(const std::string& path) {
+  return absl::EndsWithIgnoreCase(path, ".jsonl") || absl::EndsWithIgnoreCase(path, ".ndjson");
+}
+
 void ReadQuestion(const JsonCursor& line, Question* question) {
   question->context = line["context"].String();
   const JsonCursor continuations = line["continuations"];
@@ -35,6 +40,18 @@ void ReadQuestion(const JsonCursor& line, Question* question) {
     return continuations.Fail(absl::StrCat("must be 2..256 strings, has ", count));
   }
   question->label = line["label"].Unsigned(0, count - 1);
+}
+
+absl::Status ParseQuestion(std::string_view line, Question* question) {
+  return ReadJson(line, notation::kJsonLimits,
+                  [question](const JsonCursor& value) { ReadQuestion(value, question); });
+}
+
+// Questions under another name would be evaluated as plain text.
+bool BeginsWithQuestion(std::string_view text) {
+  std::string_view line;
+  Question question;
+  return notation::Lines(text).Next(&line) && ParseQuestion(line, &question).ok();
 }
 
 }  // namespace
@@ -64,9 +81,7 @@ absl::StatusOr<std::vector<Question>> ParseQuestions(std::string_view text) {
   notation::Lines lines(text);
   for (std::string_view line; lines.Next(&line);) {
     if (line.find_first_not_of(" \t") == std::string_view::npos) continue;
-    const auto status = ReadJson(
-        line, notation::kJsonLimits,
-        [&questions](const JsonCursor& value) { ReadQuestion(value, &questions.emplace_back()); });
+    const absl::Status status = ParseQuestion(line, &questions.emplace_back());
     if (status.ok()) continue;
     return absl::InvalidArgumentError(
         absl::StrCat("line ", lines.number(), ": ", status.message()));
@@ -86,7 +101,7 @@ absl::StatusOr<Corpus> ReadCorpus(const std::string& path, bool line_documents) 
   if (const std::string bad = notation::CheckUtf8(text); !bad.empty()) return invalid(bad);
   Corpus corpus;
   corpus.name = std::filesystem::path(path).filename().string();
-  corpus.is_choice = absl::EndsWith(path, ".jsonl");
+  corpus.is_choice = IsJsonLines(path) || BeginsWithQuestion(text);
   if (corpus.is_choice) {
     auto questions = ParseQuestions(text);
     if (!questions.ok()) return invalid(questions.status().message());

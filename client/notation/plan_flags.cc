@@ -138,6 +138,7 @@ absl::StatusOr<v1::RoutingPlan> PlanOfFlags(const std::vector<FlagValue>& flags)
     }
   }
   if (errors.empty()) return plan;
+  errors.erase(std::unique(errors.begin(), errors.end()), errors.end());  // of a flag thrice
   return absl::InvalidArgumentError(absl::StrJoin(errors, "; "));
 }
 

@@ -85,27 +85,34 @@ std::vector<RuleFlag> RuleFlags() {
   routing::ForEachKind([&](const auto& kind) {
     const KindHelp help = HelpOf(kind, &parts);
     const std::string main = help.required ? help.main : absl::StrCat("[", help.main, "]");
-    flags.push_back({help.name, main + help.rest, help.help});
+    flags.push_back({help.name, main + help.rest, absl::StrCat("Keep ", help.help)});
   });
   return flags;
 }
 
 std::string PolicySpecHelp() {
-  std::string text = "  SPEC is [NAME@]native or [NAME@]RULE[/RULE]...; a RULE is one of\n";
+  std::string text =
+      "  SPEC is [NAME@]native (the model's own routing) or [NAME@]RULE[/RULE]...; a RULE keeps\n";
   std::map<std::string, std::string> parts;
   routing::ForEachKind([&](const auto& kind) {
     const KindHelp help = HelpOf(kind, &parts);
     const std::string main =
         help.required ? absl::StrCat("=", help.main) : absl::StrCat("[=", help.main, "]");
-    absl::StrAppendFormat(&text, "    %-32s%s\n", help.name + main + help.rest, help.help);
+    absl::StrAppendFormat(&text, "    %-31s%s\n", help.name + main + help.rest, help.help);
   });
   for (const auto& [name, keys] : parts) {
     absl::StrAppend(&text, "  ", name, ": any of ", keys, "\n");
   }
   absl::StrAppend(
       &text, "  each with [,", KeysOf(routing::Rule()), "]\n",
-      "  [,layers=0-3+7] (all without) [,analyze] (counted, not run). bh:alpha=0.4 is bh=0.4.\n"
-      "  Examples: top-k=4   wide@top-p=0.7,max=16   top-k=2,layers=0-3/top-k=16,layers=12-15\n"
+      "  [,layers=0-3+7] (all without) [,analyze] (counted, not run).\n"
+      "  min and max bound the number of experts of a token. bh and hc turn the router's logits\n"
+      "  into p-values, by the tables of a calibration, and keep the experts whose logit is\n"
+      "  unusually high: bh at the false discovery rate ALPHA (more ALPHA, more experts), hc\n"
+      "  where p-values part most from chance, in the first BETA of them. weights: how the\n"
+      "  outputs of the kept experts are weighted; model-default is what the model does.\n"
+      "  Examples: top-k=4   wide@top-p=0.7,max=16   bh=0.4 (which is bh:alpha=0.4)\n"
+      "            top-k=2,layers=0-3/top-k=16,layers=12-15\n"
       "            native/bh=0.12,max=32,calibration=wiki-t8,analyze\n");
   return text;
 }

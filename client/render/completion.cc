@@ -1,5 +1,6 @@
 #include "client/render/completion.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct Argument {
   std::string description;
   bool takes_value = false;
   std::vector<std::string> values;  // the only ones allowed; empty = any
+  std::string names;                // of what the server has: "arms"; empty = of nothing there
 
   std::vector<std::string> Flags() const {
     std::vector<std::string> flags;
@@ -46,14 +48,23 @@ std::vector<std::string> AllowedValues(const std::string& type_name) {
   return absl::StrSplit(type_name.substr(open + 1, close - open - 1), ',');
 }
 
+// What `olmoectl complete-names` is asked for where such a value is typed.
+std::string NamesOf(const std::string& type_name) {
+  if (type_name == "ARM") return "arms";
+  if (type_name == "CALIBRATION") return "calibrations";
+  return type_name == "GENERATION" ? "generations" : "";
+}
+
 std::vector<Argument> Arguments(const CLI::App& app) {
   std::vector<Argument> arguments;
   for (const CLI::Option* option : app.get_options()) {
+    if (option->get_group().empty()) continue;  // not shown
     arguments.push_back({.longs = option->get_lnames(),
                          .shorts = option->get_snames(),
                          .description = option->get_description(),
                          .takes_value = option->get_items_expected_min() > 0,
-                         .values = AllowedValues(option->get_type_name())});
+                         .values = AllowedValues(option->get_type_name()),
+                         .names = NamesOf(option->get_type_name())});
   }
   return arguments;
 }
@@ -62,6 +73,7 @@ std::vector<Argument> Arguments(const CLI::App& app) {
 std::vector<Command> Commands(const CLI::App& app, const std::string& prefix = "") {
   std::vector<Command> commands;
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (command->get_group().empty()) continue;  // not shown
     const std::string name = prefix + command->get_name();
     const std::vector<Command> below = Commands(*command, name + " ");
     commands.push_back({name, command->get_description(), Arguments(*command), {}});
@@ -90,6 +102,9 @@ std::string ShellWord(const std::string& text) {
 // ---- bash
 
 constexpr char kBash[] = R"(# bash completion of $0
+_olmoectl_names() {
+  "$${COMP_WORDS[0]}" complete-names "$$1" "$$COMP_LINE" 2>/dev/null
+}
 _$0() {
   local cur=$${COMP_WORDS[COMP_CWORD]} prev=$${COMP_WORDS[COMP_CWORD-1]} command= word words
   local global="$4"
@@ -109,6 +124,12 @@ $3    esac
 complete -o default -F _$0 $0
 )";
 
+// What may stand for the value, as it stands between double quotes.
+std::string BashValue(const Argument& argument) {
+  if (argument.names.empty()) return absl::StrJoin(argument.values, " ");
+  return absl::StrCat("$(_olmoectl_names ", argument.names, ")");
+}
+
 // The case branches after a flag that takes a value: of `command`, or of any ("*").
 std::string BashValues(const std::string& command, const std::vector<Argument>& arguments) {
   std::string branches;
@@ -117,11 +138,10 @@ std::string BashValues(const std::string& command, const std::vector<Argument>& 
     if (!argument.takes_value) continue;
     for (const std::string& flag : argument.Flags()) {
       const std::string pattern = absl::StrCat(ShellWord(command), ":", flag);
-      if (argument.values.empty()) {
+      if (argument.values.empty() && argument.names.empty()) {
         free.push_back(pattern);
       } else {
-        absl::StrAppend(&branches, "    ", pattern, ") words=\"",
-                        absl::StrJoin(argument.values, " "), "\" ;;\n");
+        absl::StrAppend(&branches, "    ", pattern, ") words=\"", BashValue(argument), "\" ;;\n");
       }
     }
   }
@@ -133,8 +153,11 @@ std::string BashValues(const std::string& command, const std::vector<Argument>& 
 std::string BashWords(const std::vector<Argument>& arguments, std::vector<std::string> words = {}) {
   for (const Argument& argument : arguments) {
     const auto flags = argument.Flags();
-    const auto& added = flags.empty() ? argument.values : flags;
-    words.insert(words.end(), added.begin(), added.end());
+    words.insert(words.end(), flags.begin(), flags.end());
+    const std::string value = flags.empty() ? BashValue(argument) : "";
+    // Two arms are named by the same words.
+    const bool is_new = std::find(words.begin(), words.end(), value) == words.end();
+    if (!value.empty() && is_new) words.push_back(value);
   }
   return absl::StrJoin(words, " ");
 }
@@ -185,7 +208,9 @@ std::string ZshArguments(const std::vector<Argument>& arguments, const std::stri
   std::string specs;
   for (const Argument& argument : arguments) {
     const std::string value =
-        argument.values.empty()
+        !argument.names.empty() ? absl::StrCat(":value:{compadd -- $(olmoectl complete-names ",
+                                               argument.names, " \"$BUFFER\" 2>/dev/null)}")
+        : argument.values.empty()
             ? ":value:_files"
             : absl::StrCat(":value:(", absl::StrJoin(argument.values, " "), ")");
     for (const std::string& flag : argument.Flags()) {
@@ -241,7 +266,10 @@ std::string FishArgument(const std::string& head, const Argument& argument) {
   std::string line = head;
   for (const auto& name : argument.longs) absl::StrAppend(&line, " -l ", name);
   for (const auto& name : argument.shorts) absl::StrAppend(&line, " -s ", name);
-  if (!argument.values.empty()) {
+  if (!argument.names.empty()) {
+    absl::StrAppend(&line, " -x -a '(olmoectl complete-names ", argument.names,
+                    " (commandline -c) 2>/dev/null)'");
+  } else if (!argument.values.empty()) {
     absl::StrAppend(&line, " -x -a ", FishQuote(absl::StrJoin(argument.values, " ")));
   } else if (argument.takes_value) {
     absl::StrAppend(&line, " -r");
@@ -264,7 +292,8 @@ std::string FishScript(const CLI::App& app, const std::vector<Command>& commands
                     FishQuote(command.description), "\n");
     const std::string seen = absl::StrJoin(path, "; and __fish_seen_subcommand_from ");
     for (const Argument& argument : command.arguments) {
-      if (argument.Flags().empty() && argument.values.empty()) continue;
+      const bool is_free = argument.values.empty() && argument.names.empty();
+      if (argument.Flags().empty() && is_free) continue;
       absl::StrAppend(
           &script, FishArgument(absl::StrCat(head, " -n '__fish_seen_subcommand_from ", seen, "'"),
                                 argument));

@@ -9,6 +9,7 @@
 #include "client/render/format.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "server/util/utf8.h"
 
 namespace olmoe::client::render {
 namespace {
@@ -25,8 +26,8 @@ google::rpc::Status ToProto(const absl::Status& status) {
   return proto;
 }
 
-// The lines that one detail adds; none where it cannot be read.
-std::vector<std::string> Describe(const google::protobuf::Any& detail) {
+// The lines that one detail adds to `message`; none where it cannot be read.
+std::vector<std::string> Describe(const google::protobuf::Any& detail, const std::string& message) {
   std::vector<std::string> lines;
   google::rpc::BadRequest bad_request;
   google::rpc::PreconditionFailure precondition;
@@ -38,8 +39,9 @@ std::vector<std::string> Describe(const google::protobuf::Any& detail) {
     }
   } else if (detail.UnpackTo(&precondition)) {
     for (const auto& violation : precondition.violations()) {
-      lines.push_back(
-          absl::StrCat(violation.type(), " ", violation.subject(), ": ", violation.description()));
+      const std::string what = absl::StrCat(violation.type(), " ", violation.subject());
+      const bool is_told = absl::StrContains(message, violation.description());
+      lines.push_back(is_told ? what : absl::StrCat(what, ": ", violation.description()));
     }
   } else if (detail.UnpackTo(&info)) {
     lines.push_back(absl::StrCat("reason ", info.reason()));
@@ -60,7 +62,7 @@ std::string ErrorText(const absl::Status& status, const Style& style) {
   std::string text = absl::StrCat(style.Red("olmoectl: "), code, ": ", message, "\n");
   const google::rpc::Status proto = ToProto(status);
   for (const auto& detail : proto.details()) {
-    for (const std::string& line : Describe(detail)) {
+    for (const std::string& line : Describe(detail, message)) {
       if (absl::StrContains(message, line)) continue;
       absl::StrAppend(&text, "  ", OneLine(line), "\n");
     }
@@ -68,12 +70,14 @@ std::string ErrorText(const absl::Status& status, const Style& style) {
   return text;
 }
 
-std::string ErrorJson(const absl::Status& status) {
+std::string ErrorJson(const absl::Status& status, const std::string& hint) {
   google::rpc::Status proto = ToProto(status);
+  // A message may quote bytes of the command line.
+  proto.set_message(LossyUtf8(absl::StrCat(proto.message(), hint.empty() ? "" : "; ", hint)));
   google::rpc::Status known = proto;
   known.clear_details();
   for (const auto& detail : proto.details()) {
-    if (!Describe(detail).empty()) *known.add_details() = detail;
+    if (!Describe(detail, "").empty()) *known.add_details() = detail;
   }
   return ToJson(known, /*indent=*/false);
 }

@@ -13,9 +13,9 @@ namespace olmoe::client::render {
 // when to try again. `status` is not OK.
 std::string ErrorText(const absl::Status& status, const Style& style);
 
-// The status as the JSON form of google.rpc.Status, on one line. Details of types
-// that this program does not know are left out.
-std::string ErrorJson(const absl::Status& status);
+// The status as the JSON form of google.rpc.Status, on one line, `hint` behind its message.
+// Details of types that this program does not know are left out.
+std::string ErrorJson(const absl::Status& status, const std::string& hint = "");
 
 }  // namespace olmoe::client::render
 

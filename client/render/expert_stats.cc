@@ -171,11 +171,11 @@ absl::StatusOr<v1::ArmExpertStats> FindArm(const std::vector<v1::ArmExpertStats>
   }
   if (matches.size() == 1) return *matches.front();
   if (matches.empty()) {
-    return absl::NotFoundError(absl::StrCat("no statistics of ", name, "; there are: ",
+    return absl::NotFoundError(absl::StrCat("no token was routed by ", name, "; counted are: ",
                                             known.empty() ? "none" : absl::StrJoin(known, ", ")));
   }
   return absl::FailedPreconditionError(
-      absl::StrCat(name, " has had several policies: ", absl::StrJoin(matching, ", ")));
+      absl::StrCat(name, " has had several policies; name one: ", absl::StrJoin(matching, ", ")));
 }
 
 }  // namespace olmoe::client::render

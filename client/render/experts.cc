@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -66,10 +67,14 @@ std::string PolicyName(const v1::ArmExpertStats& stats) {
 
 std::string Heading(const v1::ArmExpertStats& stats, const Style& style) {
   const std::string digest = stats.policy_digest().substr(0, kShortDigest);
-  return absl::StrCat(style.Bold(absl::StrCat("arm ", stats.arm_id(), ", ", PolicyName(stats))),
-                      digest.empty() ? "" : ", digest ", digest, "\n", KindName(stats.kind()), ", ",
-                      PhaseName(stats.phase()), ": ", TokensRouted(stats), " tokens, mean k ",
-                      FormatFixed(MeanExperts(stats), 2), "\n");
+  const std::string arm = absl::StrCat("arm ", stats.arm_id());
+  const std::string policy = PolicyName(stats);
+  constexpr size_t kRoom = 72;  // for both in a line, behind "from"
+  const char* between = arm.size() + policy.size() > kRoom ? ",\n" : ", ";
+  return absl::StrCat(style.Bold(absl::StrCat(arm, between, policy)), "\n", KindName(stats.kind()),
+                      ", ", PhaseName(stats.phase()), ": ", TokensRouted(stats), " tokens, mean k ",
+                      FormatFixed(MeanExperts(stats), 2), digest.empty() ? "" : ", digest ", digest,
+                      "\n");
 }
 
 struct Mover {
@@ -94,11 +99,13 @@ std::vector<Mover> LargestMovers(const std::vector<LayerDifference>& differences
   return movers;
 }
 
-std::string RenderMovers(const std::vector<Mover>& movers, const std::string& a,
-                         const std::string& b, const Style& style) {
+std::string RenderMovers(const std::vector<Mover>& movers, const Style& style) {
   using enum Table::Align;
-  Table table(
-      {{"LAYER", kRight}, {"EXPERT", kRight}, {a, kRight}, {b, kRight}, {"DIFFERENCE", kRight}});
+  Table table({{"LAYER", kRight},
+               {"EXPERT", kRight},
+               {"FROM", kRight},
+               {"TO", kRight},
+               {"DIFFERENCE", kRight}});
   for (const Mover& mover : movers) {
     table.AddRow({absl::StrCat(mover.layer), absl::StrCat(mover.expert),
                   absl::StrFormat("%.2f%%", 100 * mover.share_a),
@@ -110,6 +117,10 @@ std::string RenderMovers(const std::vector<Mover>& movers, const std::string& a,
 
 std::string Ratio(double part, double whole, int decimals) {
   return whole > 0 ? FormatFixed(part / whole, decimals) : "-";
+}
+
+std::string Percent(double part, double whole) {
+  return whole > 0 ? absl::StrFormat("%.1f%%", 100 * part / whole) : "-";
 }
 
 // A field that may hold a comma or a quote: names that came from elsewhere.
@@ -139,31 +150,33 @@ std::string RenderLoadLegend(const Style& style) {
   return RenderLegend("load, 1 = even", LoadScale(), style);
 }
 
+// All layers have as many tokens, those of the heading; so 80 columns are enough.
 std::string RenderExpertTable(const v1::ArmExpertStats& stats, const Style& style) {
   using enum Table::Align;
-  Table table({{"LAYER", kRight},
-               {"TOKENS", kRight},
-               {"MEAN K", kRight},
-               {"SD", kRight},
-               {"AT MIN", kRight},
-               {"AT MAX", kRight},
-               {"MASS", kRight},
-               {"ENTROPY", kRight},
-               {"MAX LOAD", kRight},
-               {"JAIN", kRight},
-               {"IDLE", kRight},
-               {"OVERLAP", kRight}});
+  const bool analyzed = stats.kind() == v1::DECISION_KIND_ANALYZED;
+  std::vector<Table::Column> columns = {{"LAYER", kRight},   {"MEAN K", kRight}, {"SD", kRight},
+                                        {"AT MIN", kRight},  {"AT MAX", kRight}, {"MASS", kRight},
+                                        {"ENTROPY", kRight}, {"LOAD", kRight},   {"JAIN", kRight},
+                                        {"IDLE", kRight}};
+  if (analyzed) columns.push_back({"OVERLAP", kRight});
+  Table table(std::move(columns));
   for (const v1::LayerExpertStats& layer : stats.layers()) {
     const auto tokens = static_cast<double>(layer.tokens());
-    table.AddRow({absl::StrCat(layer.layer()), absl::StrCat(layer.tokens()),
-                  FormatFixed(layer.mean_experts_per_token(), 2),
-                  FormatFixed(layer.stddev_experts_per_token(), 2),
-                  absl::StrCat(layer.min_k_hits()), absl::StrCat(layer.max_k_hits()),
-                  Ratio(layer.selected_mass(), tokens, 3), Ratio(layer.router_entropy(), tokens, 3),
-                  FormatFixed(layer.load_max_over_mean(), 2), FormatFixed(layer.load_jain(), 3),
-                  absl::StrCat(layer.idle_experts()),
-                  Ratio(static_cast<double>(layer.common_experts()),
-                        static_cast<double>(layer.union_experts()), 3)});
+    std::vector<std::string> cells = {absl::StrCat(layer.layer()),
+                                      FormatFixed(layer.mean_experts_per_token(), 2),
+                                      FormatFixed(layer.stddev_experts_per_token(), 2),
+                                      Percent(static_cast<double>(layer.min_k_hits()), tokens),
+                                      Percent(static_cast<double>(layer.max_k_hits()), tokens),
+                                      Ratio(layer.selected_mass(), tokens, 3),
+                                      Ratio(layer.router_entropy(), tokens, 3),
+                                      FormatFixed(layer.load_max_over_mean(), 2),
+                                      FormatFixed(layer.load_jain(), 2),
+                                      absl::StrCat(layer.idle_experts())};
+    if (analyzed) {
+      cells.push_back(Ratio(static_cast<double>(layer.common_experts()),
+                            static_cast<double>(layer.union_experts()), 3));
+    }
+    table.AddRow(std::move(cells));
   }
   return Heading(stats, style) + table.Render(style);
 }
@@ -201,17 +214,11 @@ std::string RenderExpertDiff(const v1::ArmExpertStats& a, const v1::ArmExpertSta
     row.note = absl::StrFormat(" %5.3f %5.3f", layer.total_variation, layer.jensen_shannon_bits);
     rows.push_back(std::move(row));
   }
-  std::string name_a = a.arm_id(), name_b = b.arm_id();
-  if (name_a == name_b) {  // two policies of one arm
-    name_a = a.policy_id();
-    name_b = b.policy_id();
-  }
-  return absl::StrCat(
-      "from ", Heading(a, style), "to ", Heading(b, style),
-      RenderHeatMap(rows, "    TV    JS", DifferenceScale(), style),
-      RenderLegend("change of load, in even shares", DifferenceScale(), style),
-      "TV: total variation, 0..1; JS: Jensen-Shannon divergence in bits, 0..1\n\n",
-      RenderMovers(LargestMovers(differences, static_cast<size_t>(top)), name_a, name_b, style));
+  return absl::StrCat("from ", Heading(a, style), "to ", Heading(b, style),
+                      RenderHeatMap(rows, "    TV    JS", DifferenceScale(), style),
+                      RenderLegend("change of load, in even shares", DifferenceScale(), style),
+                      "TV: total variation, 0..1; JS: Jensen-Shannon divergence in bits, 0..1\n\n",
+                      RenderMovers(LargestMovers(differences, static_cast<size_t>(top)), style));
 }
 
 }  // namespace olmoe::client::render

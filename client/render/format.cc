@@ -115,6 +115,7 @@ std::string ToJson(const google::protobuf::Message& message, bool indent) {
   google::protobuf::util::JsonPrintOptions options;
   options.add_whitespace = indent;
   options.always_print_primitive_fields = true;
+  options.preserve_proto_field_names = true;
   std::string json;
   const auto status = google::protobuf::util::MessageToJsonString(message, &json, options);
   // A detail of a type that this program does not know cannot be printed as JSON.

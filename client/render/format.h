@@ -33,8 +33,8 @@ std::string Quote(std::string_view bytes, size_t max_code_points = SIZE_MAX);
 // become U+FFFD, so that a model cannot send escape sequences.
 std::string ForTerminal(std::string_view text);
 
-// The canonical JSON form of a message (lowerCamelCase names, 64-bit integers as
-// strings, bytes in base64), zero values included. `indent`: on several lines.
+// The JSON form of a message, with the names of proto/ as all JSON of olmoectl has them (64-bit
+// integers as strings, bytes in base64), zero values included. `indent`: on several lines.
 std::string ToJson(const google::protobuf::Message& message, bool indent);
 
 }  // namespace olmoe::client::render

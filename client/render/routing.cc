@@ -60,6 +60,25 @@ std::string RenderProbe(const v1::PatchRoutersResponse& response, uint32_t num_l
   return table.empty() ? "" : table.Render(style);
 }
 
+std::string RenderWarnings(const v1::PatchRoutersResponse& response, const Style& style) {
+  std::string text;
+  for (const auto& warning : response.warnings()) {
+    absl::StrAppend(&text, style.Yellow("warning"), ": ", OneLine(warning), "\n");
+  }
+  return text;
+}
+
+std::string RenderArmLines(const v1::RoutingPlan& plan) {
+  std::string text;
+  for (const auto& arm : plan.arms()) {
+    const std::string share = Share(arm.weight(), SumOfWeights(plan));
+    absl::StrAppend(&text, "arm ", arm.arm_id(),
+                    plan.arms_size() > 1 ? absl::StrCat(" (", share, ")") : "", ": ",
+                    DescribePolicy(arm.policy()), "\n");
+  }
+  return text;
+}
+
 }  // namespace
 
 std::string DescribePolicy(const v1::RoutingPolicy& policy) {
@@ -113,6 +132,18 @@ std::string RenderArms(const v1::RoutingPlan& plan) {
   return absl::StrJoin(arms, ", ");
 }
 
+std::string RenderDryRun(const v1::PatchRoutersResponse& response, uint32_t num_layers,
+                         const Style& style) {
+  const v1::PlanRecord& current = response.current();
+  const v1::PlanRecord& checked = response.checked();
+  return absl::StrCat(
+      style.Green("valid"), ": nothing is changed, generation ", current.generation(),
+      " stays current\nchecked plan: digest ", checked.digest().substr(0, kShortDigest),
+      checked.digest() == current.digest() ? ", which is that of the current plan" : "", "\n",
+      RenderWarnings(response, style), RenderArmLines(checked.plan()),
+      RenderProbe(response, num_layers, style));
+}
+
 std::string RenderPatch(const v1::PatchRoutersResponse& response, uint32_t num_layers,
                         const Style& style) {
   std::string text;
@@ -132,17 +163,9 @@ std::string RenderPatch(const v1::PatchRoutersResponse& response, uint32_t num_l
                         : "",
                     "\n");
   }
-  for (const auto& warning : response.warnings()) {
-    absl::StrAppend(&text, style.Yellow("warning"), ": ", OneLine(warning), "\n");
-  }
-  const v1::RoutingPlan& plan = response.current().plan();
-  for (const auto& arm : plan.arms()) {
-    const std::string share = Share(arm.weight(), SumOfWeights(plan));
-    absl::StrAppend(&text, "arm ", arm.arm_id(),
-                    plan.arms_size() > 1 ? absl::StrCat(" (", share, ")") : "", ": ",
-                    DescribePolicy(arm.policy()), "\n");
-  }
-  return text + RenderProbe(response, num_layers, style);
+  return absl::StrCat(text, RenderWarnings(response, style),
+                      RenderArmLines(response.current().plan()),
+                      RenderProbe(response, num_layers, style));
 }
 
 }  // namespace olmoe::client::render

@@ -27,6 +27,9 @@ std::string DescribeStamp(const v1::RoutingStamp& stamp);  // "generation 3, arm
 std::string RenderPlan(const v1::PlanRecord& record, const Style& style);
 // In a cell: the policy of the one arm, or "control 90.0%: native, wide 10.0%: top-k=16".
 std::string RenderArms(const v1::RoutingPlan& plan);
+// What a dry run found: the plan that was checked, and what is current and stays so.
+std::string RenderDryRun(const v1::PatchRoutersResponse& response, uint32_t num_layers,
+                         const Style& style);
 // What a patch, an unpatch or a rollback did. `num_layers`: of the model, to show
 // beside the routers that a probe covered; 0 = not known.
 std::string RenderPatch(const v1::PatchRoutersResponse& response, uint32_t num_layers,

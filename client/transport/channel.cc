@@ -4,8 +4,12 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/cord.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "client/transport/address.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
 #include "grpcpp/support/client_interceptor.h"
@@ -43,6 +47,47 @@ class TokenSenders final : public experimental::ClientInterceptorFactoryInterfac
   const std::string token_;
 };
 
+// Why there is no connection, by what gRPC says of it; "" where that is clear.
+std::string Explain(const std::string& message, const Peer& peer) {
+  // As OpenSSL and BoringSSL write it.
+  const std::string plain = absl::StrReplaceAll(absl::AsciiStrToLower(message), {{"_", " "}});
+  const auto says = [&plain](const char* part) { return absl::StrContains(plain, part); };
+  if (says("wrong version number")) {
+    return "; the port speaks no TLS: leave out --ca, --cert and --tls";
+  }
+  if (says("http1.x server")) return "; an HTTP server answers there: the port of the live page?";
+  if (says("certificate verify failed")) return "; --ca FILE names whom to trust";
+  if (!says("socket closed") && !says("connection reset by peer")) return "";
+  return peer.tls ? "; if the port asks for a client's certificate: --cert FILE --key FILE"
+                  : "; if the port speaks TLS: --ca FILE, or --tls";
+}
+
+// Another service answers; where the right one is by default.
+std::string WrongPort(const std::string& message, const Peer& peer) {
+  return absl::StrCat(
+      peer.address, " does not know this call",
+      message.empty() ? "" : absl::StrCat(" (", message, ")"),
+      ": another service answers there, or an older server; ",
+      peer.is_admin ? "--admin is the address of olmoe-server's admin port (its --admin-listen, "
+                      "by default 127.0.0.1:50052)"
+                    : "--server is the address of olmoe-server's public port (its --listen, by "
+                      "default 127.0.0.1:50051)");
+}
+
+std::string MessageOf(const grpc::Status& status, const Peer& peer) {
+  const std::string& message = status.error_message();
+  if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED) return WrongPort(message, peer);
+  const bool unreachable = status.error_code() == grpc::StatusCode::UNAVAILABLE;
+  if (!unreachable && status.error_code() != grpc::StatusCode::DEADLINE_EXCEEDED) return message;
+  std::string text =
+      unreachable ? absl::StrCat(peer.address, ": ", message, Explain(message, peer)) : message;
+  if (const auto proxy = ProxyFor(peer.address)) {
+    absl::StrAppend(&text, "; the way there is the proxy ", *proxy,
+                    " (no_proxy=HOST goes around it)");
+  }
+  return text;
+}
+
 std::shared_ptr<grpc::ChannelCredentials> ChannelCredentials(const Credentials& credentials) {
   if (!credentials.tls) return grpc::InsecureChannelCredentials();
   grpc::SslCredentialsOptions options;
@@ -57,6 +102,8 @@ std::shared_ptr<grpc::ChannelCredentials> ChannelCredentials(const Credentials& 
 std::shared_ptr<grpc::Channel> Connect(const std::string& address, const Credentials& credentials) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);  // traces grow with the request
+  // Else gRPC would ask a proxy of the environment for this very machine.
+  if (StaysOnThisMachine(address)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   std::vector<std::unique_ptr<experimental::ClientInterceptorFactoryInterface>> interceptors;
   if (!credentials.token.empty()) {
     interceptors.push_back(std::make_unique<TokenSenders>(credentials.token));
@@ -78,15 +125,11 @@ absl::Status WithDetails(int code, const std::string& message, const google::rpc
   return status;
 }
 
-absl::Status FromGrpc(const grpc::Status& status, const std::string& peer) {
+absl::Status FromGrpc(const grpc::Status& status, const Peer& peer) {
   if (status.ok()) return absl::OkStatus();
-  std::string message = status.error_message();
-  if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
-    message = absl::StrCat(peer, ": ", message);
-  }
   google::rpc::Status details;
   if (!details.ParseFromString(status.error_details())) details.Clear();
-  return WithDetails(status.error_code(), message, details);
+  return WithDetails(status.error_code(), MessageOf(status, peer), details);
 }
 
 }  // namespace olmoe::client::transport

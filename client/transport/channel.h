@@ -26,8 +26,16 @@ void SetDeadline(absl::Duration timeout, grpc::ClientContext* context);
 // type URLs.
 absl::Status WithDetails(int code, const std::string& message, const google::rpc::Status& from);
 
-// `peer` says which address could not be reached, which gRPC does not always do.
-absl::Status FromGrpc(const grpc::Status& status, const std::string& peer);
+// Where a call goes.
+struct Peer {
+  std::string address;
+  bool is_admin = false;  // RoutingAdminService, on the admin port
+  bool tls = false;
+};
+
+// Says what gRPC does not: which address could not be reached, through which proxy, and what is
+// likely there instead of the service that was called.
+absl::Status FromGrpc(const grpc::Status& status, const Peer& peer);
 
 }  // namespace olmoe::client::transport
 

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 
@@ -71,12 +70,6 @@ absl::StatusOr<Credentials> ReadCredentials(const CredentialFiles& files) {
   }
   credentials.tls = files.tls || !files.ca.empty() || !files.cert.empty();
   return credentials;
-}
-
-bool StaysOnThisMachine(const std::string& address) {
-  const std::string host = address.substr(0, address.rfind(':'));
-  return host == "localhost" || host == "[::1]" || absl::StartsWith(host, "127.") ||
-         absl::StartsWith(address, "unix:");
 }
 
 }  // namespace olmoe::client::transport

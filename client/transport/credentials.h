@@ -27,9 +27,6 @@ struct Credentials {
 // Errors: one line that names the flag, the file and the reason, never its content.
 absl::StatusOr<Credentials> ReadCredentials(const CredentialFiles& files);
 
-// Whether what is sent to `address`, "host:port", does not leave this machine.
-bool StaysOnThisMachine(const std::string& address);
-
 }  // namespace olmoe::client::transport
 
 #endif  // OLMOE_CLIENT_TRANSPORT_CREDENTIALS_H_

@@ -50,11 +50,11 @@ absl::StatusOr<v1::ScoreResponse> FromAnswer(v1::ScoreStreamResponse answer) {
 
 // One channel and the stubs on it.
 struct RpcClient::Connection {
-  Connection(std::string address_in, const Options& options)
-      : address(std::move(address_in)),
+  Connection(Peer peer_in, const Options& options)
+      : peer(std::move(peer_in)),
         timeout(options.timeout),
         interruptible(options.interruptible),
-        channel(Connect(address, options.credentials)),
+        channel(Connect(peer.address, options.credentials)),
         stubs(channel, channel) {}
 
   template <typename Stub>
@@ -68,8 +68,7 @@ struct RpcClient::Connection {
                                  const Request& request) {
     Call call(timeout, interruptible);
     Response response;
-    absl::Status status =
-        FromGrpc((stub<Stub>().*method)(&call.context, request, &response), address);
+    absl::Status status = FromGrpc((stub<Stub>().*method)(&call.context, request, &response), peer);
     if (!status.ok()) return status;
     return response;
   }
@@ -86,10 +85,10 @@ struct RpcClient::Connection {
     while (reader->Read(&event)) {
       if (!on_event(event)) call.context.TryCancel();
     }
-    return FromGrpc(reader->Finish(), address);
+    return FromGrpc(reader->Finish(), peer);
   }
 
-  const std::string address;
+  const Peer peer;
   const absl::Duration timeout;
   const bool interruptible;
   const std::shared_ptr<grpc::Channel> channel;
@@ -100,12 +99,18 @@ RpcClient::RpcClient(Options options) : options_(std::move(options)) {}
 RpcClient::~RpcClient() = default;
 
 RpcClient::Connection& RpcClient::server() {
-  if (!server_) server_ = std::make_unique<Connection>(options_.server, options_);
+  if (!server_) {
+    server_ = std::make_unique<Connection>(
+        Peer{options_.server, /*is_admin=*/false, options_.credentials.tls}, options_);
+  }
   return *server_;
 }
 
 RpcClient::Connection& RpcClient::admin() {
-  if (!admin_) admin_ = std::make_unique<Connection>(options_.admin, options_);
+  if (!admin_) {
+    admin_ = std::make_unique<Connection>(
+        Peer{options_.admin, /*is_admin=*/true, options_.credentials.tls}, options_);
+  }
   return *admin_;
 }
 
@@ -144,7 +149,7 @@ absl::Status RpcClient::ScoreStream(
     if (!on_answer(request_id, FromAnswer(std::move(answer)))) call.context.TryCancel();
   }
   stream->WritesDone();
-  absl::Status status = FromGrpc(stream->Finish(), options_.server);
+  absl::Status status = FromGrpc(stream->Finish(), server().peer);
   if (status.ok() && open > 0) {
     return absl::InternalError(
         absl::StrCat("the stream ended with ", open, " unanswered requests"));
@@ -235,7 +240,7 @@ absl::StatusOr<v1::PutCalibrationResponse> RpcClient::PutCalibration(
     message.Clear();
   }
   writer->WritesDone();
-  const absl::Status status = FromGrpc(writer->Finish(), options_.admin);
+  const absl::Status status = FromGrpc(writer->Finish(), admin().peer);
   if (!status.ok()) return status;
   return response;
 }
@@ -298,7 +303,7 @@ absl::StatusOr<std::string> RpcClient::CheckHealth(const std::string& service) {
                    done.Notify();
                  });
   done.WaitForNotification();
-  if (!status.ok()) return FromGrpc(status, connection.address);
+  if (!status.ok()) return FromGrpc(status, connection.peer);
   const int value = response.value();
   return std::string(value >= 0 && value < 4 ? kNames[value] : kNames[0]);
 }

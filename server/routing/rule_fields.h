@@ -87,7 +87,7 @@ template <>
 struct Description<TopK> {
   static constexpr const char* kName = "top_k";
   static constexpr const char* kWords = "top";
-  static constexpr const char* kHelp = "the K largest logits";
+  static constexpr const char* kHelp = "the K experts that the router scores highest";
   static constexpr std::tuple kFields = {Field("k", &TopK::k, Count())};
 };
 
@@ -95,7 +95,7 @@ template <>
 struct Description<TopP> {
   static constexpr const char* kName = "top_p";
   static constexpr const char* kWords = "top-p";
-  static constexpr const char* kHelp = "the smallest set with probability mass P";
+  static constexpr const char* kHelp = "the fewest experts with probability P together";
   static constexpr std::tuple kFields = {Field("p", &TopP::p, Share()), Part(&TopP::bounds)};
 };
 
@@ -103,7 +103,7 @@ template <>
 struct Description<MinP> {
   static constexpr const char* kName = "min_p";
   static constexpr const char* kWords = "min-p";
-  static constexpr const char* kHelp = "at least RATIO times the largest probability";
+  static constexpr const char* kHelp = "all with RATIO or more of the top probability";
   static constexpr std::tuple kFields = {Field("ratio", &MinP::ratio, Share()),
                                          Part(&MinP::bounds)};
 };
@@ -112,7 +112,7 @@ template <>
 struct Description<BenjaminiHochberg> {
   static constexpr const char* kName = "bh";
   static constexpr const char* kWords = "Benjamini-Hochberg, alpha";
-  static constexpr const char* kHelp = "Benjamini-Hochberg at level ALPHA";
+  static constexpr const char* kHelp = "experts that pass Benjamini-Hochberg at ALPHA";
   static constexpr std::tuple kFields = {Field("alpha", &BenjaminiHochberg::alpha, Share()),
                                          Part(&BenjaminiHochberg::bounds),
                                          Part(&BenjaminiHochberg::p_values)};
@@ -122,7 +122,7 @@ template <>
 struct Description<HigherCriticism> {
   static constexpr const char* kName = "hc";
   static constexpr const char* kWords = "higher criticism";
-  static constexpr const char* kHelp = "higher criticism among the first BETA of the ranks";
+  static constexpr const char* kHelp = "experts by higher criticism of the top BETA";
   static constexpr std::tuple kFields = {Field("beta", &HigherCriticism::beta, Share()),
                                          Part(&HigherCriticism::bounds),
                                          Part(&HigherCriticism::p_values)};

@@ -108,6 +108,7 @@ def test_tls_that_does_not_fit_is_unreachable(secured):
                              token=secured.users)):
         assert done.returncode == 3, done.stderr
         assert "UNAVAILABLE" in done.stderr
+    assert "if the port speaks TLS: --ca FILE, or --tls" in plain.stderr
 
 
 def test_credentials_come_from_the_environment(secured):

@@ -251,7 +251,7 @@ def test_route_on_a_recorded_generation_gives_what_ran(server, tmp_path, spec):
         reply = server.ctl_json(*arguments, "--trace-out", unary)
     assert reply.get("trace") is None
     request = api.inference.TokenizeRequest(text=prompt, add_special_tokens=True)
-    tokens = list(server.stub.Tokenize(request, timeout=DEADLINE_S).ids) + reply["tokenIds"][:-1]
+    tokens = list(server.stub.Tokenize(request, timeout=DEADLINE_S).ids) + reply["token_ids"][:-1]
     for path in (stream, unary):
         tensors = check_recording(server, path, spec, tokens, "recorded")
         assert list(tensors["positions"][1]) == list(range(len(tokens)))
@@ -261,7 +261,7 @@ def test_scores_are_recorded_with_the_tokens_of_their_contexts(server, tmp_path)
     path = tmp_path / "trace.safetensors"
     context, continuation = "The little rabbit ran ", "as fast as he could."
     done = server.ctl("score", "--context", context, "--continuation", continuation,
-                      "--rolling", STORY.rstrip("\n"), "--trace-out", path)
+                      "--rolling-text", STORY.rstrip("\n"), "--trace-out", path)
     assert done.returncode == 0, done.stderr
     assert "RANK" not in done.stdout
     stripped = tokenize(server, context.rstrip())
@@ -279,3 +279,43 @@ def test_a_trace_that_cannot_be_written_is_an_error(server, tmp_path):
     done = server.ctl("generate", "Once", "-n", 2, "--trace-out", tmp_path / "no" / "x.safetensors")
     assert done.returncode == 2
     assert "x.safetensors: cannot be written" in done.stderr
+
+
+def test_questions_are_questions_whatever_their_file_is_called(server, tmp_path):
+    question = json.dumps({"context": "Once upon a", "continuations": [" time", " zebra"],
+                           "label": 0})
+    for name in ("q.jsonl", "q.JSONL", "q.ndjson", "q.txt"):
+        (tmp_path / name).write_text(question + "\n")
+        row, = evaluate(server, "--data", tmp_path / name)
+        assert row["kind"] == "multiple_choice", name
+    (tmp_path / "plain.txt").write_text('{"context": "Once"}\n')
+    row, = evaluate(server, "--data", tmp_path / "plain.txt")
+    assert row["kind"] == "text"
+
+
+def test_route_of_nothing_is_a_failure(server, tmp_path):
+    for text, code in (("", 1), ("\n", 1), ('[1, "NaN"]\n', 1), ("[1, 2]\n", 0)):
+        done = server.ctl("route", "--policy", "top-k=1", "--logits", "-", input=text)
+        assert done.returncode == code, done.stderr
+        assert ("nothing was routed" in done.stderr) == (code == 1)
+    (tmp_path / "none.jsonl").write_text("\n")
+    assert server.ctl("route", "--cases", tmp_path / "none.jsonl").returncode == 1
+
+
+def test_generate_and_score_take_a_policy_as_eval_does(server):
+    reply = server.ctl_json("generate", "Once", "-n", 2, "--policy", "thin@top-k=2")
+    assert reply["routing"]["policy_id"] == "thin"
+    assert reply["routing"]["reason"] == "ASSIGNMENT_REASON_INLINE_POLICY"
+    reply = server.ctl_json("score", "--continuation", "Once", "--policy", "thin@top-k=2")
+    assert reply["routing"]["policy_id"] == "thin"
+    done = server.ctl("generate", "Once", "--top-k", "4")
+    assert done.returncode == 2
+    assert "--sample-top-k 4" in done.stderr and "--policy top-k=4" in done.stderr
+    assert server.ctl("generate", "Once", "-n", 1, "--sample-top-k", "4").returncode == 0
+
+
+def test_a_policy_that_the_server_does_not_take_is_refused_with_what_helps(demo):
+    for command in (("generate", "Once"), ("score", "--continuation", "Once")):
+        done = demo.ctl(*command, "--policy", "top-k=2")
+        assert done.returncode == 5
+        assert "--allow-inline-policy" in done.stderr

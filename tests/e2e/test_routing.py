@@ -23,7 +23,7 @@ def test_patch_changes_experts_and_stamp_and_unpatch_brings_both_back(demo):
 
     patch = demo.ctl_json("patch", "--top-k", 4, "--policy-id", "half")
     assert patch["changed"]
-    assert int(patch["previousGeneration"]) == before.routing.generation
+    assert int(patch["previous_generation"]) == before.routing.generation
     during = demo.greedy(PROMPT, COUNT)
     assert during.usage.expert_activations == ROWS * info.num_layers * 4
     assert during.routing.generation == int(patch["current"]["generation"])

@@ -76,7 +76,31 @@ TEST_F(AdminAppTest, PatchWithArmsIsAPlan) {
   EXPECT_EQ(request.idempotency_key(), "key");
   EXPECT_TRUE(request.validate_only());
   EXPECT_FALSE(request.has_probe());
-  EXPECT_THAT(out_.str(), StartsWith("valid; unchanged"));
+  EXPECT_THAT(out_.str(), StartsWith("valid: nothing is changed"));
+}
+
+TEST_F(AdminAppTest, ADryRunShowsThePlanThatWasCheckedAndNotTheCurrentOne) {
+  *server_.patch_response.mutable_current() = Record(5, 8);
+  auto* checked = server_.patch_response.mutable_checked();
+  *checked = Record(0, 4);
+  checked->set_digest("fedcba9876543210");
+  server_.patch_response.add_probe_results()->set_arm_id("default");
+  ASSERT_EQ(Run({"patch", "--top-k", "4", "--dry-run", "--probe", "x"}), ExitCode::kOk);
+  EXPECT_THAT(out_.str(), StartsWith("valid: nothing is changed, generation 5 stays current\n"
+                                     "checked plan: digest fedcba987654\n"
+                                     "arm default: top 4\n"
+                                     "PROBE OF ARM"));
+  ASSERT_EQ(Run({"patch", "--top-k", "4", "--dry-run", "--json"}), ExitCode::kOk);
+  EXPECT_THAT(out_.str(), HasSubstr("\"checked\":{"));
+  checked->set_digest(server_.patch_response.current().digest());
+  ASSERT_EQ(Run({"patch", "--top-k", "4", "--dry-run"}), ExitCode::kOk);
+  EXPECT_THAT(out_.str(), HasSubstr("digest 0123456789ab, which is that of the current plan\n"));
+}
+
+TEST_F(AdminAppTest, AMistakeMadeThriceIsToldOnce) {
+  EXPECT_EQ(Run({"patch", "--arm", "a", "--weight", "1", "--weight", "2", "--weight", "3"}),
+            ExitCode::kUsage);
+  EXPECT_EQ(err_.str(), "olmoectl: --weight twice for arm a\n");
 }
 
 TEST_F(AdminAppTest, EveryRuleHasItsFlag) {
@@ -132,7 +156,16 @@ TEST_F(AdminAppTest, RollbackAndRenewSendTheirGenerations) {
   ASSERT_EQ(Run({"rollback", "3", "--expect", "4"}), ExitCode::kOk);
   EXPECT_EQ(server_.rollback_request.to_generation(), 3u);
   EXPECT_EQ(server_.rollback_request.expected_generation(), 4u);
+  EXPECT_FALSE(server_.rollback_request.has_ttl());
+  server_.patch_response.mutable_current()->mutable_expire_time()->set_seconds(600);
+  ASSERT_EQ(Run({"rollback", "--ttl", "10m"}), ExitCode::kOk);
+  EXPECT_EQ(server_.rollback_request.ttl().seconds(), 600);
+  EXPECT_THAT(out_.str(), HasSubstr(", until 1970-01-01 00:10:00 UTC\n"));
   server_.renew_response.mutable_expire_time()->set_seconds(60);
+  server_.routing_response.mutable_current()->set_generation(17);
+  ASSERT_EQ(Run({"renew", "--ttl", "5m"}), ExitCode::kOk);
+  EXPECT_EQ(server_.renew_request.generation(), 17u);
+  EXPECT_EQ(out_.str(), "renewed: generation 17, until 1970-01-01 00:01:00 UTC\n");
   ASSERT_EQ(Run({"renew", "5", "--ttl", "1h30m"}), ExitCode::kOk);
   EXPECT_EQ(server_.renew_request.generation(), 5u);
   EXPECT_EQ(server_.renew_request.ttl().seconds(), 5400);
@@ -143,17 +176,21 @@ TEST_F(AdminAppTest, HistoryGoesThroughThePagesThatItNeeds) {
   for (uint64_t generation = 150; generation > 0; --generation) {
     server_.history.push_back(Record(generation, 4));
   }
+  server_.history.front().mutable_expire_time()->set_seconds(9);
   ASSERT_EQ(Run({"history", "-n", "2"}), ExitCode::kOk);
   EXPECT_EQ(out_.str(),
-            "GENERATION  ACTIVATED                SOURCE  ACTOR  DIGEST        ROUTING\n"
-            "       150  1970-01-01 00:00:00 UTC  patch          0123456789ab  top-k=4\n"
-            "       149  1970-01-01 00:00:00 UTC  patch          0123456789ab  top-k=4\n");
+            "GENERATION  ACTIVATED                UNTIL                    SOURCE  ACTOR  "
+            "DIGEST        ROUTING\n"
+            "       150  1970-01-01 00:00:00 UTC  1970-01-01 00:00:09 UTC  patch          "
+            "0123456789ab  top-k=4\n"
+            "       149  1970-01-01 00:00:00 UTC                           patch          "
+            "0123456789ab  top-k=4\n");
   EXPECT_EQ(err_.str(), "older plans: --limit 0\n");
   ASSERT_EQ(Run({"history", "--limit", "0"}), ExitCode::kOk);
   EXPECT_THAT(out_.str(), HasSubstr("\n         1  "));
   EXPECT_EQ(err_.str(), "");
   ASSERT_EQ(Run({"history", "--limit", "120", "--json"}), ExitCode::kOk);
-  EXPECT_THAT(out_.str(), HasSubstr("\"nextPageToken\":\"120\""));
+  EXPECT_THAT(out_.str(), HasSubstr("\"next_page_token\":\"120\""));
 }
 
 TEST_F(AdminAppTest, WatchedRoutingIsPrintedAsItComes) {
@@ -163,7 +200,7 @@ TEST_F(AdminAppTest, WatchedRoutingIsPrintedAsItComes) {
   EXPECT_THAT(out_.str(), StartsWith("generation 7 by patch"));
   EXPECT_THAT(out_.str(), HasSubstr("\n\ndrained: generation 6\n"));
   ASSERT_EQ(Run({"routing", "--watch", "--json"}), ExitCode::kOk);
-  EXPECT_THAT(out_.str(), HasSubstr("\n{\"drainedGeneration\":\"6\"}\n"));
+  EXPECT_THAT(out_.str(), HasSubstr("\n{\"drained_generation\":\"6\"}\n"));
 }
 
 TEST_F(AdminAppTest, ExplainSplitsManyUnitsIntoCalls) {
@@ -201,21 +238,47 @@ TEST_F(AdminAppTest, ExpertsAreAskedForByFilterAndShownInFourForms) {
   *server_.stats_response.add_arms() = Stats("control", v1::PHASE_DECODE);
   server_.stats_response.set_cursor("c2");
   ASSERT_EQ(Run({"experts", "--arm", "control", "--layers", "0-1", "--kind", "analyzed", "--since",
-                 "c1", "--format", "heatmap"}),
+                 "c-1", "--format", "heatmap"}),
             ExitCode::kOk);
   EXPECT_THAT(server_.stats_request.arm_ids(), ElementsAre("control"));
   EXPECT_THAT(server_.stats_request.layers(), ElementsAre(0, 1));
   EXPECT_THAT(server_.stats_request.kinds(), ElementsAre(v1::DECISION_KIND_ANALYZED));
-  EXPECT_EQ(server_.stats_request.since_cursor(), "c1");
+  EXPECT_EQ(server_.stats_request.since_cursor(), "c-1");
   EXPECT_THAT(out_.str(), HasSubstr("all phases: 4 tokens, mean k 2.00"));
   EXPECT_THAT(out_.str(), HasSubstr("load, 1 = even"));
   ASSERT_EQ(Run({"experts", "--phase", "decode"}), ExitCode::kOk);  // a table: no terminal
   EXPECT_THAT(out_.str(), HasSubstr("applied, decode: 2 tokens"));
-  EXPECT_THAT(out_.str(), HasSubstr("LAYER  TOKENS"));
+  EXPECT_THAT(out_.str(), HasSubstr("LAYER  MEAN K"));
+  EXPECT_EQ(err_.str(),
+            "[the current plan's policies (--all: earlier ones too), 1970-01-01 00:00:00 "
+            "UTC to 1970-01-01 00:00:00 UTC]\n");
   ASSERT_EQ(Run({"experts", "--format", "csv"}), ExitCode::kOk);
   EXPECT_THAT(out_.str(), HasSubstr("control,p,,applied,prefill,0,1,3,2,1.5\n"));
   ASSERT_EQ(Run({"experts", "--format", "json"}), ExitCode::kOk);
   EXPECT_THAT(out_.str(), HasSubstr("\"cursor\":\"c2\""));
+}
+
+TEST_F(AdminAppTest, ExpertsAreThoseOfTheCurrentPlanUnlessAskedOtherwise) {
+  *server_.stats_response.add_arms() = Stats("control", v1::PHASE_DECODE);
+  ASSERT_EQ(Run({"experts"}), ExitCode::kOk);
+  EXPECT_TRUE(server_.stats_request.current_plan());
+  ASSERT_EQ(Run({"experts", "--all"}), ExitCode::kOk);
+  EXPECT_FALSE(server_.stats_request.current_plan());
+  EXPECT_THAT(err_.str(), StartsWith("[all plans, "));
+  ASSERT_EQ(Run({"experts", "--policy", "p"}), ExitCode::kOk);
+  EXPECT_FALSE(server_.stats_request.current_plan());
+  EXPECT_THAT(out_.str(), HasSubstr("policy p"));
+  EXPECT_EQ(Run({"experts", "--policy", "q"}), ExitCode::kRefused);
+  EXPECT_THAT(err_.str(), HasSubstr("no token was routed by a policy \"q\"; counted are: p"));
+  ASSERT_EQ(Run({"experts", "--since", "5m"}), ExitCode::kOk);
+  EXPECT_EQ(server_.stats_request.since().seconds(), 300);
+  EXPECT_EQ(server_.stats_request.since_cursor(), "");
+  EXPECT_EQ(Run({"experts", "--since", "soon"}), ExitCode::kUsage);
+  ASSERT_EQ(Run({"experts", "--watch", "--all"}), ExitCode::kOk);
+  EXPECT_FALSE(server_.watch_stats_request.filter().current_plan());
+  server_.failure = absl::InvalidArgumentError("arm_ids[0]: no");
+  EXPECT_EQ(Run({"experts", "--arm", "old"}), ExitCode::kRefused);
+  EXPECT_THAT(err_.str(), HasSubstr("--all also shows the arms of earlier plans"));
 }
 
 TEST_F(AdminAppTest, WatchedExpertsComeAtTheIntervalAskedFor) {
@@ -335,6 +398,61 @@ TEST_F(AdminAppTest, DrainTellsHowManyWereAborted) {
   EXPECT_EQ(out_.str(), "drained: new requests are refused, 3 of the accepted ones aborted\n");
 }
 
+TEST_F(AdminAppTest, DrainAsksWhereSomebodyIsThere) {
+  const auto drain = [this](const std::string& answer, std::vector<std::string> flags = {}) {
+    server_.drain_request.Clear();
+    std::istringstream in(answer);
+    out_.str("");
+    err_.str("");
+    flags.insert(flags.begin(), {"drain", "--admin", server_.address()});
+    return RunApp(flags, {.in = &in,
+                          .out = &out_,
+                          .err = &err_,
+                          .in_is_terminal = true,
+                          .err_is_terminal = true,
+                          .color = false});
+  };
+  for (const char* answer : {"", "\n", "n\n", "yesterday\n"}) {
+    EXPECT_EQ(drain(answer), ExitCode::kFailed) << answer;
+    EXPECT_THAT(err_.str(), StartsWith("Drain the server at " + server_.address() + "? "));
+    EXPECT_THAT(err_.str(), HasSubstr("not drained"));
+    EXPECT_FALSE(server_.drain_request.has_grace());
+  }
+  EXPECT_EQ(drain("y\n"), ExitCode::kOk);
+  EXPECT_TRUE(server_.drain_request.has_grace());
+  EXPECT_EQ(drain("", {"--yes"}), ExitCode::kOk);
+  EXPECT_EQ(err_.str(), "");
+  EXPECT_EQ(drain("", {"-y"}), ExitCode::kOk);
+}
+
+TEST_F(AdminAppTest, NamesForTheShellAreListedAndNothingElse) {
+  *server_.routing_response.mutable_current() = Record(3, 4);
+  server_.history.push_back(Record(3, 4));
+  server_.history.push_back(Record(2, 8));
+  server_.calibration.set_calibration_id("stories-t8");
+  for (const auto& [kind, names] : std::vector<std::pair<std::string, std::string>>{
+           {"arms", "default\n"}, {"calibrations", "stories-t8\n"}}) {
+    EXPECT_EQ(Run({"complete-names", kind}), ExitCode::kOk);
+    EXPECT_EQ(out_.str(), names);
+  }
+  std::ostringstream out, err;
+  const Console console = {.in = &in_, .out = &out, .err = &err};
+  // The connection is that of the line that is typed.
+  EXPECT_EQ(RunApp({"complete-names", "arms", "olmoectl --admin " + server_.address() + " experts"},
+                   console),
+            ExitCode::kOk);
+  EXPECT_EQ(RunApp({"complete-names", "arms", "olmoectl --admin=" + server_.address()}, console),
+            ExitCode::kOk);
+  EXPECT_EQ(out.str(), "default\ndefault\n");
+  EXPECT_EQ(RunApp({"complete-names", "arms", "olmoectl --admin 127.0.0.1:1"}, console),
+            ExitCode::kOk);
+  EXPECT_EQ(RunApp({"complete-names", "arms", "olmoectl --ca /no/such/file"}, console),
+            ExitCode::kOk);
+  EXPECT_EQ(err.str(), "");
+  EXPECT_EQ(Run({"--help"}), ExitCode::kOk);
+  EXPECT_EQ(out_.str().find("complete-names"), std::string::npos);
+}
+
 TEST_F(AdminAppTest, EveryCommandFailsWithTheServersCode) {
   server_.failure = absl::PermissionDeniedError("no");
   const std::string file = Write("one.json", R"([{"x0": 0, "dx": 1, "cdf": [0, 1]}])");
@@ -374,8 +492,17 @@ TEST_F(AdminAppTest, WhatTheCommandLineGetsWrongIsUsage) {
       {"patch", "--top-k", "1", "--arm", "a"},
       {"patch", "--note", "n"},
       {"rollback", "first"},
+      {"rollback", "-1"},
+      {"rollback", "18446744073709551616"},
+      {"rollback", "--ttl", "soon"},
       {"renew", "1"},
-      {"renew", "--ttl", "1s"},
+      {"renew", "0x1", "--ttl", "1s"},
+      {"unpatch", "--expect", "-1"},
+      {"patch", "--top-k", "1", "--expect", "18446744073709551616"},
+      {"history", "-n", "-1"},
+      {"calibration", "build", "c", "--live", "-1"},
+      {"calibration", "build", "c", "--texts", "a", "--trim-top", "4294967296"},
+      {"experts", "diff", "a", "b", "--top", "-1"},
       {"explain"},
       {"explain", "x", "--plan", "/nowhere"},
       {"experts", "--format", "pie"},

@@ -47,6 +47,7 @@ v1::GenerateStreamResponse Done() {
   done->mutable_routing()->set_generation(5);
   done->mutable_routing()->set_arm_id("default");
   done->mutable_routing()->set_policy_id("top-k-6");
+  done->set_seed(12);
   return event;
 }
 
@@ -57,7 +58,7 @@ TEST_F(AppTest, GenerateStreamsTheTextAndEndsWithASummary) {
   EXPECT_EQ(out_.str(), "Once upon\n");
   EXPECT_EQ(err_.str(),
             "[generation 5, arm default, policy top-k-6 | 2 tokens, 2.0 tok/s, first after "
-            "20.0 ms | 6.00 experts per token and layer]\n");
+            "20.0 ms | 6.00 experts per token and layer | seed 12]\n");
 }
 
 TEST_F(AppTest, GenerateWithoutTextPrintsIds) {
@@ -75,11 +76,11 @@ TEST_F(AppTest, GenerateSendsEveryFlag) {
                  "5",
                  "--temperature",
                  "0.5",
-                 "--top-p",
+                 "--sample-top-p",
                  "0.9",
-                 "--top-k",
+                 "--sample-top-k",
                  "40",
-                 "--min-p",
+                 "--sample-min-p",
                  "0.1",
                  "--repetition-penalty",
                  "1.1",
@@ -166,7 +167,7 @@ TEST_F(AppTest, GenerateJsonIsOneObject) {
   ASSERT_EQ(Run({"--json", "generate", "x"}), ExitCode::kOk);
   EXPECT_EQ(Json()["text"], "Once");
   EXPECT_EQ(Json()["seed"], "12");
-  EXPECT_EQ(Json()["matchedStop"], "");  // zero values are there
+  EXPECT_EQ(Json()["matched_stop"], "");  // zero values are there
   EXPECT_EQ(err_.str(), "");
 }
 
@@ -256,16 +257,19 @@ TEST_F(AppTest, ScoreTellsPerplexityAndBitsPerByte) {
   EXPECT_TRUE(server_.score_request.per_token());
 }
 
-TEST_F(AppTest, RollingTextIsReadFromAFileOrTaken) {
+TEST_F(AppTest, RollingTextIsThatOfAFileOrOfTheFlag) {
   const std::string path = ::testing::TempDir() + "/rolling.txt";
   std::ofstream(path) << "from a file";
-  ASSERT_EQ(Run({"score", "--rolling", path, "--rolling", "itself", "--rolling", "-"}, "piped"),
-            ExitCode::kOk);
+  ASSERT_EQ(
+      Run({"score", "--rolling", path, "--rolling", "-", "--rolling-text", "itself"}, "piped"),
+      ExitCode::kOk);
   ASSERT_EQ(server_.score_request.items_size(), 3);
   EXPECT_EQ(server_.score_request.items(0).continuation_text(), "from a file");
-  EXPECT_EQ(server_.score_request.items(1).continuation_text(), "itself");
-  EXPECT_EQ(server_.score_request.items(2).continuation_text(), "piped");
+  EXPECT_EQ(server_.score_request.items(1).continuation_text(), "piped");
+  EXPECT_EQ(server_.score_request.items(2).continuation_text(), "itself");
   EXPECT_TRUE(server_.score_request.items(2).rolling());
+  ASSERT_EQ(Run({"score", "--ids", "--rolling", "1,2"}), ExitCode::kOk);
+  EXPECT_THAT(server_.score_request.items(0).continuation_tokens().ids(), ElementsAre(1, 2));
 }
 
 TEST_F(AppTest, TokenizePrintsPiecesAndSpansOrIds) {
@@ -359,7 +363,7 @@ TEST_F(AppTest, HealthIsOkOnlyWhenServing) {
   EXPECT_EQ(Run({"health", "olmoe.v1.RoutingAdminService", "--json"}), ExitCode::kOk);
   EXPECT_EQ(Json()["olmoe.v1.RoutingAdminService"], "SERVING");
   server_.SetServing("olmoe.v1.InferenceService", false);
-  EXPECT_EQ(Run({"health"}), ExitCode::kFailed);
+  EXPECT_EQ(Run({"health"}), ExitCode::kUnreachable);
   EXPECT_THAT(out_.str(), HasSubstr("olmoe.v1.InferenceService  NOT_SERVING\n"));
   EXPECT_EQ(Run({"health", "no.such.Service"}), ExitCode::kRefused);
 }
@@ -390,7 +394,7 @@ TEST_F(AppTest, DetailsOfAnErrorArriveAsTextAndAsJson) {
   EXPECT_EQ(Run({"model"}), ExitCode::kRefused);
   EXPECT_EQ(err_.str(), "olmoectl: RESOURCE_EXHAUSTED: queue full\n  retry after 2.00 s\n");
   EXPECT_EQ(Run({"model", "--json"}), ExitCode::kRefused);
-  EXPECT_EQ(nlohmann::json::parse(err_.str())["details"][0]["retryDelay"], "2s");
+  EXPECT_EQ(nlohmann::json::parse(err_.str())["details"][0]["retry_delay"], "2s");
 }
 
 TEST_F(AppTest, WhatTheCommandLineGetsWrongIsUsage) {
@@ -402,6 +406,17 @@ TEST_F(AppTest, WhatTheCommandLineGetsWrongIsUsage) {
       {"generate", "x", "--stop", "\xc3"},
       {"generate", "x", "--max-new-tokens", "many"},
       {"generate", "x", "y"},
+      {"generate", "x", "--seed", "-1"},
+      {"generate", "x", "--seed", "18446744073709551616"},
+      {"generate", "x", "--sample-top-k", "0x10"},
+      {"generate", "x", "--temperature", "nan"},
+      {"generate", "x", "--top-k", "4"},
+      {"generate", "x", "--arm", "a", "--policy", "top-k=4"},
+      {"generate", "x", "--policy", "nonsense=4"},
+      {"score", "--rolling", "/no/such/file"},
+      {"score", "--continuation", "a", "--top", "-1"},
+      {"model", "--timeout", "inf"},
+      {"model", "--server", "http://localhost:50051"},
       {"score"},
       {"score", "--continuation", "a", "--context", "b", "--context", "c"},
       {"score", "--ids", "--continuation", "a"},
@@ -425,6 +440,86 @@ TEST_F(AppTest, WhatTheCommandLineGetsWrongIsUsage) {
     EXPECT_EQ(std::count(line.begin(), line.end(), '\n'), 1) << line;
   }
   EXPECT_EQ(Run({"generate", "-"}, "\xff"), ExitCode::kUsage);
+}
+
+TEST_F(AppTest, UsageErrorsAreJsonWhereRepliesAre) {
+  const std::vector<std::vector<std::string>> cases = {
+      {"--json", "frobnicate"},
+      {"generate", "x", "--seed", "-1", "--json"},
+      {"--json", "generate", "x", "--tokens", "1"},
+      {"--json", "generate", "--tokens", "1,x"},
+      {"--json", "generate", "\xff"},
+      {"--json", "score", "--rolling", "/no/such/file"},
+      {"--json", "route", "--policy", "top-p=2", "--logits", "-"},
+  };
+  for (const auto& arguments : cases) {
+    EXPECT_EQ(Run(arguments, "[1, 2]"), ExitCode::kUsage) << ::testing::PrintToString(arguments);
+    const auto error = nlohmann::json::parse(err_.str());
+    EXPECT_EQ(error["code"], 3) << err_.str();
+    EXPECT_NE(error["message"], "");
+    EXPECT_EQ(out_.str(), "");
+  }
+}
+
+TEST_F(AppTest, WhatIsMistypedIsGuessed) {
+  EXPECT_EQ(Run({"generat", "x"}), ExitCode::kUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("\"generat\": no such command of olmoectl; did you mean "
+                                    "generate? (see olmoectl --help)"));
+  EXPECT_EQ(Run({"patch", "--topk", "4"}), ExitCode::kUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("--topk: no such flag of olmoectl patch; did you mean --top-k? "
+                                    "(see olmoectl patch --help)"));
+  EXPECT_EQ(Run({"calibration", "biuld", "c"}), ExitCode::kUsage);
+  EXPECT_THAT(err_.str(),
+              HasSubstr("no such command of olmoectl calibration; did you mean build?"));
+  EXPECT_EQ(Run({"model", "--sever", "localhost:1"}), ExitCode::kUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("did you mean --server?"));
+}
+
+TEST_F(AppTest, SamplingIsNotTakenForRouting) {
+  EXPECT_EQ(Run({"generate", "x", "--top-k", "4"}), ExitCode::kUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("--top-k: is --sample-top-k 4 for the sampling of tokens, and "
+                                    "--policy top-k=4 for the routing to experts"));
+  server_.events = {Done()};
+  ASSERT_EQ(Run({"generate", "x", "--policy", "thin@top-k=4"}), ExitCode::kOk) << err_.str();
+  EXPECT_EQ(server_.generate_request.routing().policy().policy_id(), "thin");
+  EXPECT_EQ(server_.generate_request.routing().policy().apply().top_k().k(), 4u);
+  ASSERT_EQ(Run({"score", "--continuation", "x", "--policy", "top-p=0.5"}), ExitCode::kOk);
+  EXPECT_EQ(server_.score_request.routing().policy().apply().top_p().p(), 0.5);
+  server_.failure = absl::PermissionDeniedError("no");
+  EXPECT_EQ(Run({"generate", "x", "--policy", "top-k=4"}), ExitCode::kNotAllowed);
+  EXPECT_THAT(err_.str(), HasSubstr("start the server with --allow-inline-policy"));
+}
+
+TEST_F(AppTest, AMissingFileIsNotScoredAsItsName) {
+  EXPECT_EQ(Run({"score", "--rolling", "stories.txt"}), ExitCode::kUsage);
+  EXPECT_THAT(err_.str(),
+              HasSubstr("stories.txt: cannot be read; --rolling-text scores a text itself"));
+}
+
+TEST_F(AppTest, AnotherServiceOnThePortIsNamed) {
+  FakeServer other;
+  other.failure = absl::UnimplementedError("");
+  std::ostringstream out, err;
+  const Console console = {.in = &in_, .out = &out, .err = &err};
+  EXPECT_EQ(RunApp({"model", "--server", other.address()}, console), ExitCode::kRefused);
+  EXPECT_EQ(RunApp({"routing", "--admin", other.address()}, console), ExitCode::kRefused);
+  EXPECT_THAT(err.str(), HasSubstr("UNIMPLEMENTED: " + other.address() +
+                                   " does not know this call: another service answers there"));
+  EXPECT_THAT(err.str(), HasSubstr("--server is the address of olmoe-server's public port (its "
+                                   "--listen, by default 127.0.0.1:50051)"));
+  EXPECT_THAT(err.str(), HasSubstr("--admin is the address of olmoe-server's admin port (its "
+                                   "--admin-listen, by default 127.0.0.1:50052)"));
+}
+
+TEST_F(AppTest, StatusTellsWhenADrainBegan) {
+  server_.status_response.mutable_start_time()->set_seconds(0);
+  ASSERT_EQ(Run({"status"}), ExitCode::kOk);
+  EXPECT_THAT(out_.str(), StartsWith("serving since 1970-01-01 00:00:00 UTC: "));
+  server_.status_response.set_draining(true);
+  server_.status_response.mutable_drain_time()->set_seconds(3600);
+  ASSERT_EQ(Run({"status"}), ExitCode::kOk);
+  EXPECT_THAT(out_.str(), StartsWith("draining since 1970-01-01 01:00:00 UTC, started "
+                                     "1970-01-01 00:00:00 UTC: "));
 }
 
 TEST(App, AnUnreachableServerIsNamed) {

@@ -94,8 +94,22 @@ TEST_F(RouteTest, TheModelsOwnWeightsFollowItsConfiguration) {
 }
 
 TEST_F(RouteTest, ARowThatIsNotFiniteIsItsOwnError) {
-  ASSERT_EQ(Run({"--policy", "top-k=2", "--logits", "-"}, R"([1, "NaN", 3])"), ExitCode::kOk);
+  ASSERT_EQ(Run({"--policy", "top-k=2", "--logits", "-"}, "[1, \"NaN\", 3]\n[1, 2, 3]"),
+            ExitCode::kOk);
   EXPECT_EQ(lines_[0], json({{"error", "NON_FINITE_LOGIT"}}));
+}
+
+TEST_F(RouteTest, WhereNothingWasRoutedTheExitCodeSaysSo) {
+  for (const char* input : {"", "\n\n", R"([1, "NaN", 3])"}) {
+    EXPECT_EQ(Run({"--policy", "top-k=2", "--logits", "-"}, input), ExitCode::kFailed) << input;
+    EXPECT_THAT(err_, HasSubstr("olmoectl: nothing was routed: standard input has no row"));
+  }
+  EXPECT_EQ(Run({"--policy", "bh=1,calibration=c", "--calibration",
+                 folder_.Write("t.json", std::string(R"({"layer": 1, )") + kTable + "}"),
+                 "--logits", "-"},
+                R"({"layer": 0, "logits": [4, 3]})"),
+            ExitCode::kFailed);
+  EXPECT_EQ(Run({"--cases", folder_.Write("none.jsonl", "\n")}), ExitCode::kFailed);
 }
 
 TEST_F(RouteTest, LinesThatAreNoLogitsAreNamed) {

@@ -63,6 +63,18 @@ TEST(ErrorText, PreconditionsAreTold) {
               ::testing::HasSubstr("\n  CALIBRATION wiki: does not exist\n"));
 }
 
+TEST(ErrorText, APreconditionThatTheMessageTellsIsNotRepeated) {
+  const std::string message = "policy.apply.bh.calibration_id: calibration \"x\" does not exist";
+  google::rpc::PreconditionFailure failure;
+  auto* violation = failure.add_violations();
+  violation->set_type("CALIBRATION_MISSING");
+  violation->set_subject("calibrations/x");
+  violation->set_description(message);
+  EXPECT_EQ(
+      ErrorText(With(absl::FailedPreconditionError(message), failure), Style()),
+      "olmoectl: FAILED_PRECONDITION: " + message + "\n  CALIBRATION_MISSING calibrations/x\n");
+}
+
 TEST(ErrorText, DetailsThatCannotBeReadAreLeftOut) {
   absl::Status status = absl::AbortedError("stale");
   status.SetPayload("type.googleapis.com/google.rpc.BadRequest", absl::Cord("\xff\xff"));
@@ -77,7 +89,7 @@ TEST(ErrorJson, IsTheJsonFormOfGoogleRpcStatus) {
   EXPECT_EQ(json["code"], 3);
   EXPECT_EQ(json["message"], "1 field");
   ASSERT_EQ(json["details"].size(), 1u);
-  EXPECT_EQ(json["details"][0]["fieldViolations"][0]["field"], "sampling.top_p");
+  EXPECT_EQ(json["details"][0]["field_violations"][0]["field"], "sampling.top_p");
 }
 
 }  // namespace

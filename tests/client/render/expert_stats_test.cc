@@ -102,7 +102,7 @@ TEST(FindArm, TellsWhatThereIs) {
   EXPECT_EQ(FindArm(arms, "a").status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(FindArm(arms, "a").status().message(), HasSubstr("a:p, a:q"));
   EXPECT_EQ(FindArm(arms, "c").status().code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(FindArm({}, "c").status().message(), HasSubstr("there are: none"));
+  EXPECT_THAT(FindArm({}, "c").status().message(), HasSubstr("counted are: none"));
 }
 
 }  // namespace

@@ -27,14 +27,15 @@ v1::ArmExpertStats Stats(const std::string& arm, const std::vector<uint64_t>& ex
     row->mutable_expert_tokens()->Add(expert_tokens.begin(), expert_tokens.end());
     for (const uint64_t count : {0, 0, 10}) row->add_experts_per_token(count);
     row->set_selected_mass(2.5);
+    row->set_min_k_hits(2);
   }
   return SumPhases(response).front();
 }
 
 TEST(RenderExpertMap, IsReadableWithoutColours) {
   EXPECT_EQ(RenderExpertMap(Stats("wide", {0, 1, 2, 3, 4, 10}), Style()),
-            "arm wide, policy top-k-2, digest 0123456789ab\n"
-            "applied, decode: 10 tokens, mean k 2.00\n"
+            "arm wide, policy top-k-2\n"
+            "applied, decode: 10 tokens, mean k 2.00, digest 0123456789ab\n"
             "  0          k   max\n"
             "0  :-=+%  2.00   3.0\n"
             "1  :-=+%  2.00   3.0\n");
@@ -62,10 +63,34 @@ TEST(RenderExpertMap, SixtyFourExpertsFitEightyColumnsAndMoreGoOnBelow) {
 
 TEST(RenderExpertTable, HasOneRowALayer) {
   const std::string table = RenderExpertTable(Stats("wide", {0, 1, 2, 3, 4, 10}), Style());
-  EXPECT_THAT(table, HasSubstr("LAYER  TOKENS  MEAN K    SD  AT MIN  AT MAX   MASS  ENTROPY  "
-                               "MAX LOAD   JAIN  IDLE  OVERLAP\n"));
-  EXPECT_THAT(table, HasSubstr("    0      10    2.00  0.00       0       0  0.250    0.000      "
-                               "3.00  0.513     1        -\n"));
+  EXPECT_THAT(table, HasSubstr("LAYER  MEAN K    SD  AT MIN  AT MAX   MASS  ENTROPY  LOAD  JAIN  "
+                               "IDLE\n"));
+  EXPECT_THAT(table, HasSubstr("    0    2.00  0.00   20.0%    0.0%  0.250    0.000  3.00  0.51    "
+                               " 1\n"));
+}
+
+// The longest names and the largest numbers that there can be.
+TEST(RenderExperts, EverythingFitsEightyColumns) {
+  v1::ArmExpertStats stats = Stats(std::string(32, 'a'), std::vector<uint64_t>(64, 1));
+  stats.set_policy_id(std::string(32, 'p'));
+  stats.set_kind(v1::DECISION_KIND_ANALYZED);
+  v1::LayerExpertStats* layer = stats.mutable_layers(0);
+  layer->set_tokens(uint64_t{1} << 40);
+  layer->set_min_k_hits(layer->tokens());
+  layer->set_max_k_hits(layer->tokens());
+  layer->set_mean_experts_per_token(64);
+  layer->set_stddev_experts_per_token(31.5);
+  layer->set_load_max_over_mean(64);
+  layer->set_idle_experts(63);
+  layer->set_common_experts(1);
+  layer->set_union_experts(3);
+  for (const std::string& text :
+       {RenderExpertTable(stats, Style()), RenderExpertMap(stats, Style()),
+        RenderLoadLegend(Style()), RenderExpertDiff(stats, stats, 3, Style())}) {
+    for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+      EXPECT_LE(line.size(), 80u) << line;
+    }
+  }
 }
 
 TEST(ExpertCsv, IsOneLineAnExpertAndQuotesNames) {
@@ -82,17 +107,10 @@ TEST(RenderExpertDiff, ShowsTheDirectionAndTheLargestMovers) {
       RenderExpertDiff(Stats("a", {4, 4, 4, 4}), Stats("b", {0, 3, 5, 12}), 2, Style());
   EXPECT_THAT(diff, StartsWith("from arm a, "));
   EXPECT_THAT(diff, HasSubstr("\n0 -,.# 0.350 "));
-  EXPECT_THAT(diff, HasSubstr("LAYER  EXPERT       a       b  DIFFERENCE\n"
+  EXPECT_THAT(diff, HasSubstr("LAYER  EXPERT    FROM      TO  DIFFERENCE\n"
                               "    0       3  25.00%  60.00%     +35.00%\n"
                               "    1       3  25.00%  60.00%     +35.00%\n"));
   EXPECT_EQ(diff.find("-25.00%"), std::string::npos);  // only the two largest
-}
-
-TEST(RenderExpertDiff, PoliciesOfOneArmAreCalledByTheirNames) {
-  v1::ArmExpertStats other = Stats("a", {1, 0});
-  other.set_policy_id("native");
-  EXPECT_THAT(RenderExpertDiff(Stats("a", {1, 1}), other, 1, Style()),
-              HasSubstr("LAYER  EXPERT  top-k-2   native  DIFFERENCE\n"));
 }
 
 }  // namespace

@@ -78,15 +78,5 @@ TEST_F(CredentialsTest, ProblemsNameTheFlagAndTheFile) {
               HasSubstr("--cert and --key"));
 }
 
-TEST(StaysOnThisMachineTest, OnlyLoopbackAndSocketsDo) {
-  for (const char* address :
-       {"localhost:1", "127.0.0.1:50051", "127.9.9.9:1", "[::1]:50051", "unix:/run/olmoe.sock"}) {
-    EXPECT_TRUE(StaysOnThisMachine(address)) << address;
-  }
-  for (const char* address : {"10.0.0.1:1", "example.org:50051", "[::]:1", "localhost.org:1", ""}) {
-    EXPECT_FALSE(StaysOnThisMachine(address)) << address;
-  }
-}
-
 }  // namespace
 }  // namespace olmoe::client::transport
