@@ -5,14 +5,19 @@
 #                          LibTorch again, by clang under ThreadSanitizer
 #   tests/run.sh release   only the first, tests/run.sh tsan only the second
 #   tests/run.sh asan      all tests under AddressSanitizer and UBSan
-#   tests/run.sh odr       does one name have one type in all programs? Builds everything again
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cmake_args="-DOLMOE_WERROR=ON -DOLMOE_E2E_PYTHON=$PWD/build/venv/bin/python"
 
 run_preset() {
   echo "== $1: build"
-  OLMOE_CMAKE_ARGS=$cmake_args deploy/build.sh "$1"
+  if [ "$1" = release ]; then
+    OLMOE_CMAKE_ARGS="$cmake_args -DOLMOE_ODR=ON" deploy/build.sh "$1"
+    echo "== $1: one name, one type in all programs?"
+    deploy/build.sh "$1" odr
+  else
+    OLMOE_CMAKE_ARGS=$cmake_args deploy/build.sh "$1"
+  fi
   echo "== $1: test"
   ctest --preset "$1" --no-tests=error -j "$(nproc)"
 }
@@ -82,9 +87,8 @@ case "${1:-all}" in
     grpcurl
     run_preset "$1"
     ;;
-  odr) OLMOE_CMAKE_ARGS="$cmake_args -DOLMOE_ODR=ON" deploy/build.sh dev odr ;;
   *)
-    echo "usage: tests/run.sh [release|tsan|asan|dev|odr]" >&2
+    echo "usage: tests/run.sh [release|tsan|asan|dev]" >&2
     exit 2
     ;;
 esac
