@@ -64,12 +64,11 @@ std::vector<std::string> ReadShards(const JsonCursor& weight_map) {
 
 // INVALID_ARGUMENT naming the entry.
 absl::StatusOr<std::vector<std::string>> ParseIndex(std::string_view json) {
-  const absl::StatusOr<JsonDocument> document =
-      JsonDocument::Parse(json, {.max_depth = 16, .max_values = kMaxSafetensorsEntries + 10'000});
-  if (!document.ok()) return document.status();
-  absl::Status first_error;
-  std::vector<std::string> shards = ReadShards(JsonCursor(*document, &first_error)["weight_map"]);
-  if (!first_error.ok()) return first_error;
+  constexpr JsonLimits kLimits = {.max_depth = 16, .max_values = kMaxSafetensorsEntries + 10'000};
+  std::vector<std::string> shards;
+  const absl::Status status = ReadJson(
+      json, kLimits, [&](const JsonCursor& root) { shards = ReadShards(root["weight_map"]); });
+  if (!status.ok()) return status;
   return shards;
 }
 

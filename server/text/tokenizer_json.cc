@@ -422,12 +422,10 @@ void Reader::Read(const JsonCursor& root) {
 }  // namespace
 
 absl::StatusOr<TokenizerSpec> ParseTokenizerJson(std::string_view json) {
-  const absl::StatusOr<JsonDocument> document = JsonDocument::Parse(json, kLimits);
-  if (!document.ok()) return document.status();
   TokenizerSpec spec;
-  absl::Status first_error;
-  Reader(&spec).Read(JsonCursor(*document, &first_error));
-  if (!first_error.ok()) return first_error;
+  const absl::Status status =
+      ReadJson(json, kLimits, [&spec](const JsonCursor& root) { Reader(&spec).Read(root); });
+  if (!status.ok()) return status;
   return spec;
 }
 

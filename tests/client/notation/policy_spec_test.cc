@@ -144,9 +144,10 @@ TEST(PolicySpec, AFlagsValueIsWhatStandsBehindTheName) {
 TEST(PolicySpec, TheHelpHasEveryRuleAndKey) {
   const std::string help = PolicySpecHelp();
   for (const char* line :
-       {"    top-k=K                        the K experts that the router scores highest\n", "    top-p=P[,BOUNDS]  ",
-        "    min-p=RATIO[,BOUNDS]  ", "    bh=ALPHA[,BOUNDS][,P-VALUES]  ",
-        "    hc[=BETA][,BOUNDS][,P-VALUES]  ", "  BOUNDS: any of min=K, max=K\n",
+       {"    top-k=K                        the K experts that the router scores highest\n",
+        "    top-p=P[,BOUNDS]  ", "    min-p=RATIO[,BOUNDS]  ",
+        "    bh=ALPHA[,BOUNDS][,P-VALUES]  ", "    hc[=BETA][,BOUNDS][,P-VALUES]  ",
+        "  BOUNDS: any of min=K, max=K\n",
         "  P-VALUES: any of p-value=layer-cdf|one-minus-prob, calibration=NAME, "
         "temperature=TEMPERATURE\n",
         "[,weights=model-default|native|sum-to-one|match-top-k-mass]\n"}) {
