@@ -6,7 +6,7 @@ import subprocess
 
 # `  -n,--name TYPE=default REQUIRED Needs: --other   description`; where the part before the
 # description is long, that is on the next line.
-OPTION = re.compile(r"^  (-\S*)(?: ([A-Z]+)(?:=(\S*))?)?( REQUIRED)?(?: Needs: (\S+))?\s*(.*)$")
+OPTION = re.compile(r"^  (-\S*)(?: ([A-Z]+)(?:=(\S*))?)?( REQUIRED)?(?: \.\.\.)?(?: Needs: (\S+))?\s*(.*)$")
 COMMAND = re.compile(r"^  ([a-z]+) {2,}(\S.*)$")
 # Environment variables of the caller would show in the defaults.
 VARIABLES = {name: value for name, value in os.environ.items() if not name.startswith("OLMOE_")}

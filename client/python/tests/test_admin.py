@@ -75,6 +75,20 @@ def test_draining_generations_are_told_by_routing_and_by_watch(client, admin):
             assert not list(watch)
 
 
+def test_a_rollback_has_a_time_to_live_of_its_own(admin):
+    first = admin.patch(olmoe.TopK(2)).current
+    admin.patch(olmoe.TopK(3))
+    back = admin.rollback(first.generation, ttl=3600)
+    assert back.current.expire_time is not None
+    assert back.current.digest == first.digest
+    admin.unpatch()
+
+
+def test_what_a_dry_run_has_checked_is_told(admin):
+    checked = admin.patch(olmoe.TopK(3), validate_only=True).checked
+    assert checked.plan.arms["default"].policy.applied == olmoe.TopK(3)
+
+
 def activations(stats, kind=olmoe.Decision.APPLIED):
     return sum(sum(layer.expert_tokens) for arm in stats.arms for layer in arm.layers
                if arm.kind is kind)
@@ -95,7 +109,12 @@ def test_expert_statistics_go_on_where_the_last_answer_ended(server, client, adm
     assert since.start_time == start.end_time < since.end_time
     some = admin.expert_stats(since=start, layers=[3], kinds=[olmoe.Decision.APPLIED])
     assert activations(some) == used // 16
-    assert not admin.expert_stats(since=start, arms=["absent"]).arms
+    with pytest.raises(olmoe.InvalidRequest, match='"absent" is no arm'):
+        admin.expert_stats(since=start, arms=["absent"])
+    of_current = admin.expert_stats(current_plan=True)
+    assert {arm.policy_digest for arm in of_current.arms} == {
+        arm.policy_digest for arm in since.arms}
+    assert admin.expert_stats(last=60).start_time <= start.end_time
     # Last: the server forgets first what a reader has gone on from.
     assert activations(admin.expert_stats(since=since.cursor)) == 0
 

@@ -100,8 +100,9 @@ def test_a_trace_has_the_experts_of_each_position_and_layer(server, client):
 
 def test_the_model_is_told_whole(server, client):
     told = server.model_info()
+    values = {field.name: getattr(told, field.name) for field in told.DESCRIPTOR.fields}
     assert client.model_info() == olmoe.ModelInfo(
-        **{field.name: getattr(told, field.name) for field in told.DESCRIPTOR.fields})
+        **{**values, "eos_token_ids": tuple(told.eos_token_ids)})
 
 
 def test_a_stream_adds_up_to_the_completion(client):

@@ -91,16 +91,19 @@ class Admin(_calls.Service):
             self._connection.call(_calls.UNPATCH, request, timeout, repeatable=False))
 
     def rollback(self, to_generation: int | None = None, *,
-                 expected_generation: int | None = None,
+                 expected_generation: int | None = None, ttl: float | None = None,
                  timeout: float | None = None) -> plans.PatchResult:
-        """Publishes the plan of an earlier generation again, without its ttl.
+        """Publishes the plan of an earlier generation again.
 
-        None: the newest kept before the current. NotFound where the generation is not kept,
+        to_generation: None = the newest kept before the current.
+        ttl: seconds, as of a patch; None = the plan stays, and a warning tells of a ttl that is lost.
+        NotFound where the generation is not kept,
         Conflict where a calibration that it uses is gone.
         """
         request = admin_pb2.RollbackRoutingRequest(
             to_generation=_generation("to_generation", to_generation),
-            expected_generation=_generation("expected_generation", expected_generation))
+            expected_generation=_generation("expected_generation", expected_generation),
+            ttl=_duration("ttl", ttl))
         return plans.PatchResult.from_proto(
             self._connection.call(_calls.ROLLBACK, request, timeout, repeatable=False))
 
@@ -165,14 +168,21 @@ class Admin(_calls.Service):
 
     def expert_stats(self, *, since: experts.ExpertStats | str = "", arms: Sequence[str] = (),
                      layers: Iterable[int] = (), kinds: Sequence[experts.Decision] = (),
+                     current_plan: bool = False, last: float | None = None,
                      timeout: float | None = None) -> experts.ExpertStats:
-        """What the routers chose since an earlier answer, or since the server began.
+        """What the routers chose since an earlier answer, for a while, or since the server began.
 
         since: that answer, or its cursor; nothing is reset, so readers never disturb each other.
           Conflict (CURSOR_EXPIRED): begin anew without it.
-        arms, layers, kinds: empty = all.
+        arms, layers, kinds: empty = all. InvalidRequest for an arm that neither the current plan has
+          nor anything was counted of.
+        current_plan: only what the policies of the current plan's arms counted.
+        last: seconds, 1..86400, without since; about so far back, see start_time of the answer.
         """
         request = _stats_request(since, arms, layers, kinds)
+        request.current_plan = _check.boolean("current_plan", current_plan)
+        if (duration := _duration("last", last)) is not None:
+            request.since.CopyFrom(duration)
         return experts.ExpertStats.from_proto(
             self._connection.call(_calls.EXPERT_STATS, request, timeout))
 

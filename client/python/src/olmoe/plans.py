@@ -95,6 +95,7 @@ class PatchResult:
     changed: bool  # False: validate_only, or the same plan again
     warnings: tuple[str, ...]
     probe_results: tuple[ProbeResult, ...]
+    checked: PlanRecord | None = None  # validate_only: the plan that was checked
 
     @classmethod
     def from_proto(cls, message: admin_pb2.PatchRoutersResponse) -> PatchResult:
@@ -102,7 +103,8 @@ class PatchResult:
         return cls(PlanRecord.from_proto(message.current), message.previous_generation,
                    message.in_flight_on_previous, results.seconds(message.swap_duration),
                    message.changed, tuple(message.warnings),
-                   tuple(ProbeResult.from_proto(each) for each in message.probe_results))
+                   tuple(ProbeResult.from_proto(each) for each in message.probe_results),
+                   PlanRecord.from_proto(message.checked) if message.HasField("checked") else None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +195,7 @@ class ServerStatus:
     kv_cache_capacity_bytes: int
     draining: bool
     requests: tuple[RequestStatus, ...]
+    drain_time: datetime.datetime | None = None  # draining: since when
 
     @classmethod
     def from_proto(cls, message: admin_pb2.GetServerStatusResponse) -> ServerStatus:
@@ -203,4 +206,4 @@ class ServerStatus:
                           results.seconds(each.age)) for each in message.requests)
         return cls(utc(message.start_time), message.running_requests, message.queued_requests,
                    message.kv_cache_used_bytes, message.kv_cache_capacity_bytes, message.draining,
-                   requests)
+                   requests, utc(message.drain_time) if message.HasField("drain_time") else None)

@@ -291,7 +291,7 @@ class ModelInfo:
     hidden_size: int
     vocab_size: int
     max_context: int  # tokens
-    eos_token_id: int
+    eos_token_id: int  # config.json's, the first where it has several
     pad_token_id: int
     device: str  # "cpu", "cuda:0"
     dtype: str  # "float32", "bfloat16"
@@ -299,9 +299,10 @@ class ModelInfo:
     max_batch_sequences: int
     has_tokenizer: bool
     kernels: str  # what computes: "amx", "avx512-bf16", "avx2", "portable"; "aten": LibTorch
+    eos_token_ids: tuple[int, ...]  # each ends a completion
 
     @classmethod
     def from_proto(cls, message: inference_pb2.GetModelInfoResponse) -> ModelInfo:
         """The model of a message."""
-        return cls(**{field.name: getattr(message, field.name)
-                      for field in dataclasses.fields(cls)})
+        values = {field.name: getattr(message, field.name) for field in dataclasses.fields(cls)}
+        return cls(**{**values, "eos_token_ids": tuple(message.eos_token_ids)})
