@@ -145,7 +145,7 @@ ops::ExpertSelection Select(int rows, std::mt19937* random) {
     std::shuffle(experts.begin(), experts.end(), *random);
     routing::RowRouting routing;
     routing.applied.k = kTopK;
-    std::copy_n(experts.begin(), kTopK, routing.order.begin());
+    std::copy_n(experts.begin(), kTopK, routing.experts.begin());
     std::fill_n(routing.weights.begin(), kTopK, 1.0f / kTopK);
     record.Add(routing);
   }

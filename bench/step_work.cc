@@ -14,7 +14,7 @@ ExpertUse UseOf(const routing::RoutingRecord& routing, int layer, int num_expert
   std::vector<bool> used(static_cast<size_t>(num_experts));
   for (int row = 0; row < routing.num_rows(); ++row) {
     for (size_t rank = 0; rank < routing.applied(layer, row).k; ++rank) {
-      used[routing.order(layer, row)[rank]] = true;
+      used[routing.experts(layer, row)[rank]] = true;
       ++use.selections;
     }
   }

@@ -216,9 +216,8 @@ absl::Status RouteRecording(const trace::Recording& recording, PolicyTrial* tria
     const int layer = static_cast<int>(slot % layers);
     const route::RoutedRow row = trial->Route(layer, recording.LogitsOf(slot));
     const auto recorded = recording.ExpertsOf(slot);
-    // Both are prefixes of one order, but a recording may be of other logits.
     const bool equal = row.routed && row.decision.applied.k == recorded.size() &&
-                       std::equal(recorded.begin(), recorded.end(), row.decision.order.begin());
+                       std::equal(recorded.begin(), recorded.end(), row.decision.experts.begin());
     same += equal ? 1 : 0;
     ordered_json out = {{"item", recording.items[slot / layers]},
                         {"position", recording.positions[slot / layers]},

@@ -26,6 +26,7 @@ void AddLayer(const v1::LayerExpertStats& from, v1::LayerExpertStats* to) {
   to->set_tokens(to->tokens() + from.tokens());
   to->set_min_k_hits(to->min_k_hits() + from.min_k_hits());
   to->set_max_k_hits(to->max_k_hits() + from.max_k_hits());
+  to->set_force_hits(to->force_hits() + from.force_hits());
   to->set_selected_mass(to->selected_mass() + from.selected_mass());
   to->set_router_entropy(to->router_entropy() + from.router_entropy());
   to->set_common_experts(to->common_experts() + from.common_experts());

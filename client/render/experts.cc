@@ -159,6 +159,10 @@ std::string RenderExpertTable(const v1::ArmExpertStats& stats, const Style& styl
                                         {"ENTROPY", kRight}, {"LOAD", kRight},   {"JAIN", kRight},
                                         {"IDLE", kRight}};
   if (analyzed) columns.push_back({"OVERLAP", kRight});
+  const bool forced =
+      std::any_of(stats.layers().begin(), stats.layers().end(),
+                  [](const v1::LayerExpertStats& layer) { return layer.force_hits() > 0; });
+  if (forced) columns.push_back({"FORCED", kRight});
   Table table(std::move(columns));
   for (const v1::LayerExpertStats& layer : stats.layers()) {
     const auto tokens = static_cast<double>(layer.tokens());
@@ -176,6 +180,7 @@ std::string RenderExpertTable(const v1::ArmExpertStats& stats, const Style& styl
       cells.push_back(Ratio(static_cast<double>(layer.common_experts()),
                             static_cast<double>(layer.union_experts()), 3));
     }
+    if (forced) cells.push_back(Percent(static_cast<double>(layer.force_hits()), tokens));
     table.AddRow(std::move(cells));
   }
   return Heading(stats, style) + table.Render(style);

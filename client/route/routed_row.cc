@@ -29,11 +29,11 @@ ordered_json FirstPValues(const routing::LayerRule& rule, routing::LogitRow* row
   return first;
 }
 
-ordered_json DecisionJson(const routing::Decision& decision, std::span<const uint8_t> order,
+ordered_json DecisionJson(const routing::Decision& decision, std::span<const uint8_t> experts,
                           const routing::LayerRule& rule, std::span<const float> logits) {
   routing::LogitRow row(logits);
   ordered_json out;
-  out["order_prefix"] = std::vector<int>(order.begin(), order.begin() + decision.k);
+  out["order_prefix"] = std::vector<int>(experts.begin(), experts.begin() + decision.k);
   out["k_raw"] = routing::RawCount(rule, &row);
   out["k"] = decision.k;
   out["min_hit"] = decision.min_hit;
@@ -63,14 +63,18 @@ RoutedRow RouteLogits(std::span<const float> logits, const RowRules& rules) {
   }
   row.routed = true;
   const routing::RowRouting& decision = row.decision;
-  row.json = DecisionJson(decision.applied, decision.order, rules.apply, logits);
+  row.json = DecisionJson(decision.applied, decision.experts, rules.apply, logits);
   row.json["weights"] =
       std::vector<float>(decision.weights.begin(), decision.weights.begin() + decision.applied.k);
   if (!decision.analyzed) return row;
-  row.json["candidate"] = DecisionJson(*decision.analyzed, decision.order, *analyze, logits);
-  const auto [low, high] = std::minmax(decision.applied.k, decision.analyzed->k);
-  row.json["intersection"] = low;
-  row.json["union"] = high;
+  row.json["candidate"] =
+      DecisionJson(*decision.analyzed, decision.analyzed_experts, *analyze, logits);
+  const routing::ExpertSet ran =
+      routing::SetOf(std::span(decision.experts).first(decision.applied.k));
+  const routing::ExpertSet would_run =
+      routing::SetOf(std::span(decision.analyzed_experts).first(decision.analyzed->k));
+  row.json["intersection"] = (ran & would_run).count();
+  row.json["union"] = (ran | would_run).count();
   return row;
 }
 

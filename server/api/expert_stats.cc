@@ -108,6 +108,7 @@ v1::LayerExpertStats ToProto(uint32_t layer, const stats::LayerCounts& counts) {
                                        counts.experts_per_token.end());
   out.set_min_k_hits(counts.min_k_hits);
   out.set_max_k_hits(counts.max_k_hits);
+  out.set_force_hits(counts.force_hits);
   out.set_selected_mass(counts.selected_mass);
   out.set_router_entropy(counts.router_entropy);
   out.set_common_experts(counts.common_experts);

@@ -12,7 +12,7 @@ void AppendDecision(const TraceOptions& options, const routing::RoutingRecord& r
   const uint8_t k = record.applied(layer, row).k;
   trace->counts.push_back(k);
   if (options.experts) {
-    const std::span<const uint8_t> experts = record.order(layer, row).first(k);
+    const std::span<const uint8_t> experts = record.experts(layer, row);
     trace->experts.insert(trace->experts.end(), experts.begin(), experts.end());
   }
   if (options.weights) {

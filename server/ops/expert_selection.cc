@@ -13,9 +13,7 @@ void ExpertSelection::Build(const routing::RoutingRecord& record, int layer, int
   for (int row = 0; row < num_rows; ++row) {
     const std::span<const float> weights = record.weights(layer, row);
     const int ranks = static_cast<int>(weights.size());
-    for (int rank = 0; rank < ranks; ++rank) {
-      ++slot_begin_[static_cast<size_t>(record.order(layer, row)[static_cast<size_t>(rank)]) + 1];
-    }
+    for (const uint8_t expert : record.experts(layer, row)) ++slot_begin_[size_t{expert} + 1];
     weight_of_rank_.insert(weight_of_rank_.end(), weights.begin(), weights.end());
     rank_begin_.push_back(rank_begin_.back() + ranks);
     max_ranks_ = std::max(max_ranks_, ranks);
@@ -27,8 +25,7 @@ void ExpertSelection::Build(const routing::RoutingRecord& record, int layer, int
   row_of_slot_.resize(static_cast<size_t>(slot_begin_.back()));
   slot_of_rank_.clear();
   for (int row = 0; row < num_rows; ++row) {
-    const size_t ranks = record.weights(layer, row).size();
-    for (const uint8_t expert : record.order(layer, row).first(ranks)) {
+    for (const uint8_t expert : record.experts(layer, row)) {
       const int32_t slot = next_slot_[expert]++;
       row_of_slot_[static_cast<size_t>(slot)] = row;
       slot_of_rank_.push_back(slot);

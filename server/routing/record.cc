@@ -1,7 +1,5 @@
 #include "server/routing/record.h"
 
-#include <algorithm>
-
 #include "glog/logging.h"
 
 namespace olmoe::routing {
@@ -14,7 +12,8 @@ void RoutingRecord::Reset(int num_layers, int num_rows) {
   analyzed_.clear();
   entropy_.clear();
   offset_.assign(1, 0);
-  order_.clear();
+  weights_offset_.clear();
+  experts_.clear();
   weights_.clear();
 }
 
@@ -23,28 +22,37 @@ void RoutingRecord::Add(const RowRouting& row) {
   applied_.push_back(row.applied);
   analyzed_.push_back(row.analyzed.value_or(Decision{}));
   entropy_.push_back(row.router_entropy);
-  const size_t slots = std::max(applied_.back().k, analyzed_.back().k);
-  order_.insert(order_.end(), row.order.begin(), row.order.begin() + slots);
-  weights_.insert(weights_.end(), row.weights.begin(), row.weights.begin() + row.applied.k);
-  weights_.resize(order_.size(), 0);
-  offset_.push_back(static_cast<uint32_t>(order_.size()));
+  const auto append = [](const auto& from, size_t size, auto* to) {
+    to->insert(to->end(), from.begin(), from.begin() + size);
+  };
+  append(row.experts, row.applied.k, &experts_);
+  append(row.analyzed_experts, analyzed_.back().k, &experts_);
+  offset_.push_back(static_cast<uint32_t>(experts_.size()));
+  weights_offset_.push_back(static_cast<uint32_t>(weights_.size()));
+  append(row.weights, row.applied.k, &weights_);
 }
 
 void RoutingRecord::AddFailed() {
   RowRouting failed;
-  failed.order = {};
+  failed.experts = {};
   failed.weights = {};
+  failed.analyzed_experts = {};
   Add(failed);
 }
 
-std::span<const uint8_t> RoutingRecord::order(int layer, int row) const {
+std::span<const uint8_t> RoutingRecord::experts(int layer, int row) const {
   const size_t index = Index(layer, row);
-  return {order_.data() + offset_[index], offset_[index + 1] - offset_[index]};
+  return {experts_.data() + offset_[index], applied_[index].k};
+}
+
+std::span<const uint8_t> RoutingRecord::analyzed_experts(int layer, int row) const {
+  const size_t index = Index(layer, row);
+  return {experts_.data() + offset_[index] + applied_[index].k, analyzed_[index].k};
 }
 
 std::span<const float> RoutingRecord::weights(int layer, int row) const {
   const size_t index = Index(layer, row);
-  return {weights_.data() + offset_[index], applied_[index].k};
+  return {weights_.data() + weights_offset_[index], applied_[index].k};
 }
 
 }  // namespace olmoe::routing

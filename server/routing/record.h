@@ -10,7 +10,7 @@
 namespace olmoe::routing {
 
 // What the routers of one step decided: the only source of statistics and of
-// traces. Ragged: a row takes as many slots as its largest decision has experts.
+// traces. Ragged: a row takes as many slots as its decisions have experts.
 // Rows are the rows of the step in batch order; layers are appended one by one.
 // Thread-compatible.
 class RoutingRecord {
@@ -33,9 +33,10 @@ class RoutingRecord {
   // k == 0 where nothing was analyzed.
   const Decision& analyzed(int layer, int row) const { return analyzed_[Index(layer, row)]; }
   float router_entropy(int layer, int row) const { return entropy_[Index(layer, row)]; }
-  // Experts in order; the first applied(layer, row).k ran, the first
-  // analyzed(layer, row).k would have run.
-  std::span<const uint8_t> order(int layer, int row) const;
+  // [applied(layer, row).k] ids of those that ran, in the order in which their results are summed.
+  std::span<const uint8_t> experts(int layer, int row) const;
+  // [analyzed(layer, row).k] ids of those that would have run.
+  std::span<const uint8_t> analyzed_experts(int layer, int row) const;
   // [applied(layer, row).k]
   std::span<const float> weights(int layer, int row) const;
 
@@ -49,9 +50,10 @@ class RoutingRecord {
   std::vector<Decision> applied_;   // [layers * rows]
   std::vector<Decision> analyzed_;  // [layers * rows]
   std::vector<float> entropy_;      // [layers * rows]
-  std::vector<uint32_t> offset_;    // [layers * rows + 1] into order_ and weights_
-  std::vector<uint8_t> order_;
-  std::vector<float> weights_;      // 0 past applied.k
+  std::vector<uint32_t> offset_;    // [layers * rows + 1] into experts_
+  std::vector<uint32_t> weights_offset_;  // [layers * rows] into weights_
+  std::vector<uint8_t> experts_;    // of a row: those applied, then those analyzed
+  std::vector<float> weights_;
 };
 
 }  // namespace olmoe::routing

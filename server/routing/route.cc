@@ -15,7 +15,8 @@ bool LacksTable(const LayerRule& rule) {
   return rule.cdf == nullptr && NeededCalibration(rule.rule) != nullptr;
 }
 
-Decision Decide(const LayerRule& rule, LogitRow* row) {
+// `experts`: [num_experts], receives those selected.
+Decision Decide(const LayerRule& rule, LogitRow* row, std::span<uint8_t> experts) {
   const Bounds* bounds = FindPart<Bounds>(rule.rule);
   const int num_experts = row->num_experts();
   const int min_k = bounds == nullptr ? 1 : static_cast<int>(bounds->min_k.value_or(1));
@@ -28,6 +29,8 @@ Decision Decide(const LayerRule& rule, LogitRow* row) {
   decision.min_hit = wanted < min_k;
   decision.max_hit = wanted > max_k;
   decision.selected_mass = static_cast<float>(row->MassOfFirst(k));
+  const std::span<const uint8_t> selected = row->Order(k);
+  std::copy(selected.begin(), selected.end(), experts.begin());
   return decision;
 }
 
@@ -70,6 +73,12 @@ LayerRule MakeLayerRule(Rule rule, const RouterShape& shape, const CdfTable* cdf
   return {std::move(rule), cdf};
 }
 
+ExpertSet SetOf(std::span<const uint8_t> experts) {
+  ExpertSet set;
+  for (const uint8_t expert : experts) set[expert] = true;
+  return set;
+}
+
 RouteError RouteRow(std::span<const float> logits, const RouterShape& shape, const LayerRule& apply,
                     const LayerRule* analyze, RowRouting* out) {
   CHECK_EQ(logits.size(), static_cast<size_t>(shape.num_experts));
@@ -78,15 +87,11 @@ RouteError RouteRow(std::span<const float> logits, const RouterShape& shape, con
     return RouteError::kNoTable;
   }
   LogitRow row(logits);
-  out->applied = Decide(apply, &row);
+  out->applied = Decide(apply, &row, out->experts);
   Weigh(apply.rule, shape, &row, {out->weights.data(), out->applied.k});
   out->analyzed.reset();
-  if (analyze != nullptr) out->analyzed = Decide(*analyze, &row);
+  if (analyze != nullptr) out->analyzed = Decide(*analyze, &row, out->analyzed_experts);
   out->router_entropy = row.entropy();
-
-  const int ordered = std::max<int>(out->applied.k, out->analyzed ? out->analyzed->k : 0);
-  const std::span<const uint8_t> order = row.Order(ordered);
-  std::copy(order.begin(), order.end(), out->order.begin());
   return RouteError::kNone;
 }
 

@@ -3,6 +3,7 @@
 #define OLMOE_SERVER_ROUTING_ROUTE_H_
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -34,21 +35,27 @@ LayerRule MakeLayerRule(Rule rule, const RouterShape& shape, const CdfTable* cdf
 
 // How many experts a rule selects for a row, and by which bound.
 struct Decision {
-  uint8_t k = 0;            // 1..num_experts: the first k of the order
+  uint8_t k = 0;            // 1..num_experts
   bool min_hit = false;     // the rule wanted fewer than min_k
   bool max_hit = false;     // the rule wanted more than max_k
+  bool force_hit = false;   // more experts are forced than the rule and its bounds select
   float selected_mass = 0;  // softmax mass (temperature 1) of the selected experts
 };
 
-// The whole decision about one row. `order` and `weights` live here and not on
-// the heap: a step makes one of these for every row and layer.
+// The whole decision about one row. Its lists live here and not on the heap: a step makes
+// one of these for every row and layer.
 struct RowRouting {
   Decision applied;                          // experts that run
   std::optional<Decision> analyzed;          // experts that the analyzed rule would run
   float router_entropy = 0;                  // nats, of the softmax at temperature 1
-  std::array<uint8_t, kMaxExperts> order;    // [max(applied.k, analyzed.k)] expert ids
-  std::array<float, kMaxExperts> weights;    // [applied.k], in that order
+  std::array<uint8_t, kMaxExperts> experts;  // [applied.k] ids, none twice
+  std::array<float, kMaxExperts> weights;    // [applied.k], of those
+  std::array<uint8_t, kMaxExperts> analyzed_experts;  // [analyzed.k] ids, none twice
 };
+
+// A selection without its order.
+using ExpertSet = std::bitset<kMaxExperts>;
+ExpertSet SetOf(std::span<const uint8_t> experts);
 
 enum class RouteError {
   kNone,
@@ -59,7 +66,7 @@ enum class RouteError {
 // Routes one row. `logits`: [num_experts] float32, as the router gives them. `analyze`
 // may be null. On an error *out is unspecified. Deterministic: the same row gives
 // the same bits, whatever else is in the batch; `analyze` never changes `applied`,
-// `order` up to applied.k, or `weights`.
+// `experts` or `weights`.
 RouteError RouteRow(std::span<const float> logits, const RouterShape& shape, const LayerRule& apply,
                     const LayerRule* analyze, RowRouting* out);
 

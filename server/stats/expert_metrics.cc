@@ -40,6 +40,7 @@ void AddLayer(const std::string& arm, DecisionKind kind, size_t layer, const Lay
   families->Add(kExpertsPerToken, labels, ExpertsPerToken(counts));
   families->Add(kClampedTokens, bound("min"), static_cast<double>(counts.min_k_hits));
   families->Add(kClampedTokens, bound("max"), static_cast<double>(counts.max_k_hits));
+  families->Add(kClampedTokens, bound("force"), static_cast<double>(counts.force_hits));
   families->Add(kSelectedMass, labels, counts.selected_mass);
   families->Add(kRouterEntropy, labels, counts.router_entropy);
   if (kind == DecisionKind::kAnalyzed) {

@@ -19,13 +19,14 @@ void SubtractAll(const std::vector<uint64_t>& from, std::vector<uint64_t>* into)
 }
 
 // One token of one layer.
-void AddDecision(const routing::Decision& decision, std::span<const uint8_t> order, float entropy,
+void AddDecision(const routing::Decision& decision, std::span<const uint8_t> experts, float entropy,
                  LayerCounts* counts) {
-  for (size_t i = 0; i < decision.k; ++i) ++counts->expert_tokens[order[i]];
+  for (const uint8_t expert : experts) ++counts->expert_tokens[expert];
   ++counts->experts_per_token[decision.k];
   ++counts->tokens;
   counts->min_k_hits += decision.min_hit ? 1 : 0;
   counts->max_k_hits += decision.max_hit ? 1 : 0;
+  counts->force_hits += decision.force_hit ? 1 : 0;
   counts->selected_mass += static_cast<double>(decision.selected_mass);
   counts->router_entropy += static_cast<double>(entropy);
 }
@@ -49,6 +50,7 @@ LayerCounts& LayerCounts::operator+=(const LayerCounts& other) {
   tokens += other.tokens;
   min_k_hits += other.min_k_hits;
   max_k_hits += other.max_k_hits;
+  force_hits += other.force_hits;
   selected_mass += other.selected_mass;
   router_entropy += other.router_entropy;
   common_experts += other.common_experts;
@@ -62,6 +64,7 @@ LayerCounts& LayerCounts::operator-=(const LayerCounts& other) {
   tokens -= other.tokens;
   min_k_hits -= other.min_k_hits;
   max_k_hits -= other.max_k_hits;
+  force_hits -= other.force_hits;
   selected_mass -= other.selected_mass;
   router_entropy -= other.router_entropy;
   common_experts -= other.common_experts;
@@ -128,16 +131,17 @@ void ExpertStats::AddRows(const engine::StepRows& rows, const routing::RoutingRe
     for (int layer = 0; layer < num_layers_; ++layer) {
       const routing::Decision& ran = record.applied(layer, row);
       const routing::Decision& would_run = record.analyzed(layer, row);
-      const std::span<const uint8_t> order = record.order(layer, row);
+      const std::span<const uint8_t> experts = record.experts(layer, row);
       const float entropy = record.router_entropy(layer, row);
-      AddDecision(ran, order, entropy, &applied[static_cast<size_t>(layer)]);
+      AddDecision(ran, experts, entropy, &applied[static_cast<size_t>(layer)]);
       if (would_run.k == 0) continue;
       LayerCounts& analyzed =
           At(DecisionKind::kAnalyzed, rows.phase, counts)[static_cast<size_t>(layer)];
-      AddDecision(would_run, order, entropy, &analyzed);
-      // Both are prefixes of one order.
-      analyzed.common_experts += std::min(ran.k, would_run.k);
-      analyzed.union_experts += std::max(ran.k, would_run.k);
+      const std::span<const uint8_t> analyzed_experts = record.analyzed_experts(layer, row);
+      AddDecision(would_run, analyzed_experts, entropy, &analyzed);
+      const size_t common = (routing::SetOf(experts) & routing::SetOf(analyzed_experts)).count();
+      analyzed.common_experts += common;
+      analyzed.union_experts += ran.k + would_run.k - common;
     }
   }
 }

@@ -40,6 +40,7 @@ struct LayerCounts {
   uint64_t tokens = 0;
   uint64_t min_k_hits = 0;    // tokens raised to min_k
   uint64_t max_k_hits = 0;    // tokens cut to max_k
+  uint64_t force_hits = 0;    // tokens raised to the number of forced experts
   double selected_mass = 0;   // softmax mass of the selected experts
   double router_entropy = 0;  // nats
   uint64_t common_experts = 0;  // kAnalyzed: |applied and analyzed|

@@ -37,7 +37,8 @@ inline constexpr MetricName kExpertsPerToken =
     Histograms("olmoe_moe_experts_per_token", "Experts selected for a token in a layer.");
 inline constexpr MetricName kClampedTokens =
     Counter("olmoe_moe_k_clamped_tokens_total",
-            "Tokens whose number of experts was raised to min_k or cut to max_k.");
+            "Tokens whose number of experts was raised to min_k, cut to max_k or raised to the "
+            "number of forced experts.");
 inline constexpr MetricName kSelectedMass = Counter(
     "olmoe_moe_selected_mass_total", "Softmax mass of the selected experts, summed over tokens.");
 inline constexpr MetricName kRouterEntropy =

@@ -25,8 +25,8 @@ routing::RoutingRecord MakeRecord() {
       routing::RowRouting routed{};
       routed.applied.k = static_cast<uint8_t>(1 + (layer + row) % 3);
       routed.analyzed = routing::Decision{.k = 4};  // order is longer than what ran
-      std::iota(routed.order.begin(), routed.order.begin() + 4, 10 * layer + row);
-      for (int i = 0; i < routed.applied.k; ++i) routed.weights[i] = routed.order[i] / 2.0f;
+      std::iota(routed.experts.begin(), routed.experts.begin() + 4, 10 * layer + row);
+      for (int i = 0; i < routed.applied.k; ++i) routed.weights[i] = routed.experts[i] / 2.0f;
       record.Add(routed);
     }
   }

@@ -142,7 +142,7 @@ class BatchInvarianceTest : public ::testing::TestWithParam<std::tuple<DType, st
       result.logits = Bits(output.chunks[i].last_logits);
       for (int layer = 0; layer < runner.info().num_layers; ++layer) {
         const std::span<const float> weights = output.routing.weights(layer, row);
-        const auto experts = output.routing.order(layer, row).first(weights.size());
+        const auto experts = output.routing.experts(layer, row);
         result.experts.insert(result.experts.end(), experts.begin(), experts.end());
         const std::vector<uint32_t> bits = Bits(weights);
         result.weights.insert(result.weights.end(), bits.begin(), bits.end());

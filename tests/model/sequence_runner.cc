@@ -122,7 +122,7 @@ void SequenceRunner::Collect(const StepBatch& step, const std::vector<size_t>& s
              &result.router_logits[layer]);
       for (size_t row = first_row; row < first_row + rows; ++row) {
         const auto weights = output.routing.weights(static_cast<int>(layer), static_cast<int>(row));
-        const auto order = output.routing.order(static_cast<int>(layer), static_cast<int>(row));
+        const auto order = output.routing.experts(static_cast<int>(layer), static_cast<int>(row));
         result.expert_ids[layer].emplace_back(
             order.begin(), order.begin() + static_cast<ptrdiff_t>(weights.size()));
         result.expert_weights[layer].emplace_back(weights.begin(), weights.end());

@@ -218,7 +218,7 @@ routing::RowRouting Routing(const std::vector<uint8_t>& experts,
                             const std::vector<float>& weights) {
   routing::RowRouting row;
   row.applied.k = static_cast<uint8_t>(experts.size());
-  std::copy(experts.begin(), experts.end(), row.order.begin());
+  std::copy(experts.begin(), experts.end(), row.experts.begin());
   std::copy(weights.begin(), weights.end(), row.weights.begin());
   return row;
 }

@@ -12,7 +12,7 @@ using ::testing::IsEmpty;
 routing::RowRouting Row(std::vector<uint8_t> experts, std::vector<float> weights) {
   routing::RowRouting row;
   row.applied.k = static_cast<uint8_t>(experts.size());
-  std::copy(experts.begin(), experts.end(), row.order.begin());
+  std::copy(experts.begin(), experts.end(), row.experts.begin());
   std::copy(weights.begin(), weights.end(), row.weights.begin());
   return row;
 }
@@ -54,9 +54,9 @@ TEST(ExpertSelection, FailedRowsHaveNoSlots) {
 TEST(ExpertSelection, AnalyzedExpertsDoNotRun) {
   routing::RoutingRecord record;
   record.Reset(1, 1);
-  routing::RowRouting row = Row({1, 0, 2}, {0.5f, 0, 0});
-  row.applied.k = 1;
+  routing::RowRouting row = Row({1}, {0.5f});
   row.analyzed = routing::Decision{.k = 3};
+  row.analyzed_experts = {1, 0, 2};
   record.Add(row);
   ExpertSelection selection;
   selection.Build(record, 0, 3);

@@ -209,7 +209,7 @@ TEST(PolicyCalibrationTest, APolicyKeepsTheTablesOfARemovedCalibration) {
   RowRouting routing;
   ASSERT_EQ(policy->Route(3, logits, &routing), RouteError::kNone);
   EXPECT_EQ(routing.applied.k, 64);
-  EXPECT_EQ(routing.order[0], 7);
+  EXPECT_EQ(routing.experts[0], 7);
 }
 
 // ---------------------------------------------------------------- digest
@@ -346,7 +346,7 @@ TEST(PolicyTest, TopKOfTheDefaultIsBitIdenticalToTheModelsOwnRouting) {
   ASSERT_EQ(a.applied.k, 8);
   ASSERT_EQ(b.applied.k, 8);
   for (int i = 0; i < 8; ++i) {
-    EXPECT_EQ(a.order[i], b.order[i]);
+    EXPECT_EQ(a.experts[i], b.experts[i]);
     EXPECT_EQ(std::bit_cast<uint32_t>(a.weights[i]), std::bit_cast<uint32_t>(b.weights[i]));
   }
   EXPECT_EQ(native->num_changed_layers(), 0);

@@ -179,7 +179,9 @@ std::string_view Difference(const std::vector<float>& logits, const RouterShape&
   if (RawCount(apply, &row) != expected.k_raw) return "k_raw";
   if (!SameDecision(routing.applied, expected)) return "decision";
   const std::vector<int> order = reference::Order(logits);
-  if (!std::equal(order.begin(), order.begin() + expected.k, routing.order.begin())) return "order";
+  if (!std::equal(order.begin(), order.begin() + expected.k, routing.experts.begin())) {
+    return "experts";
+  }
   const std::vector<double> weights = reference::Weights(logits, apply.rule, shape, expected.k);
   for (int i = 0; i < expected.k; ++i) {
     if (!Close(routing.weights[i], weights[i])) return "weight";
@@ -201,14 +203,15 @@ std::string_view AnalyzeDifference(const std::vector<float>& logits, const Route
   const int k = alone.applied.k;
   if (both.applied.k != k) return "applied k changed by analyze";
   for (int i = 0; i < k; ++i) {
-    if (both.order[i] != alone.order[i] ||
+    if (both.experts[i] != alone.experts[i] ||
         std::bit_cast<uint32_t>(both.weights[i]) != std::bit_cast<uint32_t>(alone.weights[i])) {
       return "applied experts changed by analyze";
     }
   }
   const std::vector<int> order = reference::Order(logits);
-  const int longest = std::max(k, expected.k);
-  if (!std::equal(order.begin(), order.begin() + longest, both.order.begin())) return "order";
+  if (!std::equal(order.begin(), order.begin() + expected.k, both.analyzed_experts.begin())) {
+    return "analyzed experts";
+  }
   return "";
 }
 

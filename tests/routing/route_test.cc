@@ -40,7 +40,7 @@ RowRouting Routed(const std::vector<float>& logits, const RouterShape& shape,
 }
 
 std::vector<int> Experts(const RowRouting& routing) {
-  return {routing.order.begin(), routing.order.begin() + routing.applied.k};
+  return {routing.experts.begin(), routing.experts.begin() + routing.applied.k};
 }
 
 uint32_t Bits(float value) { return std::bit_cast<uint32_t>(value); }
@@ -81,7 +81,7 @@ TEST(RouteTest, SumToOneOfAllExpertsIsTheDenseMixture) {
   std::vector<float> softmax(64);
   Softmax(logits, 1, softmax);
   for (int i = 0; i < 64; ++i) {
-    EXPECT_EQ(Bits(native.weights[i]), Bits(softmax[native.order[i]]));
+    EXPECT_EQ(Bits(native.weights[i]), Bits(softmax[native.experts[i]]));
     EXPECT_NEAR(summed.weights[i], native.weights[i], 1e-6 * native.weights[i]);
   }
 }
@@ -120,7 +120,7 @@ TEST(RouteTest, ARowGivesTheSameBitsWhateverRoutedBefore) {
   RowRouting reused = Routed(RandomRow(64, 5), kOlmoe, TopKRule(64));
   ASSERT_EQ(RouteRow(logits, kOlmoe, TopKRule(8), nullptr, &reused), RouteError::kNone);
   for (int i = 0; i < 8; ++i) {
-    EXPECT_EQ(reused.order[i], first.order[i]);
+    EXPECT_EQ(reused.experts[i], first.experts[i]);
     EXPECT_EQ(Bits(reused.weights[i]), Bits(first.weights[i]));
   }
   EXPECT_EQ(Bits(reused.router_entropy), Bits(first.router_entropy));

@@ -28,12 +28,12 @@ std::vector<std::string> InvalidFieldsOf(const Rule& rule, int num_experts) {
   return fields;
 }
 
-void ExpectDecision(const Decision& decision, std::span<const uint8_t> order,
+void ExpectDecision(const Decision& decision, std::span<const uint8_t> experts,
                     const json& expected) {
   const std::vector<uint8_t> prefix = expected.at("order_prefix");
   ASSERT_EQ(decision.k, expected.at("k").get<int>());
   ASSERT_EQ(decision.k, prefix.size());
-  EXPECT_TRUE(std::equal(prefix.begin(), prefix.end(), order.begin()));
+  EXPECT_TRUE(std::equal(prefix.begin(), prefix.end(), experts.begin()));
   EXPECT_EQ(decision.min_hit, expected.at("min_hit").get<bool>());
   EXPECT_EQ(decision.max_hit, expected.at("max_hit").get<bool>());
 }
@@ -66,12 +66,12 @@ void ExpectWeights(const RowRouting& routing, const json& expected) {
 void ExpectRouting(const VectorCase& c, const LayerRule& apply, const LayerRule* analyze,
                    const RowRouting& routing) {
   LogitRow row(c.logits);
-  ExpectDecision(routing.applied, routing.order, c.expected);
+  ExpectDecision(routing.applied, routing.experts, c.expected);
   ExpectRawDecision(apply, &row, c.expected);
   ExpectWeights(routing, c.expected);
   ASSERT_EQ(routing.analyzed.has_value(), analyze != nullptr);
   if (analyze == nullptr) return;
-  ExpectDecision(*routing.analyzed, routing.order, c.expected.at("candidate"));
+  ExpectDecision(*routing.analyzed, routing.analyzed_experts, c.expected.at("candidate"));
   ExpectRawDecision(*analyze, &row, c.expected.at("candidate"));
   const auto [low, high] = std::minmax(routing.applied.k, routing.analyzed->k);
   EXPECT_EQ(low, c.expected.at("intersection").get<int>());

@@ -105,10 +105,11 @@ TEST(ExpertStatsTest, EveryFieldOfARowIsCounted) {
   ExpertStats stats(kLayers, kExperts);
   const routing::Assignment arm = Arm("a", TopPAnalyzed());
   routing::RowRouting row;
-  row.applied = {2, true, false, 0.5f};
-  row.analyzed = routing::Decision{4, false, true, 0.75f};
+  row.applied = {2, true, false, true, 0.5f};
+  row.analyzed = routing::Decision{4, false, true, false, 0.75f};
   row.router_entropy = 1.5f;
-  row.order = {5, 3, 7, 0};
+  row.experts = {5, 3};
+  row.analyzed_experts = {2, 7, 0, 3};
   row.weights = {0.3f, 0.2f};
   routing::RoutingRecord record;
   record.Reset(kLayers, 1);
@@ -121,22 +122,24 @@ TEST(ExpertStatsTest, EveryFieldOfARowIsCounted) {
   EXPECT_EQ(applied.experts_per_token[2], 1u);
   EXPECT_EQ(applied.min_k_hits, 1u);
   EXPECT_EQ(applied.max_k_hits, 0u);
+  EXPECT_EQ(applied.force_hits, 1u);
   EXPECT_EQ(applied.selected_mass, 0.5);
   EXPECT_EQ(applied.router_entropy, 1.5);
   EXPECT_EQ(applied.common_experts, 0u);
   const LayerCounts& analyzed = snapshot[1].layers[1];
-  EXPECT_THAT(analyzed.expert_tokens, ElementsAre(1, 0, 0, 1, 0, 1, 0, 1));
+  EXPECT_THAT(analyzed.expert_tokens, ElementsAre(1, 0, 1, 1, 0, 0, 0, 1));
   EXPECT_EQ(analyzed.max_k_hits, 1u);
-  EXPECT_EQ(analyzed.common_experts, 2u);
-  EXPECT_EQ(analyzed.union_experts, 4u);
+  EXPECT_EQ(analyzed.force_hits, 0u);
+  EXPECT_EQ(analyzed.common_experts, 1u) << "sets, none of which is a part of the other";
+  EXPECT_EQ(analyzed.union_experts, 5u);
 }
 
 TEST(ExpertStatsTest, ARowThatFailedInOneLayerCountsInNone) {
   ExpertStats stats(kLayers, kExperts);
   const routing::Assignment arm = Arm("a", TopK(1));
   routing::RowRouting row;
-  row.applied = {1, false, false, 0.5f};
-  row.order = {0};
+  row.applied = {1, false, false, false, 0.5f};
+  row.experts = {0};
   row.weights = {0.5f};
   routing::RoutingRecord record;
   record.Reset(kLayers, 2);

@@ -246,7 +246,7 @@ uint64_t FakeModel::MixApplied(const routing::RoutingPolicy& policy, uint64_t in
     const std::vector<float> logits = RouterLogits(input, token, layer);
     if (policy.Route(layer, logits, &routed) != routing::RouteError::kNone) continue;
     for (size_t i = 0; i < routed.applied.k; ++i) {
-      hash = Mix(hash, routed.order[i]);
+      hash = Mix(hash, routed.experts[i]);
       hash = Mix(hash, std::bit_cast<uint32_t>(routed.weights[i]));
     }
   }

@@ -69,6 +69,14 @@ TEST(RenderExpertTable, HasOneRowALayer) {
                                " 1\n"));
 }
 
+TEST(RenderExpertTable, TellsHowOftenForcedExpertsRaisedTheNumber) {
+  v1::ArmExpertStats stats = Stats("wide", {0, 1, 2, 3, 4, 10});
+  stats.mutable_layers(0)->set_force_hits(1);
+  const std::string table = RenderExpertTable(stats, Style());
+  EXPECT_THAT(table, HasSubstr("IDLE  FORCED\n"));
+  EXPECT_THAT(table, HasSubstr("   1   10.0%\n"));
+}
+
 // The longest names and the largest numbers that there can be.
 TEST(RenderExperts, EverythingFitsEightyColumns) {
   v1::ArmExpertStats stats = Stats(std::string(32, 'a'), std::vector<uint64_t>(64, 1));

@@ -96,7 +96,7 @@ inline ExpertSelection Select(const std::vector<Selected>& rows, int num_experts
     }
     routing::RowRouting routing;
     routing.applied.k = static_cast<uint8_t>(row.experts.size());
-    std::copy(row.experts.begin(), row.experts.end(), routing.order.begin());
+    std::copy(row.experts.begin(), row.experts.end(), routing.experts.begin());
     std::copy(row.weights.begin(), row.weights.end(), routing.weights.begin());
     record.Add(routing);
   }

@@ -40,6 +40,7 @@ class LayerStats:
     experts_per_token: tuple[int, ...]  # [num_experts + 1]: tokens by their k, index = k
     min_k_hits: int  # tokens raised to min_k
     max_k_hits: int  # tokens cut to max_k
+    force_hits: int  # tokens raised to the number of forced experts
     selected_mass: float  # sum over tokens of the softmax mass of the selected experts
     router_entropy: float  # sum over tokens, nats
     common_experts: int  # ANALYZED: sum of |applied and analyzed|
