@@ -8,8 +8,8 @@
 
 #include "glog/logging.h"
 #include "server/model/log_softmax.h"
-#include "server/model/philox.h"
 #include "server/util/fast_exp.h"
+#include "server/util/philox.h"
 
 namespace olmoe::model {
 namespace {

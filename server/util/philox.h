@@ -1,10 +1,10 @@
-#ifndef OLMOE_SERVER_MODEL_PHILOX_H_
-#define OLMOE_SERVER_MODEL_PHILOX_H_
+#ifndef OLMOE_SERVER_UTIL_PHILOX_H_
+#define OLMOE_SERVER_UTIL_PHILOX_H_
 
 #include <array>
 #include <cstdint>
 
-namespace olmoe::model {
+namespace olmoe {
 
 // Philox4x32-10: a random function of (key, counter), without state. Salmon, Moraes,
 // Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
@@ -14,6 +14,6 @@ std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::array<u
 // position. Nothing else has an influence.
 double UniformAt(uint64_t seed, uint64_t position);
 
-}  // namespace olmoe::model
+}  // namespace olmoe
 
-#endif  // OLMOE_SERVER_MODEL_PHILOX_H_
+#endif  // OLMOE_SERVER_UTIL_PHILOX_H_

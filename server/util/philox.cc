@@ -1,6 +1,6 @@
-#include "server/model/philox.h"
+#include "server/util/philox.h"
 
-namespace olmoe::model {
+namespace olmoe {
 
 std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
   constexpr uint64_t kMultiplier0 = 0xD2511F53;
@@ -29,4 +29,4 @@ double UniformAt(uint64_t seed, uint64_t position) {
   return static_cast<double>(bits >> 11) * 0x1.0p-53;
 }
 
-}  // namespace olmoe::model
+}  // namespace olmoe
