@@ -78,6 +78,22 @@ Rule MinPRule() {
   return {min_p, WeightMode::kModelDefault};
 }
 
+Rule KeepRule() {
+  return {Expression{"p > 0.3 * p1 && rank <= 12", {2, {}}}, WeightMode::kModelDefault};
+}
+
+Rule BanRule() {
+  Adjust adjust;
+  adjust.ban = {3, 17};
+  return {TopK{8}, WeightMode::kModelDefault, adjust};
+}
+
+Rule NoiseRule() {
+  Adjust adjust;
+  adjust.noise = Noise{0.5};
+  return {TopK{8}, WeightMode::kModelDefault, adjust};
+}
+
 std::shared_ptr<const RoutingPolicy> Compile(std::optional<Rule> apply,
                                              std::optional<Rule> analyze) {
   PolicySpec spec;
@@ -94,7 +110,7 @@ void RouteRows(benchmark::State& state, std::optional<Rule> apply,
   size_t row = 0;
   int64_t experts = 0;
   for (auto _ : state) {
-    CHECK(policy->Route(0, Rows()[row], &routing) == RouteError::kNone);
+    CHECK(policy->Route({.layer = 0}, Rows()[row], &routing) == RouteError::kNone);
     benchmark::DoNotOptimize(routing);
     experts += routing.applied.k;
     row = (row + 1) % kNumRows;
@@ -129,7 +145,8 @@ void RouteStep(benchmark::State& state, std::optional<Rule> apply,
     record.Reset(kShape.num_layers, rows);
     for (int layer = 0; layer < kShape.num_layers; ++layer) {
       for (int row = 0; row < rows; ++row) {
-        CHECK(assignment.policy->Route(layer, Rows()[next], &routing) == RouteError::kNone);
+        CHECK(assignment.policy->Route({.layer = layer}, Rows()[next], &routing) ==
+              RouteError::kNone);
         record.Add(routing);
         next = (next + 1) % kNumRows;
       }
@@ -151,6 +168,9 @@ BENCHMARK_CAPTURE(RouteStep, hc, HcRule())->Apply(StepSizes);
 BENCHMARK_CAPTURE(RouteStep, dense_top_64, Rule{TopK{64}, WeightMode::kModelDefault})
     ->Apply(StepSizes);
 BENCHMARK_CAPTURE(RouteStep, native_analyze_bh, std::nullopt, BhRule())->Apply(StepSizes);
+BENCHMARK_CAPTURE(RouteStep, keep, KeepRule())->Apply(StepSizes);
+BENCHMARK_CAPTURE(RouteStep, ban, BanRule())->Apply(StepSizes);
+BENCHMARK_CAPTURE(RouteStep, noise, NoiseRule())->Apply(StepSizes);
 
 BENCHMARK_CAPTURE(RouteRows, native_top_8, std::nullopt);
 BENCHMARK_CAPTURE(RouteRows, top_p, TopPRule());
@@ -159,6 +179,9 @@ BENCHMARK_CAPTURE(RouteRows, bh, BhRule());
 BENCHMARK_CAPTURE(RouteRows, hc, HcRule());
 BENCHMARK_CAPTURE(RouteRows, dense_top_64, Rule{TopK{64}, WeightMode::kModelDefault});
 BENCHMARK_CAPTURE(RouteRows, native_analyze_bh, std::nullopt, BhRule());
+BENCHMARK_CAPTURE(RouteRows, keep, KeepRule());
+BENCHMARK_CAPTURE(RouteRows, ban, BanRule());
+BENCHMARK_CAPTURE(RouteRows, noise, NoiseRule());
 
 }  // namespace
 }  // namespace olmoe::routing

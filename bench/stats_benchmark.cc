@@ -81,7 +81,7 @@ class Served {
     routing::RowRouting routing;
     for (int i = 0; i < kShape.num_layers * kRows; ++i) {
       for (float& logit : logits) logit = normal(random);
-      CHECK(assignments_[0].policy->Route(i / kRows, logits, &routing) ==
+      CHECK(assignments_[0].policy->Route({.layer = i / kRows}, logits, &routing) ==
             routing::RouteError::kNone);
       record_.Add(routing);
     }

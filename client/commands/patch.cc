@@ -23,7 +23,7 @@ namespace {
 struct PatchOptions {
   const CLI::App* command = nullptr;  // knows the order of the flags of arms
   std::vector<std::string> in_order;  // where those leave their values; not read
-  bool analyze = false, allow_explicit = false;
+  bool analyze = false, decode = false, allow_explicit = false;
   std::string plan, salt, note, ttl, idempotency_key;
   std::optional<std::string> probe;
   bool require_change = false;
@@ -53,9 +53,15 @@ void ArmFlags(CLI::App& command, PatchOptions& options) {
       ->check(CLI::IsMember(notation::WordsOf<routing::WeightMode>()));
   add("--temperature", "T",
       "Of bh and hc: temperature of the softmax that the weights are taken from");
+  add("--min", "K", "Run at least K experts");
+  add("--max", "K", "Run at most K experts");
+  for (const notation::RuleFlag& adjust : notation::AdjustFlags()) {
+    add("--" + adjust.name, adjust.value, adjust.help);
+  }
   add("--layers", "LAYERS", "Use the rule for these layers only: 0-3,7");
   command.add_flag("--analyze", options.analyze,
                    "Count what the rule would keep, and do not run it");
+  command.add_flag("--decode", options.decode, "Use the rule for tokens beyond the prompt only");
   add("--policy-id", "NAME", "Name of the policy; default: made from its rules");
   add("--arm", "NAME",
       "Begin an arm of the plan: the rules, --weight and the like behind it are the arm's");
@@ -68,8 +74,9 @@ void ArmFlags(CLI::App& command, PatchOptions& options) {
 void Flags(CLI::App& command, PatchOptions& options) {
   options.command = &command;
   command.footer(absl::StrCat(
-      "The order of the flags counts: --weights, --temperature, --layers and --analyze belong to\n"
-      "the rule before them, and what is behind an --arm belongs to that arm. For example\n"
+      "The order of the flags counts: --weights, --min, --max, --ban, --layers, --analyze and the\n"
+      "like belong to the rule before them, and what is behind an --arm belongs to that arm. For\n"
+      "example\n"
       "  olmoectl patch --arm control --weight 90 --arm wide --weight 10 --top-k 16 --ttl 1h\n\n",
       notation::PolicySpecHelp()));
   ArmFlags(command, options);

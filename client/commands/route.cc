@@ -31,12 +31,16 @@ struct RouteOptions {
   std::string policy, calibration, logits;
   uint32_t default_k = 8;
   bool norm_topk_prob = false;
+  int layers = kMaxLayers;
+  std::optional<uint64_t> position, prompt_tokens;
+  uint64_t routing_seed = 0;
   std::string cases, tables;
 };
 
 void Flags(CLI::App& command, RouteOptions& options) {
   command.footer(notation::PolicySpecHelp() +
-                 "  A line of logits is an array, or {\"layer\": L, \"logits\": [...]}.\n");
+                 "  A line of logits is an array, or {\"layer\": L, \"position\": P, "
+                 "\"logits\": [...]}.\n");
   auto* policy = command.add_option("--policy", options.policy, "The policy to try")
                      ->check(IsUtf8())
                      ->type_name("SPEC");
@@ -58,6 +62,20 @@ void Flags(CLI::App& command, RouteOptions& options) {
       ->capture_default_str();
   command.add_flag("--norm-topk-prob", options.norm_topk_prob,
                    "The model's own weights sum to one, for JSON logits");
+  command.add_option("--layers", options.layers, "Layers of the model, for JSON logits")
+      ->check(CLI::Range(1, kMaxLayers));
+  command
+      .add_option("--position", options.position,
+                  "Position of the rows whose line names none; default 0")
+      ->needs(policy);
+  command
+      .add_option("--prompt-tokens", options.prompt_tokens,
+                  "Tokens of the prompt: rows from this position on are late, and run the policy's "
+                  "rule for decode; without it none is")
+      ->needs(policy);
+  command
+      .add_option("--routing-seed", options.routing_seed, "Routing seed of the request, for noise")
+      ->needs(policy);
   auto* cases = command
                     .add_option("--cases", options.cases,
                                 "Decide cases with policies of their own: JSON lines")
@@ -121,8 +139,9 @@ ExitCode RunCases(const RouteOptions& options, Session& session) {
 // Thread-compatible.
 class PolicyTrial {
  public:
-  PolicyTrial(const v1::RoutingPolicy& policy, const route::CdfTables* tables)
-      : policy_(policy), tables_(tables) {}
+  PolicyTrial(const v1::RoutingPolicy& policy, const route::CdfTables* tables,
+              const RouteOptions& options)
+      : policy_(policy), tables_(tables), options_(options) {}
 
   // Before the first row. INVALID_ARGUMENT: the policy does not suit the shape.
   absl::Status Begin(const routing::RouterShape& shape) {
@@ -132,10 +151,15 @@ class PolicyTrial {
     return absl::OkStatus();
   }
   bool begun() const { return rules_.has_value(); }
-  int num_experts() const { return rules_->shape().num_experts; }
+  const routing::RouterShape& shape() const { return rules_->shape(); }
 
-  route::RoutedRow Route(int layer, std::span<const float> logits) {
-    route::RoutedRow row = route::RouteLogits(logits, rules_->Of(layer));
+  route::RoutedRow Route(int layer, uint64_t position, std::span<const float> logits) {
+    const routing::RowPlace place = {
+        .layer = layer,
+        .position = position,
+        .routing_seed = options_.routing_seed,
+        .late = options_.prompt_tokens && position >= *options_.prompt_tokens};
+    route::RoutedRow row = route::RouteLogits(logits, rules_->Of(layer), place);
     ++rows_;
     if (row.routed) {
       ++routed_;
@@ -156,19 +180,24 @@ class PolicyTrial {
  private:
   const v1::RoutingPolicy policy_;
   const route::CdfTables* const tables_;
+  const RouteOptions& options_;
   std::optional<route::PolicyRules> rules_;
   uint64_t rows_ = 0, routed_ = 0, experts_ = 0;
 };
 
-// An array of numbers, or an object that names their layer.
+// An array of numbers, or an object that may name their layer and position.
 absl::StatusOr<ordered_json> RouteLine(const std::string& text, const RouteOptions& options,
                                        PolicyTrial* trial) {
   std::optional<int> layer;
+  std::optional<uint64_t> position;
   std::vector<float> logits;
   absl::Status status = ReadJson(text, notation::kJsonLimits, [&](const JsonCursor& line) {
     logits = route::ToLogits(notation::ReadNumbers(line.IsArray() ? line : line["logits"]));
-    if (line.IsArray() || line["layer"].IsAbsent()) return;
-    layer = static_cast<int>(line["layer"].Integer(0, kMaxLayers - 1));
+    if (line.IsArray()) return;
+    if (const JsonCursor field = line["layer"]; !field.IsAbsent()) {
+      layer = static_cast<int>(field.Integer(0, options.layers - 1));
+    }
+    if (const JsonCursor field = line["position"]; !field.IsAbsent()) position = field.Unsigned();
   });
   if (!status.ok()) return status;
   if (logits.empty() || logits.size() > static_cast<size_t>(routing::kMaxExperts)) {
@@ -177,19 +206,22 @@ absl::StatusOr<ordered_json> RouteLine(const std::string& text, const RouteOptio
   }
   if (!trial->begun()) {
     const int experts = static_cast<int>(logits.size());
-    status = trial->Begin({.num_layers = kMaxLayers,
+    status = trial->Begin({.num_layers = options.layers,
                            .num_experts = experts,
                            .default_k = std::min(static_cast<int>(options.default_k), experts),
                            .norm_topk_prob = options.norm_topk_prob});
     if (!status.ok()) return status;
   }
-  if (logits.size() != static_cast<size_t>(trial->num_experts())) {
+  const int num_experts = trial->shape().num_experts;
+  if (logits.size() != static_cast<size_t>(num_experts)) {
     return absl::InvalidArgumentError(
-        absl::StrCat("has ", logits.size(), " logits, the first row ", trial->num_experts()));
+        absl::StrCat("has ", logits.size(), " logits, the first row ", num_experts));
   }
   ordered_json out;
   if (layer) out["layer"] = *layer;
-  out.update(trial->Route(layer.value_or(0), logits).json);
+  if (position) out["position"] = *position;
+  const uint64_t place = position.value_or(options.position.value_or(0));
+  out.update(trial->Route(layer.value_or(0), place, logits).json);
   return out;
 }
 
@@ -214,13 +246,14 @@ absl::Status RouteRecording(const trace::Recording& recording, PolicyTrial* tria
   size_t same = 0;
   for (size_t slot = 0; slot < slots && session.out().good(); ++slot) {
     const int layer = static_cast<int>(slot % layers);
-    const route::RoutedRow row = trial->Route(layer, recording.LogitsOf(slot));
+    const uint64_t position = recording.positions[slot / layers];
+    const route::RoutedRow row = trial->Route(layer, position, recording.LogitsOf(slot));
     const auto recorded = recording.ExpertsOf(slot);
     const bool equal = row.routed && row.decision.applied.k == recorded.size() &&
                        std::equal(recorded.begin(), recorded.end(), row.decision.experts.begin());
     same += equal ? 1 : 0;
     ordered_json out = {{"item", recording.items[slot / layers]},
-                        {"position", recording.positions[slot / layers]},
+                        {"position", position},
                         {"layer", layer},
                         {"as_recorded", equal}};
     out.update(row.json);
@@ -238,7 +271,7 @@ ExitCode RunPolicy(const RouteOptions& options, Session& session) {
   if (!policy.ok()) return session.UsageError(policy.status());
   const auto tables = ReadTables(options.calibration, session);
   if (!tables.ok()) return session.UsageError(tables.status());
-  PolicyTrial trial(*policy, &*tables);
+  PolicyTrial trial(*policy, &*tables, options);
   absl::Status status;
   std::string comparison;
   if (absl::EndsWithIgnoreCase(options.logits, ".safetensors")) {

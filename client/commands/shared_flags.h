@@ -16,9 +16,10 @@
 
 namespace olmoe::client::commands {
 
-// --arm, --policy, --unit and --request-id of what the model is asked for.
+// --arm, --policy, --unit, --request-id and --routing-seed of what the model is asked for.
 struct RequestFlags {
   std::string arm, policy, unit, request_id;
+  std::optional<uint64_t> routing_seed;
 };
 void AddRequestFlags(CLI::App& command, RequestFlags& flags);
 
@@ -28,6 +29,7 @@ absl::Status SetRequestFlags(const RequestFlags& flags, Request* request) {
   request->set_request_id(flags.request_id);
   request->set_unit_id(flags.unit);
   if (!flags.arm.empty()) request->mutable_routing()->set_arm_id(flags.arm);
+  if (flags.routing_seed) request->set_routing_seed(*flags.routing_seed);
   if (flags.policy.empty()) return absl::OkStatus();
   auto policy = notation::ParsePolicySpec(flags.policy);
   if (policy.ok()) *request->mutable_routing()->mutable_policy() = *std::move(policy);

@@ -11,6 +11,7 @@ namespace olmoe::client::notation {
 namespace {
 
 constexpr uint32_t kMaxLayers = 1024;
+constexpr uint32_t kMaxExperts = 1024;  // those that the model does not have the server refuses
 
 // Decimal digits only: no sign, no space, no overflow.
 bool ParseNumber(absl::string_view text, uint32_t* value) {
@@ -20,23 +21,36 @@ bool ParseNumber(absl::string_view text, uint32_t* value) {
 
 absl::string_view Wrap(std::string_view text) { return {text.data(), text.size()}; }
 
-}  // namespace
-
-absl::StatusOr<std::vector<uint32_t>> ParseLayers(std::string_view text) {
-  std::set<uint32_t> layers;
-  for (absl::string_view part : absl::StrSplit(Wrap(text), ',')) {
+// Numbers and ranges of them below `end`, as they stand there. `what`: "layer".
+absl::StatusOr<std::vector<uint32_t>> ParseRanges(std::string_view text, char separator,
+                                                  uint32_t end, std::string_view what) {
+  std::vector<uint32_t> numbers;
+  for (absl::string_view part : absl::StrSplit(Wrap(text), separator)) {
     part = absl::StripAsciiWhitespace(part);
     const std::vector<absl::string_view> ends = absl::StrSplit(part, absl::MaxSplits('-', 1));
     uint32_t first = 0;
     uint32_t last = 0;
     if (!ParseNumber(ends.front(), &first) || !ParseNumber(ends.back(), &last) || first > last ||
-        last >= kMaxLayers) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("\"", part, "\" is not a layer or a range of layers such as 0-3"));
+        last >= end) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "\"", part, "\" is not a ", Wrap(what), " or a range of ", Wrap(what), "s such as 0-3"));
     }
-    for (uint32_t layer = first; layer <= last; ++layer) layers.insert(layer);
+    for (uint32_t number = first; number <= last; ++number) numbers.push_back(number);
   }
+  return numbers;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<uint32_t>> ParseLayers(std::string_view text) {
+  const auto numbers = ParseRanges(text, ',', kMaxLayers, "layer");
+  if (!numbers.ok()) return numbers.status();
+  const std::set<uint32_t> layers(numbers->begin(), numbers->end());
   return std::vector<uint32_t>(layers.begin(), layers.end());
+}
+
+absl::StatusOr<std::vector<uint32_t>> ParseExperts(std::string_view text) {
+  return ParseRanges(text, '+', kMaxExperts, "expert");
 }
 
 absl::StatusOr<std::vector<uint32_t>> ParseTokenIds(std::string_view text) {

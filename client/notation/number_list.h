@@ -15,6 +15,10 @@ namespace olmoe::client::notation {
 // does not have by the server.
 absl::StatusOr<std::vector<uint32_t>> ParseLayers(std::string_view text);
 
+// "0-3+7" as 0, 1, 2, 3, 7: in that order, repeated where they are repeated, because who selects
+// experts refuses that. INVALID_ARGUMENT names the part that is wrong.
+absl::StatusOr<std::vector<uint32_t>> ParseExperts(std::string_view text);
+
 // "1,2,3": one or more token ids. INVALID_ARGUMENT names the part that is wrong.
 absl::StatusOr<std::vector<uint32_t>> ParseTokenIds(std::string_view text);
 

@@ -24,7 +24,7 @@ class ArmBuilder {
   std::string Add(const FlagValue& flag) {
     const std::vector<std::string> rules = RuleNames();
     if (std::find(rules.begin(), rules.end(), flag.name) != rules.end()) {
-      rules_.push_back(flag);
+      rules_.push_back({flag.name, ArgumentsOfFlag(flag.name, flag.value)});
       if (rules_.size() == 1) Join(early_);
       return "";
     }
@@ -56,8 +56,10 @@ class ArmBuilder {
  private:
   // ",layers=0-3+7" of --layers 0-3,7.
   static std::string RulePart(const FlagValue& flag) {
-    if (flag.name == "analyze") return ",analyze";
-    if (flag.name != "layers") return absl::StrCat(",", flag.name, "=", flag.value);
+    if (flag.name == "analyze" || flag.name == "decode") return absl::StrCat(",", flag.name);
+    if (flag.name != "layers") {
+      return absl::StrCat(",", flag.name, "=", AdjustmentOfFlag(flag.name, flag.value));
+    }
     return absl::StrCat(",layers=", absl::StrReplaceAll(flag.value, {{",", "+"}, {" ", ""}}));
   }
 

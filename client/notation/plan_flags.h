@@ -22,7 +22,8 @@ struct FlagValue {
 //   --policy-id NAME               the name of its policy
 //   --top-k 4, --bh ALPHA,..., ..  a rule of its policy: ParseRule
 //   --weights, --temperature,      about the rule before them, or about the arm's
-//   --layers, --analyze            first where none is before them
+//   --min, --max, --ban, ..,       first where none is before them
+//   --layers, --analyze, --decode
 //   --policy SPEC                  the whole policy, in place of rules
 //
 // Without --arm there is one arm, "default". An arm without rules has the model's

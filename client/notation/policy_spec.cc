@@ -23,6 +23,25 @@ namespace {
 
 absl::string_view Wrap(std::string_view text) { return {text.data(), text.size()}; }
 
+// The parts between the separators that stand in no quotes; at least one.
+std::vector<absl::string_view> SplitUnquoted(absl::string_view text, char separator) {
+  std::vector<absl::string_view> parts;
+  bool quoted = false;
+  size_t begin = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '"') quoted = !quoted;
+    if (text[i] != separator || quoted) continue;
+    parts.push_back(text.substr(begin, i - begin));
+    begin = i + 1;
+  }
+  parts.push_back(text.substr(begin));
+  return parts;
+}
+
+bool IsQuoted(absl::string_view text) {
+  return text.size() >= 2 && text.front() == '"' && text.back() == '"';
+}
+
 // ParseValue sets the value, or returns what is wrong with the text.
 std::string ParseValue(absl::string_view text, double* value) {
   return absl::SimpleAtod(text, value) ? "" : "is not a number";
@@ -32,8 +51,20 @@ std::string ParseValue(absl::string_view text, uint32_t* value) {
   return digits && absl::SimpleAtoi(text, value) ? "" : "is not a number of experts";
 }
 std::string ParseValue(absl::string_view text, std::string* value) {
-  *value = std::string(text);
-  return text.empty() ? "is empty" : "";
+  *value = std::string(IsQuoted(text) ? text.substr(1, text.size() - 2) : text);
+  return value->empty() ? "is empty" : "";
+}
+std::string ParseValue(absl::string_view text, std::vector<uint32_t>* ids) {
+  auto parsed = ParseExperts({text.data(), text.size()});
+  if (!parsed.ok()) return "is not a list of experts such as 0-3+7";
+  *ids = *std::move(parsed);
+  return "";
+}
+std::string ParseValue(absl::string_view text, std::vector<float>* values) {
+  for (const absl::string_view part : absl::StrSplit(text, ':')) {
+    if (!absl::SimpleAtof(part, &values->emplace_back())) return "is not numbers such as 0.5:0:-1";
+  }
+  return "";
 }
 template <class Enum>
   requires std::is_enum_v<Enum>
@@ -43,6 +74,11 @@ std::string ParseValue(absl::string_view text, Enum* value) {
   if (found == words.end()) return absl::StrCat("is not one of ", absl::StrJoin(words, ", "));
   *value = static_cast<Enum>(found - words.begin());
   return "";
+}
+template <class Enum>
+  requires std::is_enum_v<Enum>
+std::string ParseValue(absl::string_view text, std::optional<Enum>* value) {
+  return ParseValue(text, &value->emplace());
 }
 // The wire would turn a 0 into the default instead of refusing it.
 template <class Value>
@@ -62,10 +98,28 @@ std::optional<std::string> SetField(absl::string_view key, absl::string_view tex
   return error;
 }
 
+// The same for the fields of its groups, which are made where they are missing.
+template <class Owner>
+std::optional<std::string> SetGroupField(absl::string_view key, absl::string_view text,
+                                         Owner& owner) {
+  std::optional<std::string> error;
+  routing::ForEachGroup(owner, [&](const auto&, auto& value) {
+    auto changed = value;
+    auto& group = routing::MakePresent(changed);
+    std::optional<std::string> found = SetField(key, text, group);
+    if (!found) found = SetGroupField(key, text, group);
+    if (!found) return;
+    value = std::move(changed);
+    error = std::move(found);
+  });
+  return error;
+}
+
 // The parameter that needs no key.
 struct MainParameter {
   std::string key;
   bool required = false;
+  bool is_text = false;
   std::string example;  // of its value
 };
 
@@ -79,7 +133,8 @@ MainParameter MainOf(const routing::Rule& rule) {
   std::visit(
       [&main](const auto& kind) {
         routing::ForEachField(kind, [&main](const auto& field, const auto& value) {
-          if (!main) main = {KeyOf(field), !IsOptional(value), ExampleOf(field.range)};
+          constexpr bool kIsText = std::is_same_v<decltype(value), const std::string&>;
+          if (!main) main = {KeyOf(field), !IsOptional(value), kIsText, ExampleOf(field.range)};
         });
       },
       rule.kind);
@@ -90,7 +145,7 @@ MainParameter MainOf(const routing::Rule& rule) {
 class RuleParser {
  public:
   explicit RuleParser(routing::RuleKind kind)
-      : spec_{.rule = {std::move(kind)}, .layers = {}, .analyze = false},
+      : spec_{.rule = {std::move(kind)}, .layers = {}, .use = RuleUse::kApply},
         name_(RuleName(spec_.rule)),
         main_(MainOf(spec_.rule)) {}
 
@@ -98,7 +153,7 @@ class RuleParser {
   absl::StatusOr<RuleSpec> Parse(absl::string_view arguments) {
     if (!arguments.empty()) {
       bool first = true;
-      for (const absl::string_view part : absl::StrSplit(arguments, ',')) {
+      for (const absl::string_view part : SplitUnquoted(arguments, ',')) {
         AddPart(absl::StripAsciiWhitespace(part), first);
         first = false;
       }
@@ -121,8 +176,9 @@ class RuleParser {
     const bool has_value = absl::StrContains(part, '=');
     std::string key(absl::StripAsciiWhitespace(split.first));
     absl::string_view value = absl::StripAsciiWhitespace(split.second);
-    if (first && !has_value && key != "analyze") {
-      value = split.first;
+    const bool is_text = main_.is_text && !absl::StartsWith(part, main_.key);
+    if (first && (is_text || (!has_value && !UseOf(key)))) {
+      value = part;
       key = main_.key;
     }
     if (Seen(key)) {
@@ -131,21 +187,19 @@ class RuleParser {
     }
     seen_.push_back(key);
     if (const std::string error = Set(key, value); !error.empty()) {
-      errors_.push_back(absl::StrCat(key, key == "analyze" ? "" : "=", value, " ", error));
+      errors_.push_back(absl::StrCat(key, UseOf(key) ? "" : "=", value, " ", error));
     }
   }
 
   // What is wrong with the part, or nothing.
   std::string Set(const std::string& key, absl::string_view value) {
-    if (key == "analyze") {
-      spec_.analyze = true;
-      return value.empty() ? "" : "takes no value";
-    }
+    if (const auto use = UseOf(key)) return SetUse(*use, value);
     if (key == "layers") return SetLayers(value);
     std::optional<std::string> error = SetField(key, value, spec_.rule);
     if (!error) {
       error = std::visit([&](auto& kind) { return SetField(key, value, kind); }, spec_.rule.kind);
     }
+    if (!error) error = SetGroupField(key, value, spec_.rule);
     if (error) return *error;
     return absl::StrCat("is not a key of ", name_, "; keys: ", absl::StrJoin(Keys(), ", "));
   }
@@ -155,8 +209,24 @@ class RuleParser {
     const auto add = [&keys](const auto& field, const auto&) { keys.push_back(KeyOf(field)); };
     std::visit([&](const auto& kind) { routing::ForEachField(kind, add); }, spec_.rule.kind);
     routing::ForEachField(spec_.rule, add);
-    keys.insert(keys.end(), {"layers", "analyze"});
+    ForEachPossibleField(spec_.rule, add);
+    keys.insert(keys.end(), {"layers", "analyze", "decode"});
     return keys;
+  }
+
+  // "analyze" and "decode"; a rule to apply says nothing.
+  static std::optional<RuleUse> UseOf(absl::string_view key) {
+    for (const RuleUse use : {RuleUse::kAnalyze, RuleUse::kDecode}) {
+      if (key == kRuleUses[static_cast<size_t>(use)]) return use;
+    }
+    return std::nullopt;
+  }
+
+  std::string SetUse(RuleUse use, absl::string_view value) {
+    if (!value.empty()) return "takes no value";
+    if (spec_.use != RuleUse::kApply) return "is given beside another use of the rule";
+    spec_.use = use;
+    return "";
   }
 
   // With "+" in place of the comma, which separates the keys.
@@ -175,13 +245,29 @@ class RuleParser {
 };
 
 template <typename Ruled>
-absl::Status SetRule(const RuleSpec& spec, Ruled* rules) {
-  if (spec.analyze ? rules->has_analyze() : rules->has_apply()) {
-    return absl::InvalidArgumentError(absl::StrCat(FormatRuleSpec(spec),
-                                                   ": these layers have a rule ",
-                                                   spec.analyze ? "to analyze " : "", "already"));
+bool HasRule(RuleUse use, const Ruled& rules) {
+  switch (use) {
+    case RuleUse::kApply: return rules.has_apply();
+    case RuleUse::kAnalyze: return rules.has_analyze();
+    case RuleUse::kDecode: return rules.has_decode();
   }
-  *(spec.analyze ? rules->mutable_analyze() : rules->mutable_apply()) = api::ToProto(spec.rule);
+  return false;
+}
+
+template <typename Ruled>
+absl::Status SetRule(const RuleSpec& spec, Ruled* rules) {
+  static constexpr std::array kWhat = {"", "to analyze ", "for decode "};
+  if (HasRule(spec.use, *rules)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(FormatRuleSpec(spec), ": these layers have a rule ",
+                     kWhat[static_cast<size_t>(spec.use)], "already"));
+  }
+  const v1::Rule rule = api::ToProto(spec.rule);
+  switch (spec.use) {
+    case RuleUse::kApply: *rules->mutable_apply() = rule; break;
+    case RuleUse::kAnalyze: *rules->mutable_analyze() = rule; break;
+    case RuleUse::kDecode: *rules->mutable_decode() = rule; break;
+  }
   return absl::OkStatus();
 }
 
@@ -208,6 +294,24 @@ std::vector<std::string> RuleNames() {
   std::vector<std::string> names;
   routing::ForEachKind([&](const auto& kind) { names.push_back(RuleName({.kind = kind})); });
   return names;
+}
+
+std::string ArgumentsOfFlag(std::string_view name, const std::string& value) {
+  bool is_text = false;
+  routing::ForEachKind([&](const auto& kind) {
+    const routing::Rule rule{.kind = kind};
+    if (RuleName(rule) == name) is_text = MainOf(rule).is_text;
+  });
+  return is_text && !IsQuoted(value) ? absl::StrCat("\"", value, "\"") : value;
+}
+
+std::string AdjustmentOfFlag(std::string_view name, const std::string& value) {
+  bool is_ids = false;
+  ForEachPossibleField(routing::Rule(), [&](const auto& field, const auto& of_field) {
+    constexpr bool kIsIds = std::is_same_v<decltype(of_field), const std::vector<uint32_t>&>;
+    if (KeyOf(field) == name) is_ids = kIsIds;
+  });
+  return is_ids ? absl::StrReplaceAll(value, {{",", "+"}, {" ", ""}}) : value;
 }
 
 absl::StatusOr<RuleSpec> ParseRule(std::string_view name, std::string_view arguments) {
@@ -241,14 +345,14 @@ absl::Status AddRule(const RuleSpec& spec, v1::RoutingPolicy* policy) {
 absl::StatusOr<v1::RoutingPolicy> ParsePolicySpec(std::string_view spec) {
   absl::string_view rules = absl::StripAsciiWhitespace(Wrap(spec));
   v1::RoutingPolicy policy;
-  if (const size_t at = rules.find('@'); at != absl::string_view::npos) {
+  if (const size_t at = rules.find('@'); at < rules.find('"')) {
     if (auto status = CheckName(rules.substr(0, at)); !status.ok()) return status;
     policy.set_policy_id(std::string(rules.substr(0, at)));
     rules.remove_prefix(at + 1);
   }
   std::vector<std::string> errors;
   bool first = true;
-  for (const absl::string_view part : absl::StrSplit(rules, '/')) {
+  for (const absl::string_view part : SplitUnquoted(rules, '/')) {
     const bool native = first && absl::StripAsciiWhitespace(part) == "native";
     first = false;
     if (native) continue;

@@ -3,6 +3,7 @@
 #ifndef OLMOE_CLIENT_NOTATION_POLICY_SPEC_H_
 #define OLMOE_CLIENT_NOTATION_POLICY_SPEC_H_
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -26,19 +27,36 @@ struct RuleFlag {
 };
 std::vector<RuleFlag> RuleFlags();
 
+// What a rule is for.
+enum class RuleUse {
+  kApply,    // it runs
+  kAnalyze,  // counted, not run
+  kDecode,   // it runs for tokens beyond the prompt
+};
+inline constexpr std::array kRuleUses = {"apply", "analyze", "decode"};
+
 // A rule and where it goes.
 struct RuleSpec {
   routing::Rule rule;
   std::vector<uint32_t> layers;  // ascending; empty = all
-  bool analyze = false;          // counted, not run
+  RuleUse use = RuleUse::kApply;
 };
 
+// An adjustment of a rule as a flag: "ban", "IDS", "never run ...".
+std::vector<RuleFlag> AdjustFlags();
+
 // What stands behind the name of a rule: `arguments` of rule "bh" may be "0.4,max=16"
-// or "alpha=0.4,max=16". The first may be the bare value of the rule's own parameter.
+// or "alpha=0.4,max=16". The first may be the bare value of the rule's own parameter. What has
+// commas or slashes of its own, as an expression may, stands in double quotes.
 // Only the form is checked, not the range: one place, the server or the rule
 // library, says what is valid. INVALID_ARGUMENT names every part that is wrong, and
 // for an unknown key those that exist.
 absl::StatusOr<RuleSpec> ParseRule(std::string_view name, std::string_view arguments);
+
+// The value of flag --NAME as arguments of that rule: an expression gets quotes.
+std::string ArgumentsOfFlag(std::string_view name, const std::string& value);
+// That of an adjustment, in the notation: ids may be separated by commas.
+std::string AdjustmentOfFlag(std::string_view name, const std::string& value);
 
 // Puts the rule into the policy, as its own or as an override of layers.
 // INVALID_ARGUMENT where the policy has one for the same layers.

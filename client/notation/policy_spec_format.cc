@@ -14,9 +14,14 @@
 namespace olmoe::client::notation {
 namespace {
 
+// `is_main`: it stands behind the name of the rule.
 template <class Value>
-std::string WordOf(const Value& value) {
+std::string WordOf(const Value& value, bool is_main) {
   if constexpr (std::is_enum_v<Value>) return Dashed(routing::ValueText(value));
+  // An expression may have what separates parts and rules.
+  if constexpr (std::is_same_v<Value, std::string>) {
+    if (is_main) return absl::StrCat("\"", value, "\"");
+  }
   return routing::ValueText(value);
 }
 
@@ -32,20 +37,26 @@ std::string FormatRule(const routing::Rule& rule) {
   const auto append = [&](const auto& field, const auto& value) {
     const std::string before = is_main ? "=" : absl::StrCat(",", KeyOf(field), "=");
     const bool required = is_main && !IsOptional(value);
-    if (required || !IsDefault(field, value)) absl::StrAppend(&text, before, WordOf(value));
+    if (required || !IsDefault(field, value)) {
+      absl::StrAppend(&text, before, WordOf(value, is_main));
+    }
     is_main = false;
   };
   std::visit([&](const auto& kind) { routing::ForEachField(kind, append); }, rule.kind);
   routing::ForEachField(rule, append);
+  routing::ForEachGroupField(rule, append);
   return text;
 }
 
 template <typename Ruled>  // a policy or a layer override
 void AppendRules(const Ruled& rules, const std::vector<uint32_t>& layers,
                  std::vector<std::string>* texts) {
-  if (rules.has_apply()) texts->push_back(FormatRuleSpec({RuleOf(rules.apply()), layers, false}));
-  if (rules.has_analyze())
-    texts->push_back(FormatRuleSpec({RuleOf(rules.analyze()), layers, true}));
+  const auto append = [&](const v1::Rule& rule, RuleUse use) {
+    texts->push_back(FormatRuleSpec({RuleOf(rule), layers, use}));
+  };
+  if (rules.has_apply()) append(rules.apply(), RuleUse::kApply);
+  if (rules.has_analyze()) append(rules.analyze(), RuleUse::kAnalyze);
+  if (rules.has_decode()) append(rules.decode(), RuleUse::kDecode);
 }
 
 // FNV-1a: the same on every machine and in every version.
@@ -65,15 +76,17 @@ routing::Rule RuleOf(const v1::Rule& rule) {
 std::string FormatRuleSpec(const RuleSpec& spec) {
   std::string text = FormatRule(spec.rule);
   if (!spec.layers.empty()) {
-    absl::StrAppend(&text, ",layers=",
-                    absl::StrReplaceAll(routing::DescribeLayers(spec.layers), {{", ", "+"}}));
+    absl::StrAppend(
+        &text, ",layers=", absl::StrReplaceAll(routing::DescribeIds(spec.layers), {{", ", "+"}}));
   }
-  return absl::StrCat(text, spec.analyze ? ",analyze" : "");
+  if (spec.use == RuleUse::kApply) return text;
+  return absl::StrCat(text, ",", kRuleUses[static_cast<size_t>(spec.use)]);
 }
 
 std::string FormatPolicySpec(const v1::RoutingPolicy& policy) {
   std::vector<std::string> rules;
-  if (!policy.has_apply() && policy.has_analyze()) rules.push_back("native");
+  const bool has_others = policy.has_analyze() || policy.has_decode();
+  if (!policy.has_apply() && has_others) rules.push_back("native");
   AppendRules(policy, {}, &rules);
   for (const auto& some : policy.layer_overrides()) {
     AppendRules(some, {some.layers().begin(), some.layers().end()}, &rules);
@@ -91,6 +104,7 @@ std::string DefaultPolicyId(const v1::RoutingPolicy& policy) {
       name.push_back('-');
     }
   }
+  while (!name.empty() && name.back() == '-') name.pop_back();
   if (name.size() <= kMaxPolicyIdLength) return name;
   constexpr size_t kHashLength = 6;
   name.resize(kMaxPolicyIdLength - kHashLength - 1);

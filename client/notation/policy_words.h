@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "absl/strings/str_replace.h"
@@ -18,8 +19,18 @@ inline std::string Dashed(const std::string& name) {
   return absl::StrReplaceAll(name, {{"_", "-"}});
 }
 
-// "bh", "top-k"
-inline std::string RuleName(const routing::Rule& rule) { return Dashed(routing::KindName(rule)); }
+// "bh", "top-k"; "keep" of an expression
+inline std::string RuleName(const routing::Rule& rule) {
+  return std::visit(
+      []<class Kind>(const Kind&) -> std::string {
+        if constexpr (requires { routing::Description<Kind>::kKey; }) {
+          return routing::Description<Kind>::kKey;
+        } else {
+          return Dashed(routing::Description<Kind>::kName);
+        }
+      },
+      rule.kind);
+}
 
 // "max" of max_k, "p-value" of p_value
 template <class Field>
@@ -33,6 +44,17 @@ std::vector<std::string> WordsOf() {
   std::vector<std::string> words;
   for (const char* name : routing::ValueNames<Enum>::kNames) words.push_back(Dashed(name));
   return words;
+}
+
+// Calls `visit(field, value)` for each field of the groups of `owner`, those that are missing at
+// their defaults.
+template <class Owner, class Visit>
+void ForEachPossibleField(Owner owner, const Visit& visit) {
+  routing::ForEachGroup(owner, [&visit](const auto&, auto& value) {
+    const auto& group = routing::MakePresent(value);
+    ForEachPossibleField(group, visit);
+    routing::ForEachField(group, visit);
+  });
 }
 
 // A parameter that a rule may leave unset; the first of others is required.

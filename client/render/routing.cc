@@ -27,6 +27,10 @@ std::string DescribeRules(const Ruled& rules) {
   if (rules.has_analyze()) {
     absl::StrAppend(&text, text.empty() ? "" : "; ", "analyzing ", DescribeRule(rules.analyze()));
   }
+  if (rules.has_decode()) {
+    absl::StrAppend(&text, text.empty() ? "" : "; ", "beyond the prompt ",
+                    DescribeRule(rules.decode()));
+  }
   return text;
 }
 
@@ -86,7 +90,7 @@ std::string DescribePolicy(const v1::RoutingPolicy& policy) {
   for (const auto& layers_rule : policy.layer_overrides()) {
     const std::vector<uint32_t> layers(layers_rule.layers().begin(), layers_rule.layers().end());
     absl::StrAppend(&text, text.empty() ? "" : "; ", DescribeRules(layers_rule), " on layers ",
-                    routing::DescribeLayers(layers));
+                    routing::DescribeIds(layers));
   }
   return text.empty() ? "the model's own" : text;
 }

@@ -50,11 +50,13 @@ const RowRules& PolicyRules::Of(int layer) {
   const auto found = by_layer_.find(layer);
   if (found != by_layer_.end()) return found->second;
   const routing::Rule own{routing::TopK{static_cast<uint32_t>(shape_.default_k)}};
-  RowRules rules{.shape = shape_, .apply = {}, .analyze = {}};
+  RowRules rules{.shape = shape_, .apply = {}, .analyze = {}, .decode = {}};
   rules.apply = Resolve(
       RuleOf(spec_, layer, &routing::LayerOverride::apply, spec_.apply).value_or(own), layer);
   const auto analyze = RuleOf(spec_, layer, &routing::LayerOverride::analyze, spec_.analyze);
   if (analyze) rules.analyze = Resolve(*analyze, layer);
+  const auto decode = RuleOf(spec_, layer, &routing::LayerOverride::decode, spec_.decode);
+  if (decode) rules.decode = Resolve(*decode, layer);
   return by_layer_.emplace(layer, std::move(rules)).first->second;
 }
 

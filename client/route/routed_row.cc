@@ -1,46 +1,44 @@
 #include "client/route/routed_row.h"
 
 #include <algorithm>
-#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <utility>
-
-#include "server/routing/count.h"
-#include "server/routing/logit_row.h"
-#include "server/routing/rule_fields.h"
 
 namespace olmoe::client::route {
 namespace {
 
 using nlohmann::ordered_json;
 
-// The first p-values of the order, to find where a difference starts; null for a rule
-// without p-values.
-ordered_json FirstPValues(const routing::LayerRule& rule, routing::LogitRow* row) {
-  constexpr int kFirst = 8;
-  const auto* p_values = routing::FindPart<routing::PValueSource>(rule.rule);
-  if (p_values == nullptr) return nullptr;
-  std::array<double, routing::kMaxExperts> p;
-  routing::PValues(*p_values, rule.cdf, row, p);
-  ordered_json first = ordered_json::array();
-  for (const uint8_t expert : row->Order(std::min(kFirst, row->num_experts()))) {
-    first.push_back(p[expert]);
-  }
-  return first;
-}
-
 ordered_json DecisionJson(const routing::Decision& decision, std::span<const uint8_t> experts,
-                          const routing::LayerRule& rule, std::span<const float> logits) {
-  routing::LogitRow row(logits);
+                          int k_raw) {
   ordered_json out;
   out["order_prefix"] = std::vector<int>(experts.begin(), experts.begin() + decision.k);
-  out["k_raw"] = routing::RawCount(rule, &row);
+  out["k_raw"] = k_raw;
   out["k"] = decision.k;
   out["min_hit"] = decision.min_hit;
   out["max_hit"] = decision.max_hit;
-  ordered_json first = FirstPValues(rule, &row);
-  if (!first.is_null()) out["p_first"] = std::move(first);
   return out;
+}
+
+// With what only the rule that decided knows.
+ordered_json DecisionJson(const routing::Decision& decision, std::span<const uint8_t> experts,
+                          std::span<const float> logits, const routing::RouterShape& shape,
+                          const routing::LayerRule& rule, const routing::RowPlace& place) {
+  constexpr size_t kFirst = 8;  // p-values, to find where a difference starts
+  const routing::DecisionDetails details = routing::ExplainDecision(logits, shape, rule, place);
+  ordered_json out = DecisionJson(decision, experts, details.k_raw);
+  if (!rule.rule.adjust.force.empty()) out["force_hit"] = decision.force_hit;
+  const std::vector<double>& p = details.ranked_p;
+  if (!p.empty()) {
+    out["p_first"] = std::vector<double>(
+        p.begin(), p.begin() + static_cast<ptrdiff_t>(std::min(kFirst, p.size())));
+  }
+  return out;
+}
+
+std::vector<float> WeightsOf(const routing::RowRouting& decision) {
+  return {decision.weights.begin(), decision.weights.begin() + decision.applied.k};
 }
 
 }  // namespace
@@ -52,23 +50,34 @@ std::vector<float> ToLogits(const std::vector<double>& numbers) {
   return logits;
 }
 
-RoutedRow RouteLogits(std::span<const float> logits, const RowRules& rules) {
+ordered_json RecordedJson(const routing::RowRouting& decision) {
+  ordered_json out = DecisionJson(decision.applied, decision.experts, decision.applied.k);
+  out["weights"] = WeightsOf(decision);
+  return out;
+}
+
+ordered_json ErrorJson(routing::RouteError error) {
+  return {{"error", error == routing::RouteError::kNoTable ? "NO_TABLE" : "NON_FINITE_LOGIT"}};
+}
+
+RoutedRow RouteLogits(std::span<const float> logits, const RowRules& rules,
+                      const routing::RowPlace& place) {
   RoutedRow row;
+  const routing::LayerRule& apply = rules.Applied(place);
   const routing::LayerRule* analyze = rules.analyze ? &*rules.analyze : nullptr;
   const routing::RouteError error =
-      routing::RouteRow(logits, rules.shape, rules.apply, analyze, &row.decision);
+      routing::RouteRow(logits, rules.shape, apply, analyze, place, &row.decision);
   if (error != routing::RouteError::kNone) {
-    row.json["error"] = error == routing::RouteError::kNoTable ? "NO_TABLE" : "NON_FINITE_LOGIT";
+    row.json = ErrorJson(error);
     return row;
   }
   row.routed = true;
   const routing::RowRouting& decision = row.decision;
-  row.json = DecisionJson(decision.applied, decision.experts, rules.apply, logits);
-  row.json["weights"] =
-      std::vector<float>(decision.weights.begin(), decision.weights.begin() + decision.applied.k);
+  row.json = DecisionJson(decision.applied, decision.experts, logits, rules.shape, apply, place);
+  row.json["weights"] = WeightsOf(decision);
   if (!decision.analyzed) return row;
-  row.json["candidate"] =
-      DecisionJson(*decision.analyzed, decision.analyzed_experts, *analyze, logits);
+  row.json["candidate"] = DecisionJson(*decision.analyzed, decision.analyzed_experts, logits,
+                                       rules.shape, *analyze, place);
   const routing::ExpertSet ran =
       routing::SetOf(std::span(decision.experts).first(decision.applied.k));
   const routing::ExpertSet would_run =

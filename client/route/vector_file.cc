@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -12,9 +13,11 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/notation/json_numbers.h"
 #include "client/route/routed_row.h"
+#include "server/routing/replay.h"
 #include "server/routing/rule_fields.h"
 
 namespace olmoe::client::route {
@@ -39,26 +42,51 @@ uint32_t ReadCount(const JsonCursor& value) {
   return static_cast<uint32_t>(std::clamp(number, 0.0, kMost));
 }
 
-// Reads the parameters of a rule. There is one calibration for all rules of a line.
+// Whole numbers; a negative one becomes the largest, which is the id of no expert.
+std::vector<uint32_t> ReadCounts(const JsonCursor& array) {
+  constexpr uint32_t kMost = std::numeric_limits<uint32_t>::max();
+  std::vector<uint32_t> counts;
+  array.ForEach([&counts](const JsonCursor& value) {
+    counts.push_back(value.Number() < 0 ? kMost : ReadCount(value));
+  });
+  return counts;
+}
+
+// Reads the parameters of a rule, or of a group of them. There is one calibration for all rules
+// of a line.
 class ParameterReader {
  public:
-  ParameterReader(const std::string& calibration, const JsonCursor& rule)
-      : calibration_(calibration), rule_(rule) {}
+  // `may_miss`: any of them.
+  ParameterReader(const std::string& calibration, bool may_miss, const JsonCursor& object)
+      : calibration_(calibration), may_miss_(may_miss), object_(object) {}
 
   template <class Field, class Value>
   void operator()(const Field& field, Value& value) const {
     const std::string name = VectorName(field.name);
-    Read(rule_[name], &value);
+    const JsonCursor read = object_[name];
+    if (name == "calibration_id") {
+      if constexpr (std::is_same_v<Value, std::string>) {
+        if (!object_["pvalue"].IsAbsent()) value = calibration_;
+      }
+    } else if (!may_miss_ || !read.IsAbsent()) {
+      Read(read, &value);
+    }
   }
 
  private:
   void Read(const JsonCursor& field, uint32_t* value) const { *value = ReadCount(field); }
   void Read(const JsonCursor& field, double* value) const { *value = notation::ReadNumber(field); }
-  // The only text is the calibration's name.
-  void Read(const JsonCursor&, std::string* value) const { *value = calibration_; }
+  void Read(const JsonCursor& field, std::string* value) const { *value = field.String(); }
+  void Read(const JsonCursor& field, std::vector<uint32_t>* value) const {
+    *value = ReadCounts(field);
+  }
+  void Read(const JsonCursor& field, std::vector<float>* value) const {
+    *value = ToLogits(notation::ReadNumbers(field));
+  }
   template <class Value>
   void Read(const JsonCursor& field, std::optional<Value>* value) const {
-    if (!field.IsString() || field.String() != "auto") Read(field, &value->emplace());
+    const bool is_auto = field.IsString() && field.String() == "auto";
+    if (!field.IsAbsent() && !is_auto) Read(field, &value->emplace());
   }
   template <class Enum>
     requires std::is_enum_v<Enum>
@@ -70,38 +98,96 @@ class ParameterReader {
   }
 
   const std::string& calibration_;
-  const JsonCursor rule_;
+  const bool may_miss_;
+  const JsonCursor object_;
 };
 
-routing::Rule ReadRule(const JsonCursor& value, const std::string& calibration) {
-  const ParameterReader reader(calibration, value);
+template <class Owner>
+void ReadGroups(Owner& owner, const JsonCursor& object) {
+  routing::ForEachGroup(owner, [&object](const auto& group, auto& value) {
+    const JsonCursor inner = object[group.name];
+    if (inner.IsAbsent()) return;
+    auto& present = routing::MakePresent(value);
+    routing::ForEachField(present, ParameterReader("", /*may_miss=*/true, inner));
+    ReadGroups(present, inner);
+  });
+}
+
+routing::Rule ReadRule(const JsonCursor& object, const std::string& calibration) {
+  const ParameterReader own(calibration, /*may_miss=*/false, object);
+  const ParameterReader shared(calibration, /*may_miss=*/true, object);
   routing::Rule rule;
-  routing::ForEachField(rule, reader);
-  rule.kind = routing::MakeKind(KindOf(value["kind"].String()));
+  routing::ForEachField(rule, shared);
+  ReadGroups(rule, object);
+  rule.kind = routing::MakeKind(KindOf(object["kind"].String()));
   if (std::holds_alternative<std::monostate>(rule.kind)) {
-    value["kind"].Fail(absl::StrCat("is not known: ", value["kind"].Shown()));
+    object["kind"].Fail(absl::StrCat("is not known: ", object["kind"].Shown()));
   }
-  std::visit([&reader](auto& parameters) { routing::ForEachField(parameters, reader); }, rule.kind);
+  std::visit(
+      [&](auto& kind) {
+        routing::ForEachEntry(kind, own, [&](auto& part) { routing::ForEachField(part, shared); });
+      },
+      rule.kind);
   return rule;
 }
 
 struct Case {
   routing::RouterShape shape;
-  int layer = -1;           // of the table
+  routing::RowPlace place;
   std::string calibration;  // "none" where the case names no table
   std::vector<float> logits;
   routing::Rule policy;
-  std::optional<routing::Rule> base;  // it runs, and `policy` is only analyzed
+  std::optional<routing::Rule> base;    // it runs, and `policy` is only analyzed
+  std::optional<routing::Rule> decode;  // runs late rows
+  std::optional<routing::Replay> replay;  // the rules are those of rows that it does not cover
+
+  const routing::Rule& Runs() const {
+    return base ? *base : place.late && decode ? *decode : policy;
+  }
 };
+
+routing::Replay ReadReplay(const JsonCursor& object) {
+  const JsonCursor trace = object["trace"];
+  routing::Replay replay;
+  replay.first_position = trace["first_position"].Unsigned();
+  replay.num_positions = trace["num_positions"].Unsigned();
+  replay.num_layers = trace["num_layers"].Unsigned();
+  replay.counts = ReadCounts(trace["counts"]);
+  replay.experts = ReadCounts(trace["experts"]);
+  if (const JsonCursor weights = trace["weights"]; !weights.IsAbsent()) {
+    replay.weights = ToLogits(notation::ReadNumbers(weights));
+  }
+  const JsonCursor mode = object["weights"];
+  const std::string name = mode.IsAbsent() ? "LIVE" : mode.String();
+  if (name == "RECORDED") replay.mode = routing::ReplayWeights::kRecorded;
+  if (name != "RECORDED" && name != "LIVE") mode.Fail(absl::StrCat("is not known: ", name));
+  return replay;
+}
+
+void ReadPlace(const JsonCursor& line, Case* result) {
+  routing::RowPlace& place = result->place;
+  if (const JsonCursor layer = line["layer"]; !layer.IsAbsent()) {
+    place.layer = static_cast<int>(layer.Integer(0, 1023));
+  }
+  result->shape.num_layers = place.layer + 1;
+  if (const JsonCursor layers = line["layers"]; !layers.IsAbsent()) {
+    result->shape.num_layers = static_cast<int>(layers.Integer(place.layer + 1, 1024));
+  }
+  const auto unsigned_or_zero = [&line](std::string_view name) {
+    const JsonCursor field = line[name];
+    return field.IsAbsent() ? 0 : field.Unsigned();
+  };
+  place.position = unsigned_or_zero("position");
+  place.routing_seed = unsigned_or_zero("routing_seed");
+  const JsonCursor prompt_tokens = line["prompt_tokens"];
+  place.late = !prompt_tokens.IsAbsent() && place.position >= prompt_tokens.Unsigned();
+}
 
 Case ReadCase(const JsonCursor& line) {
   Case result;
-  result.shape.num_layers = 1;
   result.shape.num_experts = static_cast<int>(line["E"].Integer(1, routing::kMaxExperts));
   result.shape.default_k = static_cast<int>(line["k0"].Integer(1, result.shape.num_experts));
-  if (const JsonCursor layer = line["layer"]; !layer.IsAbsent()) {
-    result.layer = static_cast<int>(layer.Integer(0, 1023));
-  }
+  ReadPlace(line, &result);
   const JsonCursor calibration = line["calibration"];
   result.calibration = calibration.IsAbsent() ? "none" : calibration.String();
   result.logits = ToLogits(notation::ReadNumbers(line["logits"]));
@@ -109,36 +195,52 @@ Case ReadCase(const JsonCursor& line) {
     line["logits"].Fail(absl::StrCat("must have E = ", result.shape.num_experts, " values, has ",
                                      result.logits.size()));
   }
-  result.policy = ReadRule(line["policy"], result.calibration);
-  const JsonCursor base = line["base"];
-  if (!base.IsAbsent()) result.base = ReadRule(base, result.calibration);
+  const auto rule_of = [&](const JsonCursor& field) { return ReadRule(field, result.calibration); };
+  result.policy = rule_of(line["policy"]);
+  if (const JsonCursor base = line["base"]; !base.IsAbsent()) result.base = rule_of(base);
+  if (const JsonCursor decode = line["decode"]; !decode.IsAbsent()) result.decode = rule_of(decode);
+  if (const JsonCursor replay = line["replay"]; !replay.IsAbsent()) {
+    result.replay = ReadReplay(replay);
+  }
   return result;
 }
 
-// The offending fields of a rule, sorted, by their last name: "bh.alpha" is "alpha".
-std::vector<std::string> InvalidFields(const routing::Rule& rule, int num_experts) {
+// The offending fields, sorted: those of a rule by their path below it without the kind ("alpha",
+// "adjust.ban"), those of the rule of late rows below "decode.", those of a replay by their path.
+std::set<std::string> InvalidFields(const Case& c) {
+  std::set<std::string> names;
+  const auto add = [&](const routing::Rule& rule, const char* before) {
+    std::vector<FieldViolation> violations;
+    routing::ValidateRule(rule, c.shape.num_experts, "", &violations);
+    for (const FieldViolation& violation : violations) {
+      const bool of_kind = !absl::StartsWith(violation.field, "adjust.");
+      names.insert(before + violation.field.substr(of_kind ? violation.field.rfind('.') + 1 : 0));
+    }
+  };
+  add(c.policy, "");
+  if (c.base) add(*c.base, "");
+  if (c.decode) add(*c.decode, "decode.");
   std::vector<FieldViolation> violations;
-  routing::ValidateRule(rule, num_experts, "", &violations);
-  std::vector<std::string> names;
-  for (const FieldViolation& violation : violations) {
-    names.push_back(violation.field.substr(violation.field.rfind('.') + 1));
-  }
-  std::sort(names.begin(), names.end());
+  if (c.replay) routing::ValidateReplay(*c.replay, c.shape, "replay", &violations);
+  for (const FieldViolation& violation : violations) names.insert(violation.field);
   return names;
 }
 
 ordered_json Decide(const Case& c, const CdfTables& tables) {
-  for (const routing::Rule* rule : {&c.policy, c.base ? &*c.base : nullptr}) {
-    if (rule == nullptr) continue;
-    const std::vector<std::string> invalid = InvalidFields(*rule, c.shape.num_experts);
-    if (!invalid.empty()) return {{"invalid", invalid}};
-  }
-  const routing::CdfTable* table = FindTable(tables, c.calibration, c.layer);
+  const std::set<std::string> invalid = InvalidFields(c);
+  if (!invalid.empty()) return {{"invalid", invalid}};
+  const routing::CdfTable* table = FindTable(tables, c.calibration, c.place.layer);
   RowRules rules{.shape = c.shape,
-                 .apply = routing::MakeLayerRule(c.base.value_or(c.policy), c.shape, table),
-                 .analyze = {}};
+                 .apply = routing::MakeLayerRule(c.Runs(), c.shape, table),
+                 .analyze = {},
+                 .decode = {}};
   if (c.base) rules.analyze = routing::MakeLayerRule(c.policy, c.shape, table);
-  return RouteLogits(c.logits, rules).json;
+  const auto recorded = c.replay ? routing::RecordedAt(*c.replay, c.place) : std::nullopt;
+  if (!recorded) return RouteLogits(c.logits, rules, c.place).json;
+  routing::RowRouting decision;
+  const routing::RouteError error =
+      routing::ReplayRow(c.logits, c.shape, rules.apply.rule.weight_mode, *recorded, &decision);
+  return error == routing::RouteError::kNone ? RecordedJson(decision) : ErrorJson(error);
 }
 
 }  // namespace

@@ -10,7 +10,7 @@
 namespace olmoe::client::route {
 
 // Decides one case of tests/data/routing/vectors.jsonl (format: its README, section
-// 5): the object that it calls `expected`, whose errors are results, too. INVALID_ARGUMENT
+// 5) or of tests/data/selection/vectors.jsonl (section 7): the object that it calls `expected`, whose errors are results, too. INVALID_ARGUMENT
 // only where `line` is no case at all.
 absl::StatusOr<nlohmann::ordered_json> DecideCase(std::string_view line, const CdfTables& tables);
 

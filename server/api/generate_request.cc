@@ -131,6 +131,7 @@ absl::StatusOr<GenerateInput> ParseGenerate(const v1::GenerateRequest& request,
   work.top_logprobs = ParseTop(request.logprobs(), "logprobs", &errors);
   work.trace = FromProto(request.trace());
   input.routing = ParseRouting(request.routing(), request.unit_id(), serving, &errors);
+  input.routing.routing_seed = request.routing_seed();
   work.max_new_tokens = ParseMaxNewTokens(request.max_new_tokens(), work.prompt.size(),
                                           serving.model.max_context, &errors);
   if (!errors.empty()) return errors.ToStatus();

@@ -3,9 +3,11 @@
 #include <optional>
 #include <type_traits>
 #include <variant>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "google/protobuf/reflection.h"
 #include "server/routing/rule_fields.h"
 
 namespace olmoe::api {
@@ -45,6 +47,12 @@ class FieldReader {
   void Read(const FieldDescriptor& field, std::string* to) const {
     *to = from_.GetReflection()->GetString(from_, &field);
   }
+  template <class Value>
+    requires std::is_arithmetic_v<Value>
+  void Read(const FieldDescriptor& field, std::vector<Value>* to) const {
+    const auto values = from_.GetReflection()->GetRepeatedFieldRef<Value>(from_, &field);
+    to->assign(values.begin(), values.end());
+  }
   // 0 on the wire is unset. NaN is kept, and refused.
   template <class Value>
   void Read(const FieldDescriptor& field, std::optional<Value>* to) const {
@@ -52,18 +60,27 @@ class FieldReader {
     Read(field, &wire);
     if (wire != 0) *to = wire;
   }
-  // 0 on the wire is the default.
+  // 0 on the wire is the default, or unset.
   template <class Enum>
     requires std::is_enum_v<Enum>
   void Read(const FieldDescriptor& field, Enum* to) const {
+    if (const auto value = EnumValue<Enum>(field)) *to = *value;
+  }
+  template <class Enum>
+    requires std::is_enum_v<Enum>
+  void Read(const FieldDescriptor& field, std::optional<Enum>* to) const {
+    *to = EnumValue<Enum>(field);
+  }
+  template <class Enum>
+  std::optional<Enum> EnumValue(const FieldDescriptor& field) const {
     constexpr int kNumValues = static_cast<int>(routing::ValueNames<Enum>::kNames.size());
     const int wire = from_.GetReflection()->GetEnumValue(from_, &field);
-    if (wire < 0 || wire > kNumValues) {
+    if (wire > 0 && wire <= kNumValues) return static_cast<Enum>(wire - 1);
+    if (wire != 0) {
       errors_.Add(absl::StrCat(path_, ".", field.name()),
                   absl::StrCat("is not a ", field.enum_type()->name(), ": ", wire));
-    } else if (wire > 0) {
-      *to = static_cast<Enum>(wire - 1);
     }
+    return std::nullopt;
   }
 
   const Message& from_;
@@ -91,6 +108,11 @@ class FieldWriter {
     to_.GetReflection()->SetString(&to_, &field, value);
   }
   template <class Value>
+  void Write(const FieldDescriptor& field, const std::vector<Value>& values) const {
+    auto to = to_.GetReflection()->GetMutableRepeatedFieldRef<Value>(&to_, &field);
+    for (const Value value : values) to.Add(value);
+  }
+  template <class Value>
   void Write(const FieldDescriptor& field, const std::optional<Value>& value) const {
     if (value) Write(field, *value);
   }
@@ -102,6 +124,46 @@ class FieldWriter {
 
   Message& to_;
 };
+
+// The groups of a rule, or of a group: messages that may be missing.
+template <class Owner>
+void ReadGroups(const Message& from, const std::string& path, RequestErrors* errors, Owner& owner) {
+  routing::ForEachGroup(owner, [&](const auto& group, auto& to) {
+    const FieldDescriptor& field = FieldOf(from, group.name);
+    if (!from.GetReflection()->HasField(from, &field)) return;
+    const Message& inner = from.GetReflection()->GetMessage(from, &field);
+    const std::string inner_path = absl::StrCat(path, ".", group.name);
+    auto& present = routing::MakePresent(to);
+    routing::ForEachField(present, FieldReader(inner, inner_path, errors));
+    ReadGroups(inner, inner_path, errors, present);
+  });
+}
+
+template <class Owner>
+void WriteGroups(const Owner& owner, Message* to) {
+  routing::ForEachGroup(owner, [to](const auto& group, const auto& from) {
+    const auto* present = routing::Present(from);
+    if (present == nullptr) return;
+    Message* inner = to->GetReflection()->MutableMessage(to, &FieldOf(*to, group.name));
+    routing::ForEachField(*present, FieldWriter(inner));
+    WriteGroups(*present, inner);
+  });
+}
+
+// Those of a policy, or of an override.
+template <class From, class To>
+void ReadRules(const From& from, const std::string& path, RequestErrors* errors, To* to) {
+  if (from.has_apply()) to->apply = ToRule(from.apply(), path + ".apply", errors);
+  if (from.has_analyze()) to->analyze = ToRule(from.analyze(), path + ".analyze", errors);
+  if (from.has_decode()) to->decode = ToRule(from.decode(), path + ".decode", errors);
+}
+
+template <class From, class To>
+void WriteRules(const From& from, To* to) {
+  if (from.apply) *to->mutable_apply() = ToProto(*from.apply);
+  if (from.analyze) *to->mutable_analyze() = ToProto(*from.analyze);
+  if (from.decode) *to->mutable_decode() = ToProto(*from.decode);
+}
 
 }  // namespace
 
@@ -117,6 +179,7 @@ routing::Rule ToRule(const v1::Rule& rule, const std::string& prefix, RequestErr
     std::visit([&](auto& parameters) { routing::ForEachField(parameters, reader); }, out.kind);
   }
   routing::ForEachField(out, FieldReader(rule, prefix, errors));
+  ReadGroups(rule, prefix, errors, out);
   return out;
 }
 
@@ -128,6 +191,7 @@ v1::Rule ToProto(const routing::Rule& rule) {
     std::visit([&](const auto& kind) { routing::ForEachField(kind, writer); }, rule.kind);
   }
   routing::ForEachField(rule, FieldWriter(&out));
+  WriteGroups(rule, &out);
   return out;
 }
 
@@ -136,15 +200,13 @@ routing::PolicySpec ToPolicySpec(const v1::RoutingPolicy& policy, const std::str
   routing::PolicySpec spec;
   spec.policy_id = policy.policy_id();
   spec.description = policy.description();
-  if (policy.has_apply()) spec.apply = ToRule(policy.apply(), prefix + ".apply", errors);
-  if (policy.has_analyze()) spec.analyze = ToRule(policy.analyze(), prefix + ".analyze", errors);
+  ReadRules(policy, prefix, errors, &spec);
   for (int i = 0; i < policy.layer_overrides_size(); ++i) {
     const v1::LayerOverride& from = policy.layer_overrides(i);
     const std::string name = absl::StrCat(prefix, ".layer_overrides[", i, "]");
     routing::LayerOverride& to = spec.layer_overrides.emplace_back();
     to.layers.assign(from.layers().begin(), from.layers().end());
-    if (from.has_apply()) to.apply = ToRule(from.apply(), name + ".apply", errors);
-    if (from.has_analyze()) to.analyze = ToRule(from.analyze(), name + ".analyze", errors);
+    ReadRules(from, name, errors, &to);
   }
   return spec;
 }
@@ -153,13 +215,11 @@ v1::RoutingPolicy ToProto(const routing::PolicySpec& spec) {
   v1::RoutingPolicy out;
   out.set_policy_id(spec.policy_id);
   out.set_description(spec.description);
-  if (spec.apply) *out.mutable_apply() = ToProto(*spec.apply);
-  if (spec.analyze) *out.mutable_analyze() = ToProto(*spec.analyze);
+  WriteRules(spec, &out);
   for (const routing::LayerOverride& from : spec.layer_overrides) {
     v1::LayerOverride* to = out.add_layer_overrides();
     to->mutable_layers()->Add(from.layers.begin(), from.layers.end());
-    if (from.apply) *to->mutable_apply() = ToProto(*from.apply);
-    if (from.analyze) *to->mutable_analyze() = ToProto(*from.analyze);
+    WriteRules(from, to);
   }
   return out;
 }

@@ -221,6 +221,7 @@ absl::StatusOr<ScoreInput> ParseScore(const v1::ScoreRequest& request,
   input.work.trace = FromProto(request.trace());
   input.per_token = request.per_token() || request.has_top();
   input.routing = ParseRouting(request.routing(), request.unit_id(), serving, &errors);
+  input.routing.routing_seed = request.routing_seed();
   ParseItems(request, serving, interrupt, &input, &errors);
   CheckAnswerSize(input, serving, &errors);
   if (!errors.empty()) return errors.ToStatus();

@@ -60,8 +60,7 @@ std::unique_ptr<Sequence> LiveRequest::StartNext(std::vector<model::PageId> page
   CHECK(has_unstarted());
   const int index = num_started_++;
   if (auto* score = std::get_if<ScoreWork>(&request_.work)) {
-    ScoreWindow& window = score->windows[index];
-    return std::make_unique<Sequence>(this, index, std::move(window.tokens), window.first_scored,
+    return std::make_unique<Sequence>(this, index, std::move(score->windows[index]),
                                       std::move(pages));
   }
   auto& work = std::get<GenerateWork>(request_.work);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -43,6 +44,8 @@ struct GenerateWork {
 struct ScoreWindow {
   std::vector<TokenId> tokens;
   int first_scored = 0;  // 1..tokens.size() - 1
+  // Tokens of the prompt, 0..first_scored: rows behind it are late. Unset: first_scored.
+  std::optional<int> prompt_tokens = {};
 };
 
 // Asks for the scores of any number of windows, in any order, each for itself.
@@ -63,6 +66,7 @@ struct Request {
   std::variant<GenerateWork, ScoreWork> work;
   routing::PlanPin pin;            // keeps the generation counted as in flight
   routing::Assignment assignment;  // the arm and its policy
+  uint64_t routing_seed = 0;       // of its noise
   absl::Time deadline = absl::InfiniteFuture();
 };
 

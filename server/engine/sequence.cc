@@ -23,25 +23,25 @@ Sequence::Sequence(LiveRequest* request, std::vector<TokenId> prompt, int max_ne
                    std::vector<model::PageId> pages)
     : request_(request),
       pages_(std::move(pages)),
-      prompt_rows_(static_cast<int>(prompt.size())),
+      prompt_tokens_(static_cast<int>(prompt.size())),
       inputs_(std::move(prompt)) {
   inputs_.reserve(inputs_.size() + static_cast<size_t>(max_new_tokens));
 }
 
-Sequence::Sequence(LiveRequest* request, int index, std::vector<TokenId> tokens, int first_scored,
+Sequence::Sequence(LiveRequest* request, int index, ScoreWindow window,
                    std::vector<model::PageId> pages)
     : request_(request),
       pages_(std::move(pages)),
-      prompt_rows_(0),
-      inputs_(std::move(tokens)),
-      targets_(Targets(inputs_, first_scored)) {
+      prompt_tokens_(window.prompt_tokens.value_or(window.first_scored)),
+      inputs_(std::move(window.tokens)),
+      targets_(Targets(inputs_, window.first_scored)) {
   inputs_.pop_back();
   scores_.window = index;
 }
 
 Phase Sequence::phase() const {
   if (is_window()) return Phase::kScore;
-  return num_computed_ < prompt_rows_ ? Phase::kPrefill : Phase::kDecode;
+  return num_computed_ < prompt_tokens_ ? Phase::kPrefill : Phase::kDecode;
 }
 
 model::Chunk Sequence::NextChunk(int num_rows) const {
@@ -52,6 +52,8 @@ model::Chunk Sequence::NextChunk(int num_rows) const {
   chunk.first_position = num_computed_;
   chunk.pages = pages_;
   chunk.policy = request.assignment.policy.get();
+  chunk.prompt_tokens = prompt_tokens_;
+  chunk.routing_seed = request.routing_seed;
   chunk.router_logits = request_->trace().logits;
   if (is_window()) {
     const auto& work = std::get<ScoreWork>(request.work);

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "server/engine/request.h"
 #include "server/engine/step_observer.h"
 #include "server/engine/token_sink.h"
 #include "server/model/model.h"
@@ -21,8 +22,7 @@ class Sequence {
   Sequence(LiveRequest* request, std::vector<TokenId> prompt, int max_new_tokens,
            std::vector<model::PageId> pages);
   // Window number `index` of a score request.
-  Sequence(LiveRequest* request, int index, std::vector<TokenId> tokens, int first_scored,
-           std::vector<model::PageId> pages);
+  Sequence(LiveRequest* request, int index, ScoreWindow window, std::vector<model::PageId> pages);
   Sequence(const Sequence&) = delete;
   Sequence& operator=(const Sequence&) = delete;
 
@@ -52,7 +52,7 @@ class Sequence {
 
   LiveRequest* const request_;
   const std::vector<model::PageId> pages_;
-  const int prompt_rows_;         // of a completion
+  const int prompt_tokens_;       // rows behind them are late
   std::vector<TokenId> inputs_;   // a completion: prompt and generated tokens; never reallocated
   std::vector<TokenId> targets_;  // a window: [inputs_.size()], kNoTarget where not scored
   int num_computed_ = 0;

@@ -28,6 +28,7 @@ absl::Status EngineRequest::Admit(const RoutingChoice& choice, std::string reque
   absl::StatusOr<routing::Assignment> assignment = Assign(choice, request_id_, *pin);
   if (!assignment.ok()) return assignment.status();
   assignment_ = *std::move(assignment);
+  routing_seed_ = choice.routing_seed;
   generation_ = pin->generation();
   pin_ = std::move(pin);
   return absl::OkStatus();
@@ -42,6 +43,7 @@ absl::Status EngineRequest::Submit(std::variant<engine::GenerateWork, engine::Sc
   request.work = std::move(work);
   request.pin = std::move(pin_);
   request.assignment = assignment_;
+  request.routing_seed = routing_seed_;
   request.deadline = deadline;
   absl::StatusOr<engine::RequestHandle> handle =
       serving_->engine->Submit(std::move(request), std::move(sink));

@@ -25,6 +25,7 @@ struct RoutingChoice {
   std::string unit_id;
   std::optional<std::string> arm_id;
   std::shared_ptr<const routing::RoutingPolicy> inline_policy;  // or null
+  uint64_t routing_seed = 0;
 };
 
 // One request on its way through the engine: pinned and assigned by Admit, queued by
@@ -67,6 +68,7 @@ class EngineRequest {
   routing::PlanPin pin_;  // until Submit
   uint64_t generation_ = 0;
   routing::Assignment assignment_;
+  uint64_t routing_seed_ = 0;
   // A cancellation may come before Submit has returned the handle.
   std::atomic<engine::RequestHandle> handle_{0};  // 0: none
   std::atomic<bool> cancelled_{false};

@@ -64,7 +64,10 @@ std::vector<engine::ScoreWindow> MakeRollingWindows(TokenId prefix, std::span<co
     const size_t scored = std::min(length, tokens.size() - end);
     end += scored;
     const std::span<const TokenId> window = tokens.subspan(end - length - 1, length + 1);
-    windows.push_back({{window.begin(), window.end()}, static_cast<int>(length + 1 - scored)});
+    // All of it is continuation: the prefix was the prompt.
+    windows.push_back({.tokens = {window.begin(), window.end()},
+                       .first_scored = static_cast<int>(length + 1 - scored),
+                       .prompt_tokens = 0});
   }
   return windows;
 }

@@ -47,9 +47,10 @@ Json PolicyJson(const routing::RoutingPolicy& policy) {
   const routing::PolicySpec& spec = policy.spec();
   Json overrides = Json::array();
   for (const routing::LayerOverride& some : spec.layer_overrides) {
-    overrides.push_back({{"layers", routing::DescribeLayers(some.layers)},
+    overrides.push_back({{"layers", routing::DescribeIds(some.layers)},
                          {"apply", WordsOrNull(some.apply)},
-                         {"analyze", WordsOrNull(some.analyze)}});
+                         {"analyze", WordsOrNull(some.analyze)},
+                         {"decode", WordsOrNull(some.decode)}});
   }
   return {{"id", spec.policy_id},
           {"digest", policy.digest()},
@@ -57,6 +58,7 @@ Json PolicyJson(const routing::RoutingPolicy& policy) {
           {"apply", spec.apply ? routing::DescribeRule(*spec.apply)
                                : routing::DescribeNative(policy.shape().default_k)},
           {"analyze", WordsOrNull(spec.analyze)},
+          {"decode", WordsOrNull(spec.decode)},
           {"layer_overrides", std::move(overrides)},
           {"description", spec.description}};
 }

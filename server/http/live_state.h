@@ -34,8 +34,10 @@ namespace olmoe::http {
 //   plan.arms[]                 arm, weight, share (of the requests that are split), running
 //                               and queued (requests of any generation), policy
 //   plan.arms[].policy          id, digest, kind (as in olmoe_routing_arm_info), description;
-//                               apply and analyze (null: nothing is analyzed) in words;
-//                               layer_overrides[]: layers, apply, analyze (null: the policy's)
+//                               apply, analyze (null: nothing is analyzed) and decode (of tokens
+//                               beyond the prompt; null: apply) in words;
+//                               layer_overrides[]: layers, apply, analyze, decode (null: the
+//                               policy's)
 //   buckets                     upper bounds of the histograms below, without the last, +Inf
 //   counters[]                  of every arm that is counted, also of older plans and "inline":
 //                               arm ("": refused before one was found), requests.ok and

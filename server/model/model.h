@@ -5,6 +5,7 @@
 #define OLMOE_SERVER_MODEL_MODEL_H_
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -92,10 +93,22 @@ struct Chunk {
   int first_position = 0;           // of tokens[0]
   std::span<const PageId> pages;    // of the whole sequence; cover first_position + rows
   const routing::RoutingPolicy* policy = nullptr;
+  // Tokens of the sequence's prompt: rows from that position on are late, for the policy.
+  int prompt_tokens = std::numeric_limits<int>::max();
+  uint64_t routing_seed = 0;  // of the policy's noise
   std::optional<SampleRequest> sample;
   std::optional<ScoreRequest> score;
   bool router_logits = false;  // return the raw router logits of these rows
   bool last_logits = false;    // return the logits of the last row
+
+  // Where row number `row` of the chunk stands, for its policy.
+  routing::RowPlace PlaceOf(int row, int layer) const {
+    const int position = first_position + row;
+    return {.layer = layer,
+            .position = static_cast<uint64_t>(position),
+            .routing_seed = routing_seed,
+            .late = position >= prompt_tokens};
+  }
 };
 
 // One step: chunks of different sequences (each sequence at most once).

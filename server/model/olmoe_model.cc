@@ -114,14 +114,16 @@ void OlmoeModel<Ops>::Route(int layer, const HostRows& logits, const StepBatch& 
   for (size_t i = 0; i < step.chunks.size(); ++i) {
     const Chunk& chunk = step.chunks[i];
     ChunkOutput& result = output->chunks[i];
+    const int first_row = row;
     for (const int end = row + static_cast<int>(chunk.tokens.size()); row < end; ++row) {
       const std::span<const float> of_row = logits.row(row);
+      const routing::RowPlace place = chunk.PlaceOf(row - first_row, layer);
       if (chunk.router_logits) {
         result.router_logits.insert(result.router_logits.end(), of_row.begin(), of_row.end());
       }
       // A row that cannot be routed goes on without experts: its results are void, and
       // the rows of other chunks do not see it.
-      if (chunk.policy->Route(layer, of_row, &routing_) == routing::RouteError::kNone) {
+      if (chunk.policy->Route(place, of_row, &routing_) == routing::RouteError::kNone) {
         output->routing.Add(routing_);
       } else {
         output->routing.AddFailed();

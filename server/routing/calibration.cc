@@ -41,18 +41,14 @@ CdfTable CdfTable::FromCdf(double x0, double dx, std::span<const double> cdf) {
   return table;
 }
 
-double CdfTable::PValue(float logit) const {
-  const double t = (static_cast<double>(logit) - x0) / dx;
+double CdfTable::PValue(double logit) const {
+  const double t = (logit - x0) / dx;
   const size_t last = survival.size() - 1;
   if (t <= 0) return ClampPValue(survival.front());
   if (t >= static_cast<double>(last)) return ClampPValue(survival.back());
   const size_t i = static_cast<size_t>(t);
   const double fraction = t - static_cast<double>(i);
   return ClampPValue(survival[i] + fraction * (survival[i + 1] - survival[i]));
-}
-
-void CdfTable::PValues(std::span<const float> logits, std::span<double> p) const {
-  for (size_t i = 0; i < logits.size(); ++i) p[i] = PValue(logits[i]);
 }
 
 void CheckCdf(double x0, double dx, std::span<const double> cdf, std::string_view prefix,

@@ -41,10 +41,13 @@ struct CdfTable {
   // survival = 1 - cdf. The arguments have passed CheckCdf.
   static CdfTable FromCdf(double x0, double dx, std::span<const double> cdf);
 
-  // Returns 1 - F(logit), clamped. `logit` is the raw logit, finite.
-  double PValue(float logit) const;
+  // Returns 1 - F(logit), clamped. `logit` is no NaN.
+  double PValue(double logit) const;
   // The same for many. REQUIRES: `logits` and `p` have the same size.
-  void PValues(std::span<const float> logits, std::span<double> p) const;
+  template <class Logit>
+  void PValues(std::span<const Logit> logits, std::span<double> p) const {
+    for (size_t i = 0; i < logits.size(); ++i) p[i] = PValue(logits[i]);
+  }
 };
 
 // Appends one violation per field of a CDF as it comes from outside: 2..65536

@@ -19,9 +19,11 @@ std::set<std::string, std::less<>> CalibrationsOf(const PlanSpec& plan) {
   for (const ArmSpec& arm : plan.arms) {
     AddOf(arm.policy.apply, &ids);
     AddOf(arm.policy.analyze, &ids);
+    AddOf(arm.policy.decode, &ids);
     for (const LayerOverride& layers : arm.policy.layer_overrides) {
       AddOf(layers.apply, &ids);
       AddOf(layers.analyze, &ids);
+      AddOf(layers.decode, &ids);
     }
   }
   return ids;

@@ -1,10 +1,14 @@
 #include "server/routing/canonical.h"
 
+#include <algorithm>
 #include <optional>
 #include <variant>
+#include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "glog/logging.h"
 #include "server/routing/rule_fields.h"
 
@@ -14,6 +18,9 @@ namespace {
 std::string ValueOf(uint32_t value) { return absl::StrCat(value); }
 // Enough digits that different doubles give different text.
 std::string ValueOf(double value) { return absl::StrFormat("%.17g", value); }
+std::string ValueOf(const std::string& text) {
+  return absl::StrCat("\"", absl::CHexEscape(text), "\"");
+}
 template <typename Value>
 std::string ValueOf(const std::optional<Value>& value) {
   return value ? ValueOf(*value) : "auto";
@@ -43,6 +50,9 @@ class CountText {
   }
 
   std::string PartText(const Bounds& bounds) const { return FieldsOf(bounds); }
+  std::string PartText(const MaybePValues& p_values) const {
+    return p_values.calibration_id.empty() ? "" : absl::StrCat(" calibration=", calibration_);
+  }
   std::string PartText(const PValueSource& p_values) const {
     if (p_values.kind == PValueKind::kOneMinusProb) return " p_value=one_minus_prob";
     return absl::StrCat(" p_value=layer_cdf calibration=", calibration_);
@@ -57,6 +67,35 @@ std::string CountTextOf(const Rule& rule, std::string_view calibration_digest) {
   return std::visit([&text](const auto& kind) { return text.Of(kind); }, rule.kind);
 }
 
+std::string IdsOf(std::vector<uint32_t> ids) {
+  std::sort(ids.begin(), ids.end());
+  return absl::StrJoin(ids, "+");
+}
+
+// " bias=... ban=..." of what has an effect; "" for most rules, which keep their digests.
+std::string AdjustText(const Adjust& adjust, bool weights_matter) {
+  std::string text;
+  const auto append = [&text](const char* name, const std::string& value) {
+    absl::StrAppend(&text, " ", name, "=", value);
+  };
+  if (adjust.bias) {
+    append("bias", ValueText(adjust.bias->values));
+    if (weights_matter) append("bias_scope", ValueText(adjust.bias->scope));
+  }
+  if (adjust.steer) {
+    append("toward", IdsOf(adjust.steer->toward));
+    append("away", IdsOf(adjust.steer->away));
+    append("epsilon", ValueOf(adjust.steer->epsilon));
+  }
+  if (adjust.noise) append("noise", ValueOf(adjust.noise->tau));
+  if (!adjust.ban.empty()) {
+    append("ban", IdsOf(adjust.ban));
+    append("ban_mass", ValueText(adjust.ban_mass));
+  }
+  if (!adjust.force.empty()) append("force", IdsOf(adjust.force));
+  return text;
+}
+
 // " temperature=..." where the kind has one and it has an effect.
 std::string TemperatureText(const Rule& rule, bool weights_matter) {
   const PValueSource* p_values = FindPart<PValueSource>(rule);
@@ -69,14 +108,15 @@ std::string TemperatureText(const Rule& rule, bool weights_matter) {
 
 std::string CanonicalApply(const Rule& rule, std::string_view calibration_digest) {
   CHECK(rule.weight_mode != WeightMode::kModelDefault) << "a rule was not made by MakeLayerRule";
-  return absl::StrCat(CountTextOf(rule, calibration_digest),
-                      TemperatureText(rule, /*weights_matter=*/true),
-                      " weights=", ValueText(rule.weight_mode));
+  return absl::StrCat(
+      CountTextOf(rule, calibration_digest), TemperatureText(rule, /*weights_matter=*/true),
+      " weights=", ValueText(rule.weight_mode), AdjustText(rule.adjust, /*weights_matter=*/true));
 }
 
 std::string CanonicalAnalyze(const Rule& rule, std::string_view calibration_digest) {
   return absl::StrCat(CountTextOf(rule, calibration_digest),
-                      TemperatureText(rule, /*weights_matter=*/false));
+                      TemperatureText(rule, /*weights_matter=*/false),
+                      AdjustText(rule.adjust, /*weights_matter=*/false));
 }
 
 std::string CanonicalShape(const RouterShape& shape) {

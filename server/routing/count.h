@@ -1,6 +1,7 @@
-// How many experts each rule wants for a row, before min_k and max_k. Every rule
-// keeps a prefix of the order (logit descending, id ascending), so the count is
-// the whole decision.
+// How many experts each rule wants for a row, before min_k and max_k. Every rule but an expression
+// keeps a prefix of the order (score descending, id ascending), so the count is the whole decision.
+// Score, order and number of experts are those of the row: LogitRow, or AdjustedRow where the
+// rule adjusts it.
 //
 // Top-k, top-p and min-p look at the probabilities alone. The other two ask a
 // statistical question: which logits are too high to be "background"?
@@ -67,6 +68,7 @@
 
 #include <span>
 
+#include "server/routing/adjusted_row.h"
 #include "server/routing/logit_row.h"
 #include "server/routing/route.h"
 
@@ -81,12 +83,20 @@ int BenjaminiHochbergCount(std::span<const double> ranked_p, int num_experts, do
 int HigherCriticismCount(std::span<const double> ranked_p, int num_experts, int first_rank,
                          int last_rank, bool only_below_line);
 
-// p-values of all experts by expert id into `p`: [num_experts]. kLayerCdf needs
-// `cdf`.
-void PValues(const PValueSource& source, const CdfTable* cdf, LogitRow* row, std::span<double> p);
+// p-values by expert id into `p`, which has a place for each expert of the model. kLayerCdf needs
+// `cdf`. `Row`: LogitRow or AdjustedRow.
+template <class Row>
+void PValues(const PValueSource& source, const CdfTable* cdf, Row* row, std::span<double> p);
 
-// What the rule itself says: 0..num_experts. A rule on a layer CDF has its table.
-int RawCount(const LayerRule& rule, LogitRow* row);
+// What the rule itself says: 0..num_experts of the row. A rule on a layer CDF has its table.
+// REQUIRES: it is no Expression.
+template <class Row>
+int RawCount(const LayerRule& rule, Row* row);
+
+// The experts for which the expression of the rule holds, in the order, into `kept`. Returns their
+// number.
+int KeptBy(const LayerRule& rule, const RouterShape& shape, const RowPlace& place,
+           std::span<const float> logits, AdjustedRow* row, std::span<uint8_t> kept);
 
 }  // namespace olmoe::routing
 

@@ -92,6 +92,12 @@ std::span<const float> LogitRow::ProbabilitiesAt(double temperature) {
   return tempered;
 }
 
+int LogitRow::CountAtLeast(double probability) const {
+  return static_cast<int>(
+      std::count_if(probabilities().begin(), probabilities().end(),
+                    [probability](float of_expert) { return of_expert >= probability; }));
+}
+
 double LogitRow::MassOfFirst(int count) {
   double mass = 0;
   for (const uint8_t expert : Order(count)) mass += probabilities_[expert];

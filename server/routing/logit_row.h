@@ -40,6 +40,8 @@ class LogitRow {
   std::span<const float> probabilities() const { return {probabilities_.data(), logits_.size()}; }
   // softmax(z / temperature); for a temperature other than 1 valid until the next call.
   std::span<const float> ProbabilitiesAt(double temperature);
+  // Experts with at least that probability.
+  int CountAtLeast(double probability) const;
   // Of softmax(z), nats.
   float entropy() const { return entropy_; }
 

@@ -39,6 +39,19 @@ void ValidateLayers(const std::vector<uint32_t>& layers, size_t override_index,
   }
 }
 
+// Those of a policy, or of an override.
+template <class Ruled>
+void ValidateRules(const Ruled& rules, const RouterShape& shape, std::string_view prefix,
+                   std::vector<FieldViolation>* violations) {
+  for (const auto& [rule, name] :
+       {std::pair(&rules.apply, "apply"), std::pair(&rules.analyze, "analyze"),
+        std::pair(&rules.decode, "decode")}) {
+    if (rule->has_value()) {
+      ValidateRule(**rule, shape.num_experts, FieldPath(prefix, name), violations);
+    }
+  }
+}
+
 void ValidateOverrides(const std::vector<LayerOverride>& overrides, const RouterShape& shape,
                        std::string_view prefix, std::vector<FieldViolation>* violations) {
   const size_t num_layers = static_cast<size_t>(shape.num_layers);
@@ -53,15 +66,10 @@ void ValidateOverrides(const std::vector<LayerOverride>& overrides, const Router
     const LayerOverride& override = overrides[i];
     const std::string path = FieldPath(prefix, "layer_overrides", i);
     ValidateLayers(override.layers, i, path, &owner, violations);
-    if (!override.apply && !override.analyze) {
-      violations->push_back({path, "must have a rule: apply, analyze or both"});
+    if (!override.apply && !override.analyze && !override.decode) {
+      violations->push_back({path, "must have a rule: apply, analyze or decode"});
     }
-    for (const auto& [rule, name] :
-         {std::pair(&override.apply, "apply"), std::pair(&override.analyze, "analyze")}) {
-      if (rule->has_value()) {
-        ValidateRule(**rule, shape.num_experts, FieldPath(path, name), violations);
-      }
-    }
+    ValidateRules(override, shape, path, violations);
   }
 }
 
@@ -71,9 +79,9 @@ struct RuleSource {
   std::string path;
 };
 
-// What a policy says about one layer.
+// What a policy says about one layer; analyze and decode may have no rule.
 struct LayerSource {
-  RuleSource apply, analyze;
+  RuleSource apply, analyze, decode;
 };
 
 std::vector<LayerSource> ExpandLayers(const PolicySpec& spec, const Rule& native,
@@ -81,6 +89,7 @@ std::vector<LayerSource> ExpandLayers(const PolicySpec& spec, const Rule& native
   LayerSource common;
   common.apply = {spec.apply ? &*spec.apply : &native, FieldPath(prefix, "apply")};
   if (spec.analyze) common.analyze = {&*spec.analyze, FieldPath(prefix, "analyze")};
+  if (spec.decode) common.decode = {&*spec.decode, FieldPath(prefix, "decode")};
   std::vector<LayerSource> layers(static_cast<size_t>(shape.num_layers), common);
   for (size_t i = 0; i < spec.layer_overrides.size(); ++i) {
     const LayerOverride& override = spec.layer_overrides[i];
@@ -90,6 +99,7 @@ std::vector<LayerSource> ExpandLayers(const PolicySpec& spec, const Rule& native
       if (override.analyze) {
         layers[layer].analyze = {&*override.analyze, FieldPath(path, "analyze")};
       }
+      if (override.decode) layers[layer].decode = {&*override.decode, FieldPath(path, "decode")};
     }
   }
   return layers;
@@ -112,13 +122,18 @@ struct CompiledRule {
 
 struct CompiledLayer {
   CompiledRule apply;
-  std::optional<CompiledRule> analyze;
+  std::optional<CompiledRule> analyze, decode;
 
   std::string ApplyText() const {
     return CanonicalApply(apply.rule.rule, apply.calibration_digest());
   }
+  // That of late rows: equal where they run the same.
+  std::string DecodeText() const {
+    return decode ? CanonicalApply(decode->rule.rule, decode->calibration_digest()) : ApplyText();
+  }
   std::string Text() const {
     std::string text = absl::StrCat("apply ", ApplyText());
+    if (DecodeText() != ApplyText()) absl::StrAppend(&text, " decode ", DecodeText());
     if (analyze) {
       absl::StrAppend(&text, " analyze ",
                       CanonicalAnalyze(analyze->rule.rule, analyze->calibration_digest()));
@@ -146,11 +161,14 @@ absl::StatusOr<CompiledLayer> CompileLayer(const LayerSource& source, int layer,
                                            const CalibrationSet* calibrations) {
   absl::StatusOr<CompiledRule> apply = Compile(source.apply, layer, shape, calibrations);
   if (!apply.ok()) return apply.status();
-  CompiledLayer compiled{*std::move(apply), std::nullopt};
-  if (source.analyze.rule == nullptr) return compiled;
-  absl::StatusOr<CompiledRule> analyze = Compile(source.analyze, layer, shape, calibrations);
-  if (!analyze.ok()) return analyze.status();
-  compiled.analyze = *std::move(analyze);
+  CompiledLayer compiled{*std::move(apply), std::nullopt, std::nullopt};
+  for (const auto& [from, to] : {std::pair(&source.analyze, &compiled.analyze),
+                                 std::pair(&source.decode, &compiled.decode)}) {
+    if (from->rule == nullptr) continue;
+    absl::StatusOr<CompiledRule> rule = Compile(*from, layer, shape, calibrations);
+    if (!rule.ok()) return rule.status();
+    *to = *std::move(rule);
+  }
   return compiled;
 }
 
@@ -160,12 +178,7 @@ void ValidatePolicy(const PolicySpec& spec, const RouterShape& shape, std::strin
                     std::vector<FieldViolation>* violations) {
   CheckName(spec.policy_id, FieldPath(prefix, "policy_id"), violations);
   CheckText(spec.description, FieldPath(prefix, "description"), violations);
-  if (spec.apply) {
-    ValidateRule(*spec.apply, shape.num_experts, FieldPath(prefix, "apply"), violations);
-  }
-  if (spec.analyze) {
-    ValidateRule(*spec.analyze, shape.num_experts, FieldPath(prefix, "analyze"), violations);
-  }
+  ValidateRules(spec, shape, prefix, violations);
   ValidateOverrides(spec.layer_overrides, shape, prefix, violations);
 }
 
@@ -186,14 +199,19 @@ absl::StatusOr<std::shared_ptr<const RoutingPolicy>> RoutingPolicy::Create(
         CompileLayer(sources[static_cast<size_t>(layer)], layer, shape, calibrations);
     if (!compiled.ok()) return compiled.status();
     absl::StrAppend(&text, "layer ", layer, " ", compiled->Text(), "\n");
-    if (compiled->ApplyText() != native_text) ++policy->num_changed_layers_;
-    policy->apply_.push_back(std::move(compiled->apply.rule));
-    policy->calibrations_.push_back(std::move(compiled->apply.calibration));
+    const bool changed =
+        compiled->ApplyText() != native_text || compiled->DecodeText() != native_text;
+    if (changed) ++policy->num_changed_layers_;
+    policy->analyzes_ = policy->analyzes_ || compiled->analyze.has_value();
+    const auto keep = [&policy](CompiledRule from) {
+      policy->calibrations_.push_back(std::move(from.calibration));
+      return std::move(from.rule);
+    };
+    policy->apply_.push_back(keep(std::move(compiled->apply)));
     policy->analyze_.emplace_back();
-    if (!compiled->analyze) continue;
-    policy->analyzes_ = true;
-    policy->analyze_.back() = std::move(compiled->analyze->rule);
-    policy->calibrations_.push_back(std::move(compiled->analyze->calibration));
+    policy->decode_.emplace_back();
+    if (compiled->analyze) policy->analyze_.back() = keep(*std::move(compiled->analyze));
+    if (compiled->decode) policy->decode_.back() = keep(*std::move(compiled->decode));
   }
   policy->digest_ = Sha256Hex(text);
   policy->spec_ = std::move(spec);
@@ -210,11 +228,13 @@ std::shared_ptr<const RoutingPolicy> RoutingPolicy::Native(const RouterShape& sh
   return *std::move(policy);
 }
 
-RouteError RoutingPolicy::Route(int layer, std::span<const float> logits, RowRouting* out) const {
-  CHECK(layer >= 0 && layer < shape_.num_layers);
-  const std::optional<LayerRule>& analyze = analyze_[static_cast<size_t>(layer)];
-  return RouteRow(logits, shape_, apply_[static_cast<size_t>(layer)], analyze ? &*analyze : nullptr,
-                  out);
+RouteError RoutingPolicy::Route(const RowPlace& place, std::span<const float> logits,
+                                RowRouting* out) const {
+  CHECK(place.layer >= 0 && place.layer < shape_.num_layers);
+  const size_t layer = static_cast<size_t>(place.layer);
+  const bool decodes = place.late && decode_[layer].has_value();
+  return RouteRow(logits, shape_, decodes ? *decode_[layer] : apply_[layer],
+                  analyze_[layer] ? &*analyze_[layer] : nullptr, place, out);
 }
 
 }  // namespace olmoe::routing

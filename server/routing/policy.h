@@ -25,14 +25,18 @@ struct LayerOverride {
   std::vector<uint32_t> layers;  // 0-based, no layer twice in one policy
   std::optional<Rule> apply;
   std::optional<Rule> analyze;
+  std::optional<Rule> decode = {};
   bool operator==(const LayerOverride&) const = default;
 };
 
-// A policy as an operator writes it. Both rules unset: the model's own routing.
+// A policy as an operator writes it. No rule: the model's own routing. A late row, whose token is
+// beyond the prompt, runs the first that is set: the override's `decode`, the policy's `decode`,
+// the override's `apply`, the policy's `apply`.
 struct PolicySpec {
   std::string policy_id;         // [a-z0-9][a-z0-9-]{0,31}
   std::optional<Rule> apply;     // unset = the model's own top-k
   std::optional<Rule> analyze;   // counted, never run
+  std::optional<Rule> decode = {};  // of late rows, in place of apply
   std::vector<LayerOverride> layer_overrides;
   std::string description;       // <= 256 bytes
   bool operator==(const PolicySpec&) const = default;
@@ -59,8 +63,8 @@ class RoutingPolicy {
   // The model's own routing, policy id "native".
   static std::shared_ptr<const RoutingPolicy> Native(const RouterShape& shape);
 
-  // Routes one row of one layer; `logits`: [num_experts].
-  RouteError Route(int layer, std::span<const float> logits, RowRouting* out) const;
+  // Routes one row; `logits`: [num_experts].
+  RouteError Route(const RowPlace& place, std::span<const float> logits, RowRouting* out) const;
 
   const PolicySpec& spec() const { return spec_; }
   const RouterShape& shape() const { return shape_; }
@@ -79,6 +83,7 @@ class RoutingPolicy {
   bool analyzes_ = false;
   int num_changed_layers_ = 0;
   std::vector<LayerRule> apply_;                    // [num_layers]
+  std::vector<std::optional<LayerRule>> decode_;    // [num_layers]
   std::vector<std::optional<LayerRule>> analyze_;   // [num_layers]
   // Keeps the tables that the LayerRules point to.
   std::vector<std::shared_ptr<const Calibration>> calibrations_;

@@ -63,11 +63,16 @@ class RuleWarner {
   std::vector<std::string>& warnings_;
 };
 
-void WarnRules(const std::optional<Rule>& apply, const std::optional<Rule>& analyze,
-               const RouterShape& shape, std::string_view prefix,
+// Those of a policy, or of an override.
+template <class Ruled>
+void WarnRules(const Ruled& rules, const RouterShape& shape, std::string_view prefix,
                std::vector<std::string>* warnings) {
-  if (apply) RuleWarner(shape, FieldPath(prefix, "apply"), warnings).Warn(*apply, true);
-  if (analyze) RuleWarner(shape, FieldPath(prefix, "analyze"), warnings).Warn(*analyze, false);
+  const auto warn = [&](const std::optional<Rule>& rule, const char* name, bool runs) {
+    if (rule) RuleWarner(shape, FieldPath(prefix, name), warnings).Warn(*rule, runs);
+  };
+  warn(rules.apply, "apply", true);
+  warn(rules.analyze, "analyze", false);
+  warn(rules.decode, "decode", true);
 }
 
 }  // namespace
@@ -75,11 +80,9 @@ void WarnRules(const std::optional<Rule>& apply, const std::optional<Rule>& anal
 std::vector<std::string> PolicyWarnings(const PolicySpec& spec, const RouterShape& shape,
                                         std::string_view prefix) {
   std::vector<std::string> warnings;
-  WarnRules(spec.apply, spec.analyze, shape, prefix, &warnings);
+  WarnRules(spec, shape, prefix, &warnings);
   for (size_t i = 0; i < spec.layer_overrides.size(); ++i) {
-    const LayerOverride& override = spec.layer_overrides[i];
-    WarnRules(override.apply, override.analyze, shape, FieldPath(prefix, "layer_overrides", i),
-              &warnings);
+    WarnRules(spec.layer_overrides[i], shape, FieldPath(prefix, "layer_overrides", i), &warnings);
   }
   return warnings;
 }

@@ -46,8 +46,9 @@ struct PValueSource {
   bool operator==(const PValueSource&) const = default;
 };
 
-// Every rule keeps a prefix of the experts in the order (logit descending,
-// expert id ascending); it decides only how many.
+// Every rule but Expression keeps a prefix of the experts in the order (score
+// descending, expert id ascending), where the score is the logit but for what Adjust does to it;
+// it decides only how many.
 struct TopK {
   uint32_t k = 0;  // 1..num_experts
   bool operator==(const TopK&) const = default;
@@ -83,18 +84,83 @@ struct HigherCriticism {
   bool operator==(const HigherCriticism&) const = default;
 };
 
+// Part of a rule that may ask for p-values, where a calibration is named.
+struct MaybePValues {
+  std::string calibration_id;  // set: `pvalue` is a variable
+  bool operator==(const MaybePValues&) const = default;
+};
+
+// The experts for which an expression is neither 0 nor NaN. The only rule that may keep others
+// than the first of the order. Its text: expression.h.
+struct Expression {
+  std::string keep;  // 1..512 bytes
+  Bounds bounds = {};
+  MaybePValues p_values = {};
+  bool operator==(const Expression&) const = default;
+};
+
 // monostate: a rule that names no kind; Validate refuses it. What the rest of the
 // program knows of a kind is in rule_fields.h.
-using RuleKind = std::variant<std::monostate, TopK, TopP, MinP, BenjaminiHochberg, HigherCriticism>;
+using RuleKind =
+    std::variant<std::monostate, TopK, TopP, MinP, BenjaminiHochberg, HigherCriticism, Expression>;
+
+// What a bias of the logits moves.
+enum class BiasScope {
+  kSelect,  // chooses experts; weights stay those of the logits
+  kBoth,
+};
+
+struct Bias {
+  std::optional<BiasScope> scope;  // has to be said
+  std::vector<float> values;  // [num_experts], finite
+  bool operator==(const Bias&) const = default;
+};
+
+// Experts get a score beyond the row's largest or smallest. SteerMoE, arXiv 2509.09660.
+struct Steer {
+  std::vector<uint32_t> toward;
+  std::vector<uint32_t> away;
+  double epsilon = 0.01;  // > 0, finite
+  bool operator==(const Steer&) const = default;
+};
+
+// Score + tau * Gumbel(0, 1). RoE, arXiv 2509.17238.
+struct Noise {
+  double tau = 0;  // > 0, finite
+  bool operator==(const Noise&) const = default;
+};
+
+// What becomes of the probability of banned experts.
+enum class BanMass {
+  kRedistribute,  // probabilities are over the candidates
+  kKeep,  // over all experts: the mass of the banned is lost
+};
+
+// What happens to a row before a rule counts, in this order; what is unset does nothing. A set
+// names no expert twice, and the sets share none, but for toward and force.
+struct Adjust {
+  std::optional<Bias> bias;
+  std::optional<Steer> steer;
+  std::optional<Noise> noise;
+  std::vector<uint32_t> ban;  // never run; at least one expert is left
+  BanMass ban_mass = BanMass::kRedistribute;
+  std::vector<uint32_t> force;  // always run, first
+  bool operator==(const Adjust&) const = default;
+};
 
 struct Rule {
   RuleKind kind;
   WeightMode weight_mode = WeightMode::kModelDefault;
+  Adjust adjust = {};
   bool operator==(const Rule&) const = default;
 };
 
+// True where the adjustment does nothing, whatever the row.
+bool HasNoEffect(const Adjust& adjust);
+
 // Appends one violation per field of `rule` that is out of range for a router of
-// `num_experts` experts; fields are named below `prefix`, e.g. "policy.apply.bh.alpha".
+// `num_experts` experts; fields are named below `prefix`, e.g. "policy.apply.bh.alpha". A set is
+// named once, whatever is wrong with it: "policy.apply.adjust.ban".
 void ValidateRule(const Rule& rule, int num_experts, std::string_view prefix,
                   std::vector<FieldViolation>* violations);
 

@@ -16,6 +16,7 @@
 #include <tuple>
 #include <type_traits>
 #include <variant>
+#include <vector>
 
 #include "server/routing/rule.h"
 
@@ -31,14 +32,16 @@ struct AnyValue {};  // what its type holds; the check of its part may say more
 // may stay unset.
 template <class Owner, class Value, class Range>
 struct Field {
-  constexpr Field(const char* name, Value Owner::* member, Range range, const char* key = "")
-      : name(name), member(member), range(range), key(key) {}
+  constexpr Field(const char* name, Value Owner::* member, Range range, const char* key = "",
+                  const char* help = "")
+      : name(name), member(member), range(range), key(key), help(help) {}
 
   static constexpr bool kIsPart = false;
   const char* name;  // in the proto, in the paths of errors and in the canonical text
   Value Owner::* member;
   Range range;
   const char* key;  // in olmoectl's notation; "": the name, with "-" for "_"
+  const char* help;  // of a field of a group, for the help of olmoectl
 };
 
 // A group of parameters that several kinds share. It is no level of its own outside of
@@ -51,12 +54,23 @@ struct Part {
   Value Owner::* member;
 };
 
+// Fields that are a message of their own on the wire, which may be missing: a std::optional, or
+// a value that is missing where all its fields are at their defaults.
+template <class Owner, class Value>
+struct Group {
+  constexpr Group(const char* name, Value Owner::* member) : name(name), member(member) {}
+
+  const char* name;
+  Value Owner::* member;
+};
+
 // Of a kind of rule:
 //   kName    in the proto, in paths, labels and the canonical text; "bh"
 //   kWords   how people call it, up to the value of its first field where it must have one
 //   kHelp    what it keeps, for the help of olmoectl
 //   kFields  its parameters, in the order of the proto; the first needs no key in the notation
-// Of a part: kFields, and as kHelp what stands for them in the help. Of Rule: kFields.
+// Of a part: kFields, and as kHelp what stands for them in the help. Of Rule: kFields and
+// kGroups. Of a group: kFields, with keys that are unique in the rule, and kGroups.
 template <class T>
 struct Description;
 
@@ -128,17 +142,71 @@ struct Description<HigherCriticism> {
                                          Part(&HigherCriticism::p_values)};
 };
 
+template <>
+struct Description<MaybePValues> {
+  static constexpr const char* kHelp = "P-VALUE";
+  static constexpr std::tuple kFields = {
+      Field("calibration_id", &MaybePValues::calibration_id, AnyValue(), "calibration")};
+};
+
+template <>
+struct Description<Expression> {
+  static constexpr const char* kName = "expression";
+  static constexpr const char* kKey = "keep";
+  static constexpr const char* kWords = "experts where";
+  static constexpr const char* kHelp = "where EXPR is not 0, such as p > 0.3 * p1";
+  static constexpr std::tuple kFields = {Field("keep", &Expression::keep, AnyValue()),
+                                         Part(&Expression::bounds), Part(&Expression::p_values)};
+};
+
 template <class... Kind>
 constexpr bool AllDescribed(std::type_identity<std::variant<Kind...>>) {
   return (requires { Description<Kind>::kFields; } && ...);
 }
 static_assert(AllDescribed(std::type_identity<RuleKind>()), "a kind of rule has no Description");
 
+template <>
+struct Description<Bias> {
+  static constexpr std::tuple kFields = {
+      Field("scope", &Bias::scope, AnyValue(), "bias-scope", "whether the bias moves weights, too"),
+      Field("values", &Bias::values, AnyValue(), "bias",
+            "added to the logits, a number for each expert")};
+  static constexpr std::tuple<> kGroups = {};
+};
+
+template <>
+struct Description<Steer> {
+  static constexpr std::tuple kFields = {
+      Field("toward", &Steer::toward, AnyValue(), "",
+            "give these experts the row's largest scores"),
+      Field("away", &Steer::away, AnyValue(), "", "give these experts the row's smallest scores"),
+      Field("epsilon", &Steer::epsilon, Positive(), "", "how far beyond the others steering goes")};
+  static constexpr std::tuple<> kGroups = {};
+};
+
+template <>
+struct Description<Noise> {
+  static constexpr std::tuple kFields = {
+      Field("tau", &Noise::tau, Positive(), "noise", "scale of Gumbel noise on the scores")};
+  static constexpr std::tuple<> kGroups = {};
+};
+
+template <>
+struct Description<Adjust> {
+  static constexpr std::tuple kGroups = {
+      Group("bias", &Adjust::bias), Group("steer", &Adjust::steer), Group("noise", &Adjust::noise)};
+  static constexpr std::tuple kFields = {
+      Field("ban", &Adjust::ban, AnyValue(), "", "never run these experts"),
+      Field("ban_mass", &Adjust::ban_mass, AnyValue(), "", "what becomes of their probability"),
+      Field("force", &Adjust::force, AnyValue(), "", "always run these experts, first")};
+};
+
 // What all kinds have.
 template <>
 struct Description<Rule> {
   static constexpr std::tuple kFields = {
       Field("weight_mode", &Rule::weight_mode, AnyValue(), "weights")};
+  static constexpr std::tuple kGroups = {Group("adjust", &Rule::adjust)};
 };
 
 // The names of an enum's values, in the order of the enum. In the proto each has the
@@ -155,6 +223,16 @@ template <>
 struct ValueNames<WeightMode> {
   static constexpr std::array kNames = {"model_default", "native", "sum_to_one",
                                         "match_top_k_mass"};
+};
+
+template <>
+struct ValueNames<BiasScope> {
+  static constexpr std::array kNames = {"select", "both"};
+};
+
+template <>
+struct ValueNames<BanMass> {
+  static constexpr std::array kNames = {"redistribute", "keep"};
 };
 
 // For each entry of the list of `owner`, which is a rule's kind, a part or a rule, calls
@@ -176,6 +254,45 @@ constexpr void ForEachEntry(Owner& owner, const OnField& on_field, const OnPart&
 template <class Owner, class Visit>
 constexpr void ForEachField(Owner& owner, const Visit& visit) {
   ForEachEntry(owner, visit, [&](auto& part) { ForEachField(part, visit); });
+}
+
+// Calls `visit(group, value)` for each group of `owner`: a rule, or a group.
+template <class Owner, class Visit>
+constexpr void ForEachGroup(Owner& owner, const Visit& visit) {
+  std::apply([&](const auto&... group) { (visit(group, owner.*group.member), ...); },
+             Description<std::remove_const_t<Owner>>::kGroups);
+}
+
+// The fields of a group; null where it is missing.
+template <class Value>
+const Value* Present(const Value& group) {
+  return group == Value() ? nullptr : &group;
+}
+template <class Value>
+const Value* Present(const std::optional<Value>& group) {
+  return group ? &*group : nullptr;
+}
+
+// Makes the group if it is missing.
+template <class Value>
+Value& MakePresent(Value& group) {
+  return group;
+}
+template <class Value>
+Value& MakePresent(std::optional<Value>& group) {
+  return group ? *group : group.emplace();
+}
+
+// Calls `visit(field, value)` for each field of the groups that are not missing, those of groups
+// in groups first.
+template <class Owner, class Visit>
+void ForEachGroupField(const Owner& owner, const Visit& visit) {
+  ForEachGroup(owner, [&](const auto&, const auto& value) {
+    if (const auto* group = Present(value)) {
+      ForEachGroupField(*group, visit);
+      ForEachField(*group, visit);
+    }
+  });
 }
 
 // Calls `visit(kind)` with a value of each kind, its parameters at their defaults.
@@ -216,6 +333,9 @@ Wanted* FindPart(Rule* rule) {
 
 // The calibration without which the rule cannot decide; null where it needs none.
 inline const std::string* NeededCalibration(const Rule& rule) {
+  if (const MaybePValues* maybe = FindPart<MaybePValues>(rule)) {
+    return maybe->calibration_id.empty() ? nullptr : &maybe->calibration_id;
+  }
   const PValueSource* p_values = FindPart<PValueSource>(rule);
   if (p_values == nullptr || p_values->kind != PValueKind::kLayerCdf) return nullptr;
   return &p_values->calibration_id;
@@ -225,6 +345,8 @@ inline const std::string* NeededCalibration(const Rule& rule) {
 std::string ValueText(uint32_t value);
 std::string ValueText(double value);
 inline std::string ValueText(const std::string& value) { return value; }
+std::string ValueText(const std::vector<uint32_t>& ids);  // "0-3+7"
+std::string ValueText(const std::vector<float>& values);  // "0.5:0:-1e-05"
 template <class Enum>
   requires std::is_enum_v<Enum>
 std::string ValueText(Enum value) {

@@ -26,6 +26,11 @@ std::string PartWords(const PValueSource& p_values) {
   return words;
 }
 
+std::string PartWords(const MaybePValues& p_values) {
+  return p_values.calibration_id.empty() ? ""
+                                         : absl::StrCat(", calibration ", p_values.calibration_id);
+}
+
 // What a rule must have belongs to its name: "top 4". What it may have is named.
 template <class Value>
 std::string FieldWords(const char*, const Value& value) {
@@ -56,24 +61,48 @@ const char* WeightWords(WeightMode mode) {
   return "";
 }
 
+std::string IdWords(const char* before, const std::vector<uint32_t>& ids) {
+  return ids.empty() ? "" : absl::StrCat(before, DescribeIds(ids));
+}
+
+std::string AdjustWords(const Adjust& adjust) {
+  std::string words;
+  if (adjust.bias) {
+    words +=
+        adjust.bias->scope == BiasScope::kSelect ? ", logits biased to select" : ", logits biased";
+  }
+  if (adjust.steer) {
+    words += IdWords(", steered toward ", adjust.steer->toward);
+    words += IdWords(", steered away from ", adjust.steer->away);
+    if (adjust.steer->epsilon != Steer().epsilon) {
+      absl::StrAppend(&words, ", by ", adjust.steer->epsilon);
+    }
+  }
+  if (adjust.noise) absl::StrAppend(&words, ", noise ", adjust.noise->tau);
+  words += IdWords(", without ", adjust.ban);
+  if (!adjust.ban.empty() && adjust.ban_mass == BanMass::kKeep) words += " (mass kept)";
+  return words += IdWords(", always with ", adjust.force);
+}
+
 }  // namespace
 
 std::string DescribeRule(const Rule& rule) {
   return std::visit([](const auto& kind) { return KindWords(kind); }, rule.kind)
-      .append(WeightWords(rule.weight_mode));
+      .append(WeightWords(rule.weight_mode))
+      .append(AdjustWords(rule.adjust));
 }
 
 std::string DescribeNative(int default_k) {
   return absl::StrCat("the model's own top ", default_k);
 }
 
-std::string DescribeLayers(const std::vector<uint32_t>& layers) {
+std::string DescribeIds(const std::vector<uint32_t>& ids) {
   std::string words;
-  for (size_t begin = 0, end = 0; begin < layers.size(); begin = end) {
+  for (size_t begin = 0, end = 0; begin < ids.size(); begin = end) {
     end = begin + 1;
-    while (end < layers.size() && layers[end] == layers[end - 1] + 1) ++end;
-    absl::StrAppend(&words, words.empty() ? "" : ", ", layers[begin]);
-    if (end - begin > 1) absl::StrAppend(&words, "-", layers[end - 1]);
+    while (end < ids.size() && ids[end] == ids[end - 1] + 1) ++end;
+    absl::StrAppend(&words, words.empty() ? "" : ", ", ids[begin]);
+    if (end - begin > 1) absl::StrAppend(&words, "-", ids[end - 1]);
   }
   return words;
 }

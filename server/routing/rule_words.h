@@ -17,8 +17,8 @@ std::string DescribeRule(const Rule& rule);
 // Of a policy without a rule of its own: "the model's own top 8".
 std::string DescribeNative(int default_k);
 
-// "0-3, 7" for ascending layers.
-std::string DescribeLayers(const std::vector<uint32_t>& layers);
+// "0-3, 7" for ids of layers or experts: runs that ascend by one are drawn together.
+std::string DescribeIds(const std::vector<uint32_t>& ids);
 
 }  // namespace olmoe::routing
 

@@ -7,7 +7,7 @@
 namespace olmoe::stats {
 
 std::string_view PolicyKind(const routing::PolicySpec& spec) {
-  if (!spec.apply) return spec.layer_overrides.empty() ? "native" : "overrides";
+  if (!spec.apply) return spec.layer_overrides.empty() && !spec.decode ? "native" : "overrides";
   return routing::KindName(*spec.apply);
 }
 

@@ -9,7 +9,7 @@
 namespace olmoe::stats {
 
 // The rule that runs, by its name in the proto ("top_k"); "native", or "overrides" where only
-// some layers have one.
+// some layers, or tokens beyond the prompt, have one.
 std::string_view PolicyKind(const routing::PolicySpec& spec);
 
 // What olmoe_routing_arm_info says about an arm: arm, policy, kind, digest, and of the applied rule of all layers k,

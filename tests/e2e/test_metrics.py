@@ -129,6 +129,24 @@ def _experiment(demo):
     return demo
 
 
+def test_a_banned_expert_stays_at_0_and_a_forced_one_runs_for_every_token(demo):
+    arm, tokens = "metrics-ban", "olmoe_moe_expert_tokens_total"
+    adjust = routing.Adjust(ban=[3, 17], force=[5, 6])
+    rule = routing.Rule(top_k=routing.TopK(k=1), adjust=adjust)
+    policy = routing.RoutingPolicy(policy_id="ban", apply=rule)
+    demo.admin.PatchRouters(admin.PatchRoutersRequest(plan=admin.RoutingPlan(
+        arms=[admin.Arm(arm_id=arm, weight=1, policy=policy)])), timeout=DEADLINE_S)
+    for first in range(5, 25):
+        demo.generate(api.tokens_request([first, 6, 7], 8))
+    text = scrape(demo)
+    routed = total(text, "olmoe_moe_routed_tokens_total", arm=arm)
+    assert routed > 0
+    assert total(text, tokens, arm=arm, expert="03") == total(text, tokens, arm=arm, expert="17") == 0
+    assert total(text, tokens, arm=arm, expert="05") == routed
+    assert total(text, tokens, arm=arm) == 2 * routed
+    assert total(text, "olmoe_moe_k_clamped_tokens_total", arm=arm, bound="force") == routed
+
+
 def all_arms_have_served(server):
     text = scrape(server)
     return all(total(text, "olmoe_requests_total", arm=arm, method=method, code="OK") > 0

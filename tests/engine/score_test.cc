@@ -43,6 +43,45 @@ TEST(ScoreTest, ScoresOfAGreedyReplyAreItsLogprobsWithRankOne) {
   EXPECT_EQ(harness.model.counters().rows, 3 + 9 + 12) << "a window's last token is not computed";
 }
 
+// Late rows are those beyond the prompt, by position and not by phase.
+TEST(ScoreTest, ScoreUnderADecodeRuleIsWhatGenerateHad) {
+  Harness harness({.engine = {.max_batch_tokens = 4}});
+  routing::PolicySpec spec;
+  spec.policy_id = "late";
+  spec.decode = routing::Rule{.kind = routing::TopK{1}};
+  spec.decode->adjust.noise = routing::Noise{0.5};
+  const auto late =
+      routing::RoutingPolicy::Create(spec, harness.model.info().router_shape(), nullptr, "")
+          .value();
+  const auto run = [&](Request request, uint64_t routing_seed) {
+    if (auto* work = std::get_if<GenerateWork>(&request.work)) work->logprobs = true;
+    std::visit([](auto& work) { work.trace = {.experts = true}; }, request.work);
+    request.assignment.policy = late;
+    request.routing_seed = routing_seed;
+    return harness.Run(std::move(request));
+  };
+  const Reply generated = run(harness.Generate({5, 6, 7, 8, 9}, 10), 3);
+  std::vector<TokenId> tokens = {5, 6, 7, 8, 9};
+  for (TokenId token : generated.token_ids()) tokens.push_back(token);
+
+  const Reply scored = run(harness.Score({{.tokens = tokens, .first_scored = 5}}), 3);
+  const WindowScores& window = scored.windows.at(0);
+  ASSERT_EQ(window.tokens.size(), 10u);
+  for (size_t i = 0; i < 10; ++i) {
+    EXPECT_EQ(window.tokens[i].logprob, generated.tokens[i].logprob) << i;
+  }
+  EXPECT_EQ(window.trace.experts, generated.trace.experts);
+  const int native = harness.model.info().default_top_k, layers = harness.model.info().num_layers;
+  for (size_t slot = 0; slot < window.trace.counts.size(); ++slot) {
+    EXPECT_EQ(window.trace.counts[slot], slot < size_t{5} * layers ? native : 1) << slot;
+  }
+  const Reply other_seed = run(harness.Score({{.tokens = tokens, .first_scored = 5}}), 4);
+  EXPECT_NE(other_seed.windows.at(0).trace.experts, window.trace.experts);
+  const Reply all_late =
+      run(harness.Score({{.tokens = tokens, .first_scored = 5, .prompt_tokens = 0}}), 3);
+  EXPECT_EQ(all_late.windows.at(0).trace.counts.front(), 1);
+}
+
 TEST(ScoreTest, ScoreWindowsAreScoredOnceEach) {
   const std::vector<ScoreWindow> windows = ManyWindows(40);
   Harness harness({.engine = {.max_batch_sequences = 5, .max_batch_tokens = 16}});

@@ -90,6 +90,9 @@ TEST(RollingWindowsTest, ExampleOfTheHeader) {
   EXPECT_EQ(windows[0].first_scored, 1);
   EXPECT_THAT(windows[1].tokens, ElementsAre(1, 2, 3, 4, 5));
   EXPECT_EQ(windows[1].first_scored, 3);
+  // The prefix is the prompt; what a later window repeats is text.
+  EXPECT_EQ(windows[0].prompt_tokens.value_or(windows[0].first_scored), 1);
+  EXPECT_EQ(windows[1].prompt_tokens, 0);
 }
 
 TEST(PairWindowTest, KeepsAContextThatFits) {

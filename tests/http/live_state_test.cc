@@ -86,8 +86,10 @@ TEST_F(LiveTest, APlanIsToldInWordsWithItsSharesAndItsEnd) {
   EXPECT_EQ(policy["kind"], "top_p");
   EXPECT_TRUE(policy["analyze"].is_null());
   EXPECT_EQ(policy["description"], "a \"quoted\" description");
-  EXPECT_EQ(policy["layer_overrides"],
-            (json::array({{{"layers", "0-1"}, {"apply", "top 1"}, {"analyze", nullptr}}})));
+  EXPECT_EQ(
+      policy["layer_overrides"],
+      (json::array(
+          {{{"layers", "0-1"}, {"apply", "top 1"}, {"analyze", nullptr}, {"decode", nullptr}}})));
 }
 
 TEST_F(LiveTest, RunningRequestsAreCountedByArmAndTellNothingOfThemselves) {

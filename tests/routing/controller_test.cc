@@ -258,7 +258,7 @@ TEST(ControllerConcurrencyTest, RequestsNeverSeeAMixtureOfPlans) {
         // Even generations have k = 1 + generation % 64, odd ones are unpatched.
         const int expected =
             pin->generation() % 2 == 0 ? static_cast<int>(1 + pin->generation() % 64) : 8;
-        if (assignment.policy->Route(15, logits, &routing) != RouteError::kNone ||
+        if (assignment.policy->Route({.layer = 15}, logits, &routing) != RouteError::kNone ||
             routing.applied.k != expected || pin->generation() < newest) {
           ++wrong;
         }

@@ -104,13 +104,50 @@ TEST(PolicyValidationTest, AViolationSaysWhatWouldBeValid) {
     ValidateRule(rule, 64, "apply", &violations);
     return violations.empty() ? "" : violations.front().description;
   };
-  EXPECT_EQ(text_of({}), "must name a rule: top_k, top_p, min_p, bh or hc");
+  EXPECT_EQ(text_of({}), "must name a rule: top_k, top_p, min_p, bh, hc or expression");
   EXPECT_EQ(text_of(TopKRule(65)), "must be 1..64, is 65");
   EXPECT_EQ(text_of(TopPRule(1.5)), "must be > 0 and <= 1, is 1.5");
   EXPECT_EQ(text_of(WithBounds(TopP{0.5}, 5, 4)), "must be >= min_k, which is 5, is 4");
   EXPECT_EQ(text_of(HcRule(std::nullopt, -1)), "must be > 0 and finite, is -1");
   EXPECT_EQ(text_of(ToRule(Bh(0.1, ""))), "must be set for LAYER_CDF");
   EXPECT_EQ(text_of(ToRule(Bh(0.1, "A"))), "must match [a-z0-9][a-z0-9._-]{0,63}");
+}
+
+Rule Adjusted(Adjust adjust) { return {TopK{8}, {}, std::move(adjust)}; }
+
+// tests/data/selection has every violation; these are their words.
+TEST(PolicyValidationTest, AnAdjustmentIsNamedFieldByField) {
+  Adjust adjust;
+  adjust.bias = Bias{std::nullopt, {1, 2}};
+  adjust.steer = Steer{{64}, {3, 3}, 0};
+  adjust.noise = Noise{-1};
+  adjust.ban = {1};
+  adjust.force = {1};
+  std::vector<FieldViolation> violations;
+  ValidateRule(Adjusted(adjust), 64, "policy.apply", &violations);
+  std::vector<std::string> texts;
+  for (const FieldViolation& violation : violations) {
+    texts.push_back(violation.field + " " + violation.description);
+  }
+  EXPECT_THAT(
+      texts,
+      ElementsAre("policy.apply.adjust.bias.scope must be SELECT or BOTH",
+                  "policy.apply.adjust.bias.values must have a value for each of the 64 experts, "
+                  "has 2",
+                  "policy.apply.adjust.steer.toward must be 0..63, has 64",
+                  "policy.apply.adjust.steer.away names expert 3 twice",
+                  "policy.apply.adjust.steer.epsilon must be > 0 and finite, is 0",
+                  "policy.apply.adjust.noise.tau must be > 0 and finite, is -1",
+                  "policy.apply.adjust.force names expert 1, as ban does"));
+}
+
+TEST(PolicyValidationTest, CountsAreOfTheExpertsThatAreLeft) {
+  Adjust adjust;
+  adjust.ban = {0, 1};
+  std::vector<FieldViolation> violations;
+  ValidateRule({TopK{63}, {}, adjust}, 64, "apply", &violations);
+  ASSERT_EQ(violations.size(), 1u);
+  EXPECT_EQ(violations[0].description, "must be 1..62, is 63");
 }
 
 TEST(PolicyValidationTest, BoundsAtTheirLimitsAreValid) {
@@ -207,7 +244,7 @@ TEST(PolicyCalibrationTest, APolicyKeepsTheTablesOfARemovedCalibration) {
   std::vector<float> logits(64, -1);
   logits[7] = 0;
   RowRouting routing;
-  ASSERT_EQ(policy->Route(3, logits, &routing), RouteError::kNone);
+  ASSERT_EQ(policy->Route({.layer = 3}, logits, &routing), RouteError::kNone);
   EXPECT_EQ(routing.applied.k, 64);
   EXPECT_EQ(routing.experts[0], 7);
 }
@@ -224,6 +261,42 @@ TEST(PolicyDigestTest, ModelsOwnRoutingHasOneDigest) {
   EXPECT_NE(DigestOf(PolicyOf(TopKRule(8, WeightMode::kSumToOne))), native);
 }
 
+Adjust EverythingAdjusted() {
+  Adjust adjust;
+  adjust.bias = Bias{BiasScope::kSelect, std::vector<float>(64, 0.25f)};
+  adjust.steer = Steer{{3, 1}, {60}};
+  adjust.noise = Noise{0.5};
+  adjust.ban = {7, 5};
+  adjust.ban_mass = BanMass::kKeep;
+  adjust.force = {9};
+  return adjust;
+}
+
+TEST(PolicyDigestTest, OnlyWhatAnAdjustmentDoesIsPartOfIt) {
+  const std::string all = DigestOf(PolicyOf(Adjusted(EverythingAdjusted())));
+  Adjust other_order = EverythingAdjusted();
+  other_order.ban = {5, 7};
+  other_order.steer->toward = {1, 3};
+  EXPECT_EQ(DigestOf(PolicyOf(Adjusted(other_order))), all);
+  Adjust nothing;
+  nothing.ban_mass = BanMass::kKeep;
+  EXPECT_EQ(DigestOf(PolicyOf(Adjusted(nothing))), DigestOf(PolicyOf(std::nullopt)));
+  Adjust both = EverythingAdjusted();
+  both.bias->scope = BiasScope::kBoth;
+  EXPECT_NE(DigestOf(PolicyOf(Adjusted(both))), all);
+  EXPECT_EQ(DigestOf(PolicyOf(std::nullopt, Adjusted(both))),
+            DigestOf(PolicyOf(std::nullopt, Adjusted(EverythingAdjusted()))))
+      << "nothing is weighed";
+}
+
+TEST(PolicyDigestTest, ARuleForDecodeCountsWhereItDiffers) {
+  PolicySpec same = PolicyOf(TopKRule(4)), other = PolicyOf(TopKRule(4));
+  same.decode = TopKRule(4);
+  other.decode = TopKRule(2);
+  EXPECT_EQ(DigestOf(same), DigestOf(PolicyOf(TopKRule(4))));
+  EXPECT_NE(DigestOf(other), DigestOf(PolicyOf(TopKRule(4))));
+}
+
 // Digests are kept in histories and compared with those of other servers.
 TEST(PolicyDigestTest, IsTheSameInEveryVersion) {
   CalibrationSet calibrations;
@@ -234,6 +307,8 @@ TEST(PolicyDigestTest, IsTheSameInEveryVersion) {
   layered.layer_overrides = {Override({0, 5}, TopPRule(1.0 / 3), TopKRule(9))};
   const BenjaminiHochberg one_minus_prob = {0.98, {3, {}}, {PValueKind::kOneMinusProb, "", 2}};
   const HigherCriticism among_first = {0.25, {}, {PValueKind::kOneMinusProb, "", 0.5}};
+  PolicySpec late = PolicyOf(TopKRule(8));
+  late.decode = TopKRule(2);
   const std::pair<PolicySpec, const char*> cases[] = {
       {native, "35d846a089e5e368c215b3844e28a9b2224d08b34392301c95d4be55265ff480"},
       {PolicyOf(TopKRule(4)), "0341218bab06f0bf497824eccb28ea988f50e727d1f57f239db956422e0de2a3"},
@@ -250,6 +325,11 @@ TEST(PolicyDigestTest, IsTheSameInEveryVersion) {
       {PolicyOf(Rule{among_first, WeightMode::kNative}),
        "172ad799fdd2c0eacfc52390a165487a77eed76ddcbc59d7f57ff80cd095bcba"},
       {layered, "4e5d88fe0d1373fb5eb54be855a35e899703f90e95ad08b60e643d5e28bc3ce1"},
+      {PolicyOf(Rule{Expression{"rank <= 2 || p > 0.3 * p1", {2, {}}, {"cal"}}, {}}),
+       "6f60d55d6a1bbf7417f7f19e338a5454ad3eba6ea41d2b047549f31ee5d2ed0d"},
+      {PolicyOf(Rule{TopK{8}, {}, EverythingAdjusted()}),
+       "386d745073cec469592b08e941b001821e2e1c0280716a75ce10aa094f510d98"},
+      {late, "5b3985c455585fbf6ad8dbc52149ff9e2304443f61dc196599605f4b2af9acfd"},
   };
   for (const auto& [spec, digest] : cases) {
     EXPECT_EQ(DigestOf(spec, &calibrations), digest);
@@ -337,12 +417,36 @@ std::vector<float> SomeRow() {
   return logits;
 }
 
+// The first that is set: the override's decode, the policy's, the override's apply, the policy's.
+TEST(PolicyTest, ALateRowRunsTheFirstRuleThatIsSet) {
+  PolicySpec spec = PolicyOf(TopKRule(1));
+  LayerOverride applies = Override({1, 2}, TopKRule(2)), decodes = Override({3}, std::nullopt);
+  decodes.decode = TopKRule(4);
+  spec.layer_overrides = {applies, decodes};
+  const auto ks = [&spec](bool late) {
+    const auto policy = Make(spec);
+    std::vector<int> of_layers;
+    for (int layer = 0; layer < 4; ++layer) {
+      RowRouting routing;
+      EXPECT_EQ(policy->Route({.layer = layer, .late = late}, SomeRow(), &routing),
+                RouteError::kNone);
+      of_layers.push_back(routing.applied.k);
+    }
+    return of_layers;
+  };
+  EXPECT_THAT(ks(false), ElementsAre(1, 2, 2, 1));
+  EXPECT_THAT(ks(true), ElementsAre(1, 2, 2, 4));
+  spec.decode = TopKRule(3);
+  EXPECT_THAT(ks(false), ElementsAre(1, 2, 2, 1));
+  EXPECT_THAT(ks(true), ElementsAre(3, 3, 3, 4));
+}
+
 TEST(PolicyTest, TopKOfTheDefaultIsBitIdenticalToTheModelsOwnRouting) {
   const auto native = RoutingPolicy::Native(kSmall);
   const auto top_8 = Make(PolicyOf(TopKRule(8)));
   RowRouting a, b;
-  ASSERT_EQ(native->Route(0, SomeRow(), &a), RouteError::kNone);
-  ASSERT_EQ(top_8->Route(0, SomeRow(), &b), RouteError::kNone);
+  ASSERT_EQ(native->Route({.layer = 0}, SomeRow(), &a), RouteError::kNone);
+  ASSERT_EQ(top_8->Route({.layer = 0}, SomeRow(), &b), RouteError::kNone);
   ASSERT_EQ(a.applied.k, 8);
   ASSERT_EQ(b.applied.k, 8);
   for (int i = 0; i < 8; ++i) {
@@ -360,7 +464,7 @@ TEST(PolicyTest, OverrideReplacesOnlyTheRulesItHas) {
   const auto policy = Make(spec);
   const auto counts = [&](int layer) {
     RowRouting routing;
-    EXPECT_EQ(policy->Route(layer, SomeRow(), &routing), RouteError::kNone);
+    EXPECT_EQ(policy->Route({.layer = layer}, SomeRow(), &routing), RouteError::kNone);
     return std::pair<int, int>(routing.applied.k, routing.analyzed.value().k);
   };
   EXPECT_EQ(counts(0), std::pair(3, 5));

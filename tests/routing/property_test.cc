@@ -198,7 +198,7 @@ std::string_view AnalyzeDifference(const std::vector<float>& logits, const Route
                                    const LayerRule& apply, const LayerRule& analyze,
                                    const reference::Decision& expected, const RowRouting& alone) {
   RowRouting both;
-  if (RouteRow(logits, shape, apply, &analyze, &both) != RouteError::kNone) return "error";
+  if (RouteRow(logits, shape, apply, &analyze, {}, &both) != RouteError::kNone) return "error";
   if (!SameDecision(*both.analyzed, expected)) return "analyzed decision";
   const int k = alone.applied.k;
   if (both.applied.k != k) return "applied k changed by analyze";
@@ -233,7 +233,7 @@ TEST(PropertyTest, RulesAgreeWithTheReferenceOnRandomRows) {
       continue;
     }
     RowRouting routing;
-    ASSERT_EQ(RouteRow(logits, shape, apply, nullptr, &routing), RouteError::kNone);
+    ASSERT_EQ(RouteRow(logits, shape, apply, nullptr, {}, &routing), RouteError::kNone);
     ASSERT_EQ(Difference(logits, shape, apply, expected, routing), "") << "row " << compared;
     ASSERT_EQ(AnalyzeDifference(logits, shape, apply, analyze, analyzed, routing), "")
         << "row " << compared;

@@ -35,7 +35,7 @@ std::vector<float> RandomRow(int size, uint64_t seed) {
 RowRouting Routed(const std::vector<float>& logits, const RouterShape& shape,
                   const LayerRule& apply, const LayerRule* analyze = nullptr) {
   RowRouting routing;
-  EXPECT_EQ(RouteRow(logits, shape, apply, analyze, &routing), RouteError::kNone);
+  EXPECT_EQ(RouteRow(logits, shape, apply, analyze, {}, &routing), RouteError::kNone);
   return routing;
 }
 
@@ -118,7 +118,7 @@ TEST(RouteTest, ARowGivesTheSameBitsWhateverRoutedBefore) {
   const std::vector<float> logits = RandomRow(64, 4);
   const RowRouting first = Routed(logits, kOlmoe, TopKRule(8));
   RowRouting reused = Routed(RandomRow(64, 5), kOlmoe, TopKRule(64));
-  ASSERT_EQ(RouteRow(logits, kOlmoe, TopKRule(8), nullptr, &reused), RouteError::kNone);
+  ASSERT_EQ(RouteRow(logits, kOlmoe, TopKRule(8), nullptr, {}, &reused), RouteError::kNone);
   for (int i = 0; i < 8; ++i) {
     EXPECT_EQ(reused.experts[i], first.experts[i]);
     EXPECT_EQ(Bits(reused.weights[i]), Bits(first.weights[i]));
@@ -221,9 +221,9 @@ TEST(RouteTest, NonFiniteLogitsAreAnErrorForEveryRule) {
       std::vector<float> logits = RandomRow(64, 6);
       logits[where] = bad;
       RowRouting routing;
-      EXPECT_EQ(RouteRow(logits, kOlmoe, TopKRule(8), nullptr, &routing),
+      EXPECT_EQ(RouteRow(logits, kOlmoe, TopKRule(8), nullptr, {}, &routing),
                 RouteError::kNonFiniteLogit);
-      EXPECT_EQ(RouteRow(logits, kOlmoe, without_table, nullptr, &routing),
+      EXPECT_EQ(RouteRow(logits, kOlmoe, without_table, nullptr, {}, &routing),
                 RouteError::kNonFiniteLogit);
     }
   }
@@ -239,8 +239,8 @@ TEST(RouteTest, MissingTableIsAnErrorAlsoOfTheAnalyzedRule) {
   const LayerRule native = TopKRule(8);
   const std::vector<float> logits = RandomRow(64, 6);
   RowRouting routing;
-  EXPECT_EQ(RouteRow(logits, kOlmoe, rule, nullptr, &routing), RouteError::kNoTable);
-  EXPECT_EQ(RouteRow(logits, kOlmoe, native, &rule, &routing), RouteError::kNoTable);
+  EXPECT_EQ(RouteRow(logits, kOlmoe, rule, nullptr, {}, &routing), RouteError::kNoTable);
+  EXPECT_EQ(RouteRow(logits, kOlmoe, native, &rule, {}, &routing), RouteError::kNoTable);
 }
 
 }  // namespace

@@ -95,7 +95,7 @@ void RunCase(const VectorCase& c) {
   const LayerRule& apply = c.base ? base : policy;
   const LayerRule* analyze = c.base ? &policy : nullptr;
   RowRouting routing;
-  const RouteError error = RouteRow(c.logits, c.shape, apply, analyze, &routing);
+  const RouteError error = RouteRow(c.logits, c.shape, apply, analyze, {}, &routing);
   if (c.expected.contains("error")) return ExpectError(error, c.expected.at("error"));
   ASSERT_EQ(error, RouteError::kNone);
   ExpectRouting(c, apply, analyze, routing);

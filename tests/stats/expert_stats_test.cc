@@ -66,7 +66,7 @@ Step RandomStep(const std::vector<Range>& ranges, std::mt19937* random) {
         std::vector<float> logits(kExperts);
         for (float& value : logits) value = logit(*random);
         routing::RowRouting routed;
-        EXPECT_EQ(range.assignment->policy->Route(layer, logits, &routed),
+        EXPECT_EQ(range.assignment->policy->Route({.layer = layer}, logits, &routed),
                   routing::RouteError::kNone);
         step.record.Add(routed);
       }
@@ -98,6 +98,40 @@ TEST(ExpertStatsTest, SelectionsEqualTheDistributionOfKAndLayersHaveTheSameToken
   EXPECT_EQ(snapshot[1].layers[0].tokens, 50u);
   EXPECT_EQ(snapshot[4].kind, DecisionKind::kAnalyzed);
   EXPECT_EQ(snapshot[4].layers[0].tokens, 250u);
+}
+
+// The selections of the two decisions are sets of which none is a part of the other.
+TEST(ExpertStatsTest, ABannedExpertStaysAtZeroAndAllEqualitiesHoldForSets) {
+  routing::PolicySpec spec;
+  spec.policy_id = "sets";
+  spec.apply = routing::Rule{routing::TopP{0.5, {1, 6}}, {}};
+  spec.apply->adjust.noise = routing::Noise{0.5};
+  spec.apply->adjust.ban = {2};
+  spec.apply->adjust.force = {7, 1};
+  spec.analyze = routing::Rule{routing::Expression{"expert < 3 || p > 0.3"}, {}};
+  const routing::Assignment arm = Arm("a", spec);
+  ExpertStats stats(kLayers, kExperts);
+  std::mt19937 random(3);
+  for (int i = 0; i < 50; ++i) {
+    const Step step = RandomStep({{&arm, engine::Phase::kDecode, 20}}, &random);
+    stats.AddStep(step.rows, step.record);
+  }
+  const std::vector<ExpertCounts> snapshot = stats.Snapshot();
+  ASSERT_EQ(snapshot.size(), 2u);
+  ExpectEqualities(snapshot);
+  for (size_t layer = 0; layer < kLayers; ++layer) {
+    const LayerCounts& applied = snapshot[0].layers[layer];
+    const LayerCounts& analyzed = snapshot[1].layers[layer];
+    EXPECT_EQ(applied.expert_tokens[2], 0u);
+    EXPECT_EQ(applied.expert_tokens[7], 1000u);
+    EXPECT_EQ(applied.expert_tokens[1], 1000u);
+    EXPECT_GT(applied.force_hits, 0u);
+    EXPECT_LT(applied.force_hits, 1000u);
+    EXPECT_EQ(analyzed.expert_tokens[2], 1000u) << "a rule of its own";
+    EXPECT_EQ(analyzed.common_experts + analyzed.union_experts,
+              Selections(applied) + Selections(analyzed));
+    EXPECT_GE(analyzed.union_experts, analyzed.common_experts + 1000) << "expert 2 is never common";
+  }
 }
 
 // One row a layer, by hand.

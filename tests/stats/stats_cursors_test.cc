@@ -38,7 +38,7 @@ class StatsCursorsTest : public ::testing::Test {
     record.Reset(2, 1);
     for (int layer = 0; layer < 2; ++layer) {
       routing::RowRouting row;
-      (*policy)->Route(layer, std::vector<float>{1, 2, 3, 4}, &row);
+      (*policy)->Route({.layer = layer}, std::vector<float>{1, 2, 3, 4}, &row);
       record.Add(row);
     }
     stats_.AddStep({{&assignment, engine::Phase::kDecode, 0, 1}}, record);

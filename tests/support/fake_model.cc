@@ -232,19 +232,20 @@ std::vector<FakeModel::RowState> FakeModel::WriteKv(const model::Chunk& chunk) {
       input = before.hash;
     }
     for (int64_t part : {position, token}) input = Mix(input, static_cast<uint64_t>(part));
-    rows.push_back({input, MixApplied(*chunk.policy, input, token)});
+    rows.push_back({input, MixApplied(chunk, static_cast<int>(row), input, token)});
     KvAt(chunk, position) = {position, rows.back().link};
   }
   return rows;
 }
 
-uint64_t FakeModel::MixApplied(const routing::RoutingPolicy& policy, uint64_t input,
+uint64_t FakeModel::MixApplied(const model::Chunk& chunk, int row, uint64_t input,
                                TokenId token) const {
   uint64_t hash = input;
   for (int layer = 0; layer < options_.num_layers; ++layer) {
     routing::RowRouting routed;
     const std::vector<float> logits = RouterLogits(input, token, layer);
-    if (policy.Route(layer, logits, &routed) != routing::RouteError::kNone) continue;
+    const routing::RowPlace place = chunk.PlaceOf(row, layer);
+    if (chunk.policy->Route(place, logits, &routed) != routing::RouteError::kNone) continue;
     for (size_t i = 0; i < routed.applied.k; ++i) {
       hash = Mix(hash, routed.experts[i]);
       hash = Mix(hash, std::bit_cast<uint32_t>(routed.weights[i]));
@@ -277,7 +278,8 @@ void FakeModel::Route(const model::StepBatch& batch, const std::vector<std::vect
         const std::vector<float> logits =
             RouterLogits(rows[i][row].input, chunk.tokens[row], layer);
         routing::RowRouting routed;
-        if (chunk.policy->Route(layer, logits, &routed) == routing::RouteError::kNone) {
+        const routing::RowPlace place = chunk.PlaceOf(static_cast<int>(row), layer);
+        if (chunk.policy->Route(place, logits, &routed) == routing::RouteError::kNone) {
           output->routing.Add(routed);
         } else {
           output->routing.AddFailed();

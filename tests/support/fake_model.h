@@ -90,7 +90,7 @@ class FakeModel : public model::Model {
   // Writes the links of a chunk's rows to its pages. [rows]
   std::vector<RowState> WriteKv(const model::Chunk& chunk);
   // `input` with what the policy applies to this row.
-  uint64_t MixApplied(const routing::RoutingPolicy& policy, uint64_t input, TokenId token) const;
+  uint64_t MixApplied(const model::Chunk& chunk, int row, uint64_t input, TokenId token) const;
   Link& KvAt(const model::Chunk& chunk, int position);
   std::vector<float> RouterLogits(uint64_t input, TokenId token, int layer) const;  // [experts]
   void Route(const model::StepBatch& batch, const std::vector<std::vector<RowState>>& rows,

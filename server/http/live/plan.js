@@ -33,7 +33,8 @@ const fact = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, val
 
 function overrideTexts(policy) {
   return policy.layer_overrides.map((some) => {
-    const parts = [some.apply, some.analyze && `analyzes ${some.analyze}`].filter(Boolean);
+    const parts = [some.apply, some.analyze && `analyzes ${some.analyze}`,
+                   some.decode && `beyond the prompt ${some.decode}`].filter(Boolean);
     return el("p", { class: "also" }, `layers ${some.layers}: ${parts.join("; ")}`);
   });
 }
@@ -46,6 +47,7 @@ function armCard(arm, history) {
     el("h3", {}, arm.arm, el("span", { class: "kind" }, policy.kind)),
     el("p", { class: "policy", title: policy.description || null }, policy.apply),
     policy.analyze ? el("p", { class: "also" }, `analyzes ${policy.analyze}`) : null,
+    policy.decode ? el("p", { class: "also" }, `beyond the prompt ${policy.decode}`) : null,
     ...overrideTexts(policy),
     el("div", { class: "weight" }, el("span", { class: "bar" }, bar),
       el("span", {}, arm.share > 0 ? `${percent(arm.share)} of traffic, weight ${arm.weight}`

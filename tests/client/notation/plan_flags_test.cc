@@ -70,6 +70,25 @@ TEST(PlanOfFlags, PartsBelongToTheRuleBeforeThemOrToTheFirst) {
   EXPECT_EQ(policy.analyze().bh().temperature(), 2);
 }
 
+TEST(PlanOfFlags, ExpressionsAndAdjustmentsAreWrittenWithoutQuotes) {
+  const v1::RoutingPolicy policy = Plan({{"keep", "max(p, 0.1) > 0.3 / 2 && rank <= 12"},
+                                         {"min", "2"},
+                                         {"ban", "3, 17"},
+                                         {"bias", "0.5:-1"},
+                                         {"bias-scope", "both"},
+                                         {"top-k", "2"},
+                                         {"force", "5-7"},
+                                         {"decode", "true"}})
+                                       .arms(0)
+                                       .policy();
+  EXPECT_EQ(policy.apply().expression().keep(), "max(p, 0.1) > 0.3 / 2 && rank <= 12");
+  EXPECT_EQ(policy.apply().expression().min_k(), 2u);
+  EXPECT_THAT(policy.apply().adjust().ban(), ElementsAre(3, 17));
+  EXPECT_THAT(policy.apply().adjust().bias().values(), ElementsAre(0.5f, -1.f));
+  EXPECT_EQ(policy.decode().top_k().k(), 2u);
+  EXPECT_THAT(policy.decode().adjust().force(), ElementsAre(5, 6, 7));
+}
+
 TEST(PlanOfFlags, EverythingThatIsWrongIsNamed) {
   const std::string error = Error({{"top-k", "4"},
                                    {"arm", "a"},

@@ -57,6 +57,51 @@ TEST(PolicySpec, EveryKeyReachesItsField) {
   EXPECT_EQ(Parse("hc,min=2,calibration=c").apply().hc().min_k(), 2u);
 }
 
+TEST(PolicySpec, EveryAdjustmentReachesItsField) {
+  const v1::Adjust adjust =
+      Parse(
+          "top-k=4,bias=0.5:-1:1e-05,bias-scope=both,toward=3,away=0+5-6,epsilon=0.5,noise=2,"
+          "ban=7+9-11,ban-mass=keep,force=3+1")
+          .apply()
+          .adjust();
+  EXPECT_THAT(adjust.bias().values(), ElementsAre(0.5f, -1.f, 1e-5f));
+  EXPECT_EQ(adjust.bias().scope(), v1::BIAS_SCOPE_BOTH);
+  EXPECT_THAT(adjust.steer().toward(), ElementsAre(3));
+  EXPECT_THAT(adjust.steer().away(), ElementsAre(0, 5, 6));
+  EXPECT_EQ(adjust.steer().epsilon(), 0.5);
+  EXPECT_EQ(adjust.noise().tau(), 2);
+  EXPECT_THAT(adjust.ban(), ElementsAre(7, 9, 10, 11));
+  EXPECT_EQ(adjust.ban_mass(), v1::BAN_MASS_KEEP);
+  EXPECT_THAT(adjust.force(), ElementsAre(3, 1));
+  const v1::Adjust ban = Parse("top-k=4,ban=3+3").apply().adjust();
+  EXPECT_THAT(ban.ban(), ElementsAre(3, 3)) << "the server says what is wrong";
+  EXPECT_FALSE(ban.has_bias() || ban.has_steer() || ban.has_noise());
+  EXPECT_FALSE(Parse("top-k=4").apply().has_adjust());
+}
+
+TEST(PolicySpec, AnExpressionStandsInQuotesWhereItHasSeparators) {
+  EXPECT_EQ(Parse("keep=rank <= 8").apply().expression().keep(), "rank <= 8");
+  EXPECT_EQ(Parse("keep=rank == 1,min=2").apply().expression().min_k(), 2u);
+  const v1::Rule rule =
+      Parse("mine@keep=\"min(p, p1 / 2) > 0.1\",max=9,calibration=c/top-k=1,decode").apply();
+  EXPECT_EQ(rule.expression().keep(), "min(p, p1 / 2) > 0.1");
+  EXPECT_EQ(rule.expression().max_k(), 9u);
+  EXPECT_EQ(rule.expression().calibration_id(), "c");
+  EXPECT_EQ(Parse("keep:keep=\"p > 0\"").apply().expression().keep(), "p > 0");
+  EXPECT_EQ(Parse("keep=decode").apply().expression().keep(), "decode") << "a variable";
+  EXPECT_EQ(Parse("keep=rank <= 2 && p > 0.1").policy_id(), "keep-rank-2-p-0-1");
+  EXPECT_THAT(Error("keep"), HasSubstr("keep is missing"));
+}
+
+TEST(PolicySpec, ARuleForDecodeIsOneOfItsOwn) {
+  const v1::RoutingPolicy policy = Parse("top-k=8/top-k=2,decode/top-k=4,layers=3,decode");
+  EXPECT_EQ(policy.apply().top_k().k(), 8u);
+  EXPECT_EQ(policy.decode().top_k().k(), 2u);
+  EXPECT_EQ(policy.layer_overrides(0).decode().top_k().k(), 4u);
+  EXPECT_THAT(Error("top-k=2,decode/top-k=3,decode"), HasSubstr("have a rule for decode already"));
+  EXPECT_THAT(Error("top-k=2,decode,analyze"), HasSubstr("beside another use"));
+}
+
 TEST(PolicySpec, SeveralRulesAreAPolicyWithOverridesAndAnalysis) {
   const v1::RoutingPolicy policy = Parse(
       "wide@top-k=8/bh=0.1,calibration=c,analyze/top-k=4,layers=0-2+7/"
@@ -76,7 +121,10 @@ TEST(PolicySpec, WhatItFormatsItReadsBack) {
         "bh=0.1234567890123,min=1,max=16,calibration=c", "bh=0.5,p-value=one-minus-prob",
         "hc,calibration=c", "hc=0.25,calibration=c,temperature=0.5",
         "native/bh=0.1,calibration=c,analyze", "top-k=8/top-k=4,layers=0-3/min-p=0.5,layers=5+7",
-        "top-k=2,layers=1,analyze"}) {
+        "top-k=2,layers=1,analyze", "native/top-k=2,decode",
+        "top-k=8,bias-scope=select,bias=0.5:-1,toward=3,away=0+5-6,epsilon=0.5,noise=2,"
+        "ban=7+9-11,ban-mass=keep,force=3+1,layers=2",
+        "keep=\"min(p, p1) / 2 > 0.1\",min=2,calibration=c,ban=4"}) {
     EXPECT_EQ(FormatPolicySpec(Parse(spec)), spec);
   }
 }
@@ -85,7 +133,7 @@ TEST(PolicySpec, DefaultsAreLeftOutOfTheText) {
   EXPECT_EQ(FormatPolicySpec(Parse("bh:alpha=0.4,calibration=c,p-value=layer-cdf,temperature=1,"
                                    "weights=model-default")),
             "bh=0.4,calibration=c");
-  EXPECT_EQ(FormatRuleSpec({RuleOf(v1::Rule()), {}, false}), "no rule");
+  EXPECT_EQ(FormatRuleSpec({RuleOf(v1::Rule()), {}, RuleUse::kApply}), "no rule");
 }
 
 TEST(PolicySpec, RangesAreLeftToTheServer) {
@@ -103,8 +151,9 @@ TEST(PolicySpec, AZeroThatTheWireWouldLoseIsRefused) {
 
 TEST(PolicySpec, AnUnknownKeyIsNamedWithThoseThatExist) {
   EXPECT_EQ(Error("top-p=0.5,mim=1"),
-            "top-p: mim=1 is not a key of top-p; keys: p, min, max, weights, layers, analyze");
-  EXPECT_EQ(Error("topk=4"), "\"topk\" is not a rule; rules: top-k, top-p, min-p, bh, hc");
+            "top-p: mim=1 is not a key of top-p; keys: p, min, max, weights, bias-scope, bias, "
+            "toward, away, epsilon, noise, ban, ban-mass, force, layers, analyze, decode");
+  EXPECT_EQ(Error("topk=4"), "\"topk\" is not a rule; rules: top-k, top-p, min-p, bh, hc, keep");
 }
 
 TEST(PolicySpec, EverythingThatIsWrongIsNamedAtOnce) {
@@ -138,7 +187,7 @@ TEST(PolicySpec, AFlagsValueIsWhatStandsBehindTheName) {
   EXPECT_EQ(bh.alpha, 0.4);
   EXPECT_EQ(bh.bounds.min_k, 1u);
   EXPECT_THAT(rule->layers, ElementsAre(0, 1, 2, 3));
-  EXPECT_TRUE(rule->analyze);
+  EXPECT_EQ(rule->use, RuleUse::kAnalyze);
 }
 
 TEST(PolicySpec, TheHelpHasEveryRuleAndKey) {
@@ -147,10 +196,11 @@ TEST(PolicySpec, TheHelpHasEveryRuleAndKey) {
        {"    top-k=K                        the K experts that the router scores highest\n",
         "    top-p=P[,BOUNDS]  ", "    min-p=RATIO[,BOUNDS]  ",
         "    bh=ALPHA[,BOUNDS][,P-VALUES]  ", "    hc[=BETA][,BOUNDS][,P-VALUES]  ",
-        "  BOUNDS: any of min=K, max=K\n",
+        "    keep=EXPR[,BOUNDS][,P-VALUE]  ", "    ban=IDS  ", "    bias=X:X:...  ",
+        "    bias-scope=select|both  ", "  BOUNDS: any of min=K, max=K\n",
         "  P-VALUES: any of p-value=layer-cdf|one-minus-prob, calibration=NAME, "
         "temperature=TEMPERATURE\n",
-        "[,weights=model-default|native|sum-to-one|match-top-k-mass]\n"}) {
+        "[,weights=model-default|native|sum-to-one|match-top-k-mass] [,ADJUSTMENT]\n"}) {
     EXPECT_THAT(help, HasSubstr(line));
   }
 }
