@@ -4,7 +4,8 @@ import pytest
 from google.protobuf import json_format
 
 import olmoe
-from olmoe import BH, HC, MinP, Native, Policy, PValue, TopK, TopP, Weights
+from olmoe import (BH, HC, Adjust, BanMass, Bias, BiasScope, Keep, MinP, Native, Noise, Policy, PValue,
+                   Steer, TopK, TopP, Weights)
 from olmoe.policies import policy_from_proto, policy_to_proto
 from olmoe.v1 import routing_pb2
 
@@ -27,6 +28,15 @@ POLICIES = [
     TopK(4).analyze(BH(0.1, "mine")),
     Native().analyze(MinP(0.1)).named("watch", "counts only"),
     Native().on(range(4), TopK(16)),
+    TopK(8, adjust=Adjust(ban=[3, 5, 6, 7], force=(2, 1))),
+    TopP(0.5, max_k=9, adjust=Adjust(steer=Steer(toward=[1], away=[6]), noise=Noise(0.5), ban=[4],
+                                     ban_mass=BanMass.KEEP)),
+    MinP(0.2, adjust=Adjust(bias=Bias(BiasScope.SELECT, [0.1, -1e-5, 0, 1e7] * 16))),
+    TopK(8).analyze(TopK(8, adjust=Adjust(steer=Steer([2], epsilon=1.5)))),
+    Keep("p > 0.3 * p1 && rank <= 12"),
+    Keep("min(p, p1) / 2 >= 0.01", "mine", min_k=2, max_k=9, adjust=Adjust(ban=[0])),
+    TopK(8).decode(TopK(2)).on([1], decoded=TopK(4)),
+    Native().decode(Keep("rank == 1")),
     TopK(2).on([7, 9], analyzed=TopP(0.5)).on([3], TopK(1), analyzed=TopK(2)),
 ]
 
@@ -73,6 +83,8 @@ def test_the_text_of_a_policy_is_olmoectls(server, policy):
     "native/bh=0.12,max=32,calibration=mine,analyze", "bh:alpha=0.4,calibration=mine",
     "hc,calibration=mine", "hc=0.5,p-value=one-minus-prob,temperature=2", " min-p = 0.1 , min=2",
     "top-k=8/top-k=2,layers=0-3+7/bh=0.1,calibration=mine,analyze,weights=sum-to-one",
+    "keep=rank <= 2,min=2", 'x@keep="max(p, 0) > 0.1/2",decode',
+    "top-k=4,ban=1+3-5,ban-mass=keep,force=0,noise=0.5,toward=7,away=8+9,epsilon=2",
     "top-p=0.0001", "top-p=0.00012345", "min-p=1e-9", "top-p=0.30000000000000004",
 ])
 def test_what_olmoectl_reads_is_read_alike(server, text):
@@ -109,9 +121,16 @@ def test_text_that_is_no_policy_is_refused_as_olmoectl_does(server, text, said):
 
 
 def test_enums_are_those_of_the_api():
-    for enum, words in ((Weights, routing_pb2.WeightMode), (PValue, routing_pb2.PValueKind)):
+    for enum, words in ((Weights, routing_pb2.WeightMode), (PValue, routing_pb2.PValueKind),
+                        (BiasScope, routing_pb2.BiasScope), (BanMass, routing_pb2.BanMass)):
         prefix = words.keys()[0].removesuffix("UNSPECIFIED")
         assert {f"{prefix}{each.name}": each.value for each in enum} == dict(words.items()[1:])
+
+
+def test_every_adjustment_of_the_api_has_a_value():
+    for name, cls in olmoe.policies._GROUPS.items():
+        message = getattr(routing_pb2, name)
+        assert set(cls.__dataclass_fields__) == {field.name for field in message.DESCRIPTOR.fields}
 
 
 def test_every_rule_of_the_api_has_a_class():
@@ -119,7 +138,7 @@ def test_every_rule_of_the_api_has_a_class():
     assert {kind.name for kind in kinds} == set(olmoe.policies._KINDS)
     for kind in kinds:
         fields = {olmoe.policies._FIELDS.get(name, name) for name in
-                  olmoe.policies._KINDS[kind.name].__dataclass_fields__} - {"weights"}
+                  olmoe.policies._KINDS[kind.name].__dataclass_fields__} - {"weights", "adjust"}
         assert fields == {field.name for field in kind.message_type.fields}
 
 

@@ -32,6 +32,7 @@ class Routing(TypedDict, total=False):
     arm: by name; PermissionDenied unless the plan allows it.
     policy: of this request alone; PermissionDenied unless the server allows it.
     trace: which experts ran; True is TraceOptions().
+    routing_seed: of a policy's noise; None = 0.
     request_id: <= 64 printable ASCII characters; the server makes one.
     timeout: seconds, in place of the client's.
     """
@@ -40,6 +41,7 @@ class Routing(TypedDict, total=False):
     arm: str | None
     policy: policies.PolicyLike | None
     trace: TraceOptions | bool
+    routing_seed: int | None
     request_id: str
     timeout: float | None
 
@@ -143,7 +145,8 @@ def generate(prompt: Prompt, max_new_tokens: int,
         routing=selector(options.get("arm"), options.get("policy")),
         unit_id=given.get("unit", _check.text, ""),
         trace=trace_options(options.get("trace", False)),
-        add_special_tokens=given.get("add_special_tokens", _check.boolean))
+        add_special_tokens=given.get("add_special_tokens", _check.boolean),
+        routing_seed=given.get("routing_seed", _check.integer, bits=64))
     sent = _prompt("prompt", prompt)
     if isinstance(sent, str):
         request.text = sent
@@ -195,7 +198,8 @@ def score(items: Iterable[inference_pb2.ScoreItem],
         top=given.get("top", _check.integer),
         routing=selector(options.get("arm"), options.get("policy")),
         unit_id=given.get("unit", _check.text, ""),
-        trace=trace_options(options.get("trace", False)))
+        trace=trace_options(options.get("trace", False)),
+        routing_seed=given.get("routing_seed", _check.integer, bits=64))
 
 
 def tokenize(text: str, add_special_tokens: bool) -> inference_pb2.TokenizeRequest:

@@ -1,7 +1,7 @@
 """Routing policies and experiments as values: what proto/olmoe/v1/routing.proto has.
 
-A rule decides how many experts run, per token and layer; always those with the largest router
-logits. It stands for the policy that applies it everywhere, so `TopK(4)` goes wherever a policy
+A rule decides how many experts run, per token and layer: those with the largest router logits,
+unless `Keep` or an adjustment of the rule chooses others. It stands for the policy that applies it everywhere, so `TopK(4)` goes wherever a policy
 is asked for:
 
     TopK(4)                                     # four experts instead of the model's own number
@@ -9,6 +9,9 @@ is asked for:
     BH(0.1, calibration="wiki").analyze()       # counted only: the model's own routing runs
     TopK(4).analyze(TopP(0.5))                  # top-4 runs, top-p is counted beside it
     Native().on(range(4), TopK(16))             # layers 0 to 3 only
+    TopK(8, adjust=Adjust(ban=[3, 17]))         # without two experts
+    Keep("p > 0.3 * p1 && rank <= 12", min_k=2) # a rule of your own
+    TopK(8).decode(TopK(2))                     # two experts for tokens beyond the prompt
     Policy.parse("top-k=2,layers=0-3")          # as olmoectl writes it
 
 Everything here is immutable. Ranges are checked by the server (`InvalidRequest` names every
@@ -17,9 +20,10 @@ field), because they depend on its model.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from olmoe import _check, spec
@@ -27,8 +31,9 @@ from olmoe.v1 import admin_pb2, routing_pb2
 
 # What the package offers as its own: olmoe.TopK.
 __all__ = [
-    "Arm", "BH", "Experiment", "HC", "LayerOverride", "MinP", "Native", "PValue", "Policy",
-    "PolicyLike", "Rule", "TopK", "TopP", "Weights",
+    "Adjust", "Arm", "BH", "BanMass", "Bias", "BiasScope", "Experiment", "HC", "Keep",
+    "LayerOverride", "MinP", "Native", "Noise", "PValue", "Policy", "PolicyLike", "Rule", "Steer",
+    "TopK", "TopP", "Weights",
 ]
 
 
@@ -48,14 +53,78 @@ class PValue(enum.IntEnum):
     ONE_MINUS_PROB = 2  # 1 - softmax(logit / temperature)
 
 
+class BiasScope(enum.IntEnum):
+    """What a bias moves."""
+
+    SELECT = 1  # chooses experts; weights stay those of the logits
+    BOTH = 2
+
+
+class BanMass(enum.IntEnum):
+    """What becomes of the probability of banned experts."""
+
+    REDISTRIBUTE = 1  # probabilities are over the other experts
+    KEEP = 2  # over all experts: the mass of the banned is lost
+
+
+@dataclasses.dataclass(frozen=True)
+class Bias(_check.Fields):
+    """Is added to the logits."""
+
+    scope: BiasScope
+    values: Sequence[float] = ()  # [num_experts], finite; rounded to float32, as the server has it
+
+    _checks = {"BiasScope": lambda name, value: _check.one_of(name, value, BiasScope)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rounded = tuple(ctypes.c_float(value).value for value in self.values)
+        object.__setattr__(self, "values", rounded)
+
+
+@dataclasses.dataclass(frozen=True)
+class Steer(_check.Fields):
+    """Gives experts scores beyond the row's largest or smallest. SteerMoE, arXiv 2509.09660."""
+
+    toward: tuple[int, ...] = ()
+    away: tuple[int, ...] = ()
+    epsilon: float = 0.01  # > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise(_check.Fields):
+    """Adds tau * Gumbel(0, 1) of (routing seed, position, layer, expert). arXiv 2509.17238."""
+
+    tau: float  # > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Adjust(_check.Fields):
+    """What happens to a row before a rule counts, in this order. Experts are ids."""
+
+    bias: Bias | None = None
+    steer: Steer | None = None
+    noise: Noise | None = None
+    ban: tuple[int, ...] = ()  # never run
+    ban_mass: BanMass = BanMass.REDISTRIBUTE
+    force: tuple[int, ...] = ()  # always run, first
+
+    _checks = {"Bias": lambda name, value: _check.instance(name, value, Bias, "a Bias"),
+               "Steer": lambda name, value: _check.instance(name, value, Steer, "a Steer"),
+               "Noise": lambda name, value: _check.instance(name, value, Noise, "a Noise"),
+               "BanMass": lambda name, value: _check.one_of(name, value, BanMass)}
+
+
 @dataclasses.dataclass(frozen=True)
 class Rule(_check.Fields):
     """How many experts run. Use a subclass."""
 
     weights: Weights = dataclasses.field(default=Weights.MODEL_DEFAULT, kw_only=True)
+    adjust: Adjust = dataclasses.field(default=Adjust(), kw_only=True)
 
     _checks = {"Weights": lambda name, value: _check.one_of(name, value, Weights),
-               "PValue": lambda name, value: _check.one_of(name, value, PValue)}
+               "PValue": lambda name, value: _check.one_of(name, value, PValue),
+               "Adjust": lambda name, value: _check.instance(name, value, Adjust, "an Adjust")}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,10 +149,14 @@ class Rule(_check.Fields):
         """
         return Policy(analyzed=self) if rule is None else Policy(applied=self, analyzed=rule)
 
+    def decode(self, rule: Rule) -> Policy:
+        """This rule for the prompt, and `rule` for tokens beyond it."""
+        return self.policy().decode(rule)
+
     def on(self, layers: Iterable[int], applied: Rule | None = None, *,
-           analyzed: Rule | None = None) -> Policy:
+           analyzed: Rule | None = None, decoded: Rule | None = None) -> Policy:
         """This rule, but in `layers` (0-based) other ones."""
-        return self.policy().on(layers, applied, analyzed=analyzed)
+        return self.policy().on(layers, applied, analyzed=analyzed, decoded=decoded)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,12 +222,26 @@ def _overrides(name: str, value: object) -> tuple[LayerOverride, ...]:
 
 
 @dataclasses.dataclass(frozen=True)
+class Keep(Rule):
+    """The experts for which an expression is neither 0 nor NaN: "p > 0.3 * p1 && rank <= 12".
+
+    Variables and operators are those of routing.proto, `Expression`.
+    """
+
+    keep: str
+    calibration: str = ""  # set: `pvalue` is a variable
+    min_k: int | None = None  # 1
+    max_k: int | None = None  # all experts that are not banned
+
+
+@dataclasses.dataclass(frozen=True)
 class LayerOverride(_check.Fields):
     """The rules of some layers, in place of the policy's own."""
 
     layers: tuple[int, ...]  # 0-based
     applied: Rule | None = None
     analyzed: Rule | None = None
+    decoded: Rule | None = None
 
     _checks = {"Rule": _rule}
 
@@ -168,6 +255,7 @@ class Policy(_check.Fields):
     overrides: tuple[LayerOverride, ...] = ()
     policy_id: str = ""  # "" = a name made of the rules, as olmoectl makes it: "top-k-4"
     description: str = ""  # <= 256 bytes
+    decoded: Rule | None = None  # of tokens beyond the prompt; None = as all others
 
     _checks = {"Rule": _rule, "tuple[LayerOverride, ...]": _overrides}
 
@@ -192,10 +280,15 @@ class Policy(_check.Fields):
         """The same, and `rule` is counted beside it."""
         return dataclasses.replace(self, analyzed=rule)
 
+    def decode(self, rule: Rule) -> Policy:
+        """The same, but for tokens beyond the prompt `rule`."""
+        return dataclasses.replace(self, decoded=rule)
+
     def on(self, layers: Iterable[int], applied: Rule | None = None, *,
-           analyzed: Rule | None = None) -> Policy:
+           analyzed: Rule | None = None, decoded: Rule | None = None) -> Policy:
         """The same, but in `layers` (0-based) other rules."""
-        override = LayerOverride(tuple(_check.integers("layers", layers)), applied, analyzed)
+        override = LayerOverride(tuple(_check.integers("layers", layers)), applied, analyzed,
+                                 decoded)
         return dataclasses.replace(self, overrides=(*self.overrides, override))
 
 
@@ -250,9 +343,13 @@ class Experiment(_check.Fields):
 
 # ---- To messages and back
 
-_KINDS: dict[str, type[Rule]] = {"top_k": TopK, "top_p": TopP, "min_p": MinP, "bh": BH, "hc": HC}
+_KINDS: dict[str, type[Rule]] = {"top_k": TopK, "top_p": TopP, "min_p": MinP, "bh": BH, "hc": HC,
+                                 "expression": Keep}
+_GROUPS: dict[str, type[Any]] = {"Adjust": Adjust, "Bias": Bias, "Steer": Steer, "Noise": Noise}
 _FIELDS = {"calibration": "calibration_id"}  # where the names differ
-_ENUMS: dict[str, type[enum.IntEnum]] = {"p_value": PValue}
+_ENUMS: dict[str, type[enum.IntEnum]] = {"p_value": PValue, "scope": BiasScope,
+                                         "ban_mass": BanMass}
+_OF_ALL_KINDS = ("weights", "adjust")
 
 
 def as_policy(policy: PolicyLike, name: str = "policy") -> Policy:
@@ -277,9 +374,40 @@ def _rule_to_proto(rule: Rule) -> routing_pb2.Rule:
     parameters.SetInParent()
     for field in dataclasses.fields(rule):
         value = getattr(rule, field.name)
-        if field.name != "weights" and value is not None:
+        if field.name not in _OF_ALL_KINDS and value is not None:
             setattr(parameters, _FIELDS.get(field.name, field.name), value)
+    if rule.adjust != Adjust():
+        _put_group(rule.adjust, message.adjust)
     return message
+
+
+def _put_group(group: Any, message: Any) -> None:
+    """Sets the fields of a message to those of the value of the same name."""
+    message.SetInParent()
+    for field in dataclasses.fields(group):
+        value = getattr(group, field.name)
+        if dataclasses.is_dataclass(value):
+            _put_group(value, getattr(message, field.name))
+        elif isinstance(value, tuple):
+            getattr(message, field.name).extend(value)
+        elif value is not None and value != field.default:
+            setattr(message, field.name, value)
+
+
+def _get_group(message: Any) -> Any:
+    """The value of a message."""
+    values: dict[str, Any] = {}
+    for field in message.DESCRIPTOR.fields:
+        value = getattr(message, field.name)
+        if spec.is_repeated(field):
+            values[field.name] = tuple(value)
+        elif field.message_type is not None:
+            values[field.name] = _get_group(value) if message.HasField(field.name) else None
+        elif field.enum_type is not None:
+            values[field.name] = _ENUMS[field.name](value or 1)
+        elif not field.has_presence or message.HasField(field.name):
+            values[field.name] = value
+    return _GROUPS[message.DESCRIPTOR.name](**values)
 
 
 def _rule_from_proto(message: routing_pb2.Rule) -> Rule | None:
@@ -287,9 +415,10 @@ def _rule_from_proto(message: routing_pb2.Rule) -> Rule | None:
     if kind is None:
         return None
     parameters = getattr(message, kind)
-    values: dict[str, Any] = {"weights": Weights(message.weight_mode or Weights.MODEL_DEFAULT)}
+    values: dict[str, Any] = {"weights": Weights(message.weight_mode or Weights.MODEL_DEFAULT),
+                              "adjust": _get_group(message.adjust)}
     for field in dataclasses.fields(_KINDS[kind]):
-        if field.name == "weights":
+        if field.name in _OF_ALL_KINDS:
             continue
         name = _FIELDS.get(field.name, field.name)
         descriptor = parameters.DESCRIPTOR.fields_by_name[name]
@@ -318,15 +447,18 @@ def _put_rules(rules: Policy | LayerOverride,
         message.apply.CopyFrom(_rule_to_proto(rules.applied))
     if rules.analyzed is not None:
         message.analyze.CopyFrom(_rule_to_proto(rules.analyzed))
+    if rules.decoded is not None:
+        message.decode.CopyFrom(_rule_to_proto(rules.decoded))
 
 
 def policy_from_proto(message: routing_pb2.RoutingPolicy) -> Policy:
     """The policy of a message."""
     overrides = tuple(
         LayerOverride(tuple(each.layers), _rule_from_proto(each.apply),
-                      _rule_from_proto(each.analyze)) for each in message.layer_overrides)
+                      _rule_from_proto(each.analyze), _rule_from_proto(each.decode))
+        for each in message.layer_overrides)
     return Policy(_rule_from_proto(message.apply), _rule_from_proto(message.analyze), overrides,
-                  message.policy_id, message.description)
+                  message.policy_id, message.description, _rule_from_proto(message.decode))
 
 
 def experiment_to_proto(experiment: Experiment) -> admin_pb2.RoutingPlan:
