@@ -14,21 +14,6 @@ namespace {
 // Below it, rounding may decide which experts a row gets (README, "Tolerances").
 constexpr double kUncertainMargin = 2e-5;
 
-std::shared_ptr<const routing::Calibration> ReadCalibration(const std::string& path) {
-  const nlohmann::json json = nlohmann::json::parse(testing::ReadFileOrDie(path));
-  routing::Calibration::Options options;
-  options.calibration_id = "golden";
-  int layer = 0;
-  for (const nlohmann::json& table : json.at("layers")) {
-    options.tables.emplace(layer++,
-                           routing::CdfTable::FromCdf(table.at("x0"), table.at("dx"),
-                                                      table.at("cdf").get<std::vector<double>>()));
-  }
-  auto calibration = routing::Calibration::Create(std::move(options));
-  CHECK(calibration.ok()) << calibration.status();
-  return *calibration;
-}
-
 routing::Rule TopKRule(uint32_t k, routing::WeightMode mode) { return {routing::TopK{k}, mode}; }
 
 routing::PolicySpec PerLayerSpec(int num_layers) {
@@ -44,9 +29,25 @@ routing::PolicySpec PerLayerSpec(int num_layers) {
 
 }  // namespace
 
-Golden::Golden(const std::string& folder) : folder_(folder) {
-  json_ = nlohmann::json::parse(testing::ReadFileOrDie(folder + "/golden.json"));
-  auto file = SafetensorsFile::Open(folder + "/golden.safetensors");
+std::shared_ptr<const routing::Calibration> ReadGoldenCalibration(const std::string& folder) {
+  const nlohmann::json json =
+      nlohmann::json::parse(testing::ReadFileOrDie(folder + "/calibration.json"));
+  routing::Calibration::Options options;
+  options.calibration_id = "golden";
+  int layer = 0;
+  for (const nlohmann::json& table : json.at("layers")) {
+    options.tables.emplace(layer++,
+                           routing::CdfTable::FromCdf(table.at("x0"), table.at("dx"),
+                                                      table.at("cdf").get<std::vector<double>>()));
+  }
+  auto calibration = routing::Calibration::Create(std::move(options));
+  CHECK(calibration.ok()) << calibration.status();
+  return *calibration;
+}
+
+Golden::Golden(const std::string& folder, const std::string& stem) : folder_(folder) {
+  json_ = nlohmann::json::parse(testing::ReadFileOrDie(absl::StrCat(folder, "/", stem, ".json")));
+  auto file = SafetensorsFile::Open(absl::StrCat(folder, "/", stem, ".safetensors"));
   CHECK(file.ok()) << file.status();
   file_ = *std::move(file);
 }
@@ -138,7 +139,7 @@ std::shared_ptr<const routing::RoutingPolicy> Golden::Policy(
   }
   spec.policy_id = "golden";
   routing::CalibrationSet calibrations;
-  CHECK(calibrations.Add(ReadCalibration(folder_ + "/calibration.json")).ok());
+  CHECK(calibrations.Add(ReadGoldenCalibration(folder_)).ok());
   auto policy = routing::RoutingPolicy::Create(spec, shape, &calibrations, "policy");
   CHECK(policy.ok()) << policy.status();
   return *policy;

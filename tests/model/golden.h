@@ -14,10 +14,13 @@
 
 namespace olmoe::model {
 
-// One model's golden.json and golden.safetensors. What is not there CHECK-fails.
+std::shared_ptr<const routing::Calibration> ReadGoldenCalibration(const std::string& folder);
+
+// One model's golden.json and golden.safetensors, or the two files `stem` of another set of
+// numbers. What is not there CHECK-fails.
 class Golden {
  public:
-  explicit Golden(const std::string& folder);
+  explicit Golden(const std::string& folder, const std::string& stem = "golden");
 
   const std::string& folder() const { return folder_; }
   const nlohmann::json& json() const { return json_; }

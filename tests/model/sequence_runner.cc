@@ -49,7 +49,8 @@ void SequenceRunner::Release(const std::vector<PageId>& pages) {
 }
 
 std::vector<SequenceResult> SequenceRunner::Run(const std::vector<std::vector<TokenId>>& sequences,
-                                                const routing::RoutingPolicy& policy, int chunk) {
+                                                const routing::RoutingPolicy& policy, int chunk,
+                                                const RequestPart& part) {
   const size_t num_layers = static_cast<size_t>(info().num_layers);
   std::vector<SequenceResult> results(sequences.size());
   std::vector<std::vector<PageId>> pages;
@@ -76,6 +77,8 @@ std::vector<SequenceResult> SequenceRunner::Run(const std::vector<std::vector<To
       rows_of.first_position = static_cast<int>(first);
       rows_of.pages = pages[i];
       rows_of.policy = &policy;
+      rows_of.prompt_tokens = part.prompt_tokens;
+      rows_of.routing_seed = part.routing_seed;
       rows_of.score = ScoreRequest{std::span(targets[i]).subspan(first, rows), 0};
       rows_of.router_logits = true;
       sequence_of_chunk.push_back(i);
@@ -134,7 +137,8 @@ void SequenceRunner::Collect(const StepBatch& step, const std::vector<size_t>& s
 
 SequenceRunner::Generated SequenceRunner::Generate(const std::vector<TokenId>& prompt, int tokens,
                                                    const routing::RoutingPolicy& policy,
-                                                   const SamplingParams& params) {
+                                                   const SamplingParams& params,
+                                                   uint64_t routing_seed) {
   const int total = static_cast<int>(prompt.size()) + tokens;
   const std::vector<PageId> pages = TakePages(total);
   std::vector<TokenId> history = prompt;
@@ -148,6 +152,8 @@ SequenceRunner::Generated SequenceRunner::Generate(const std::vector<TokenId>& p
     chunk.first_position = static_cast<int>(computed);
     chunk.pages = pages;
     chunk.policy = &policy;
+    chunk.prompt_tokens = static_cast<int>(prompt.size());
+    chunk.routing_seed = routing_seed;
     chunk.sample =
         SampleRequest{params, history, static_cast<int>(history.size()), /*logprob=*/true, 0};
     computed = history.size();

@@ -36,9 +36,20 @@ class SequenceRunner {
   Model* model() { return model_.get(); }
   const StepTrace& trace() const { return trace_; }
 
+  // What the policy may ask of a request besides its tokens.
+  struct RequestPart {
+    int prompt_tokens = Chunk().prompt_tokens;  // of each sequence; Generate has its prompt's
+    uint64_t routing_seed = 0;
+  };
+
   // Runs the sequences side by side, at most `chunk` tokens of each in a step.
   std::vector<SequenceResult> Run(const std::vector<std::vector<TokenId>>& sequences,
-                                  const routing::RoutingPolicy& policy, int chunk = 1 << 20);
+                                  const routing::RoutingPolicy& policy, int chunk = 1 << 20) {
+    return Run(sequences, policy, chunk, RequestPart());
+  }
+  std::vector<SequenceResult> Run(const std::vector<std::vector<TokenId>>& sequences,
+                                  const routing::RoutingPolicy& policy, int chunk,
+                                  const RequestPart& part);
 
   struct Generated {
     std::vector<TokenId> ids;
@@ -46,7 +57,8 @@ class SequenceRunner {
     std::vector<int> experts_used;  // of each step, over all layers, last row
   };
   Generated Generate(const std::vector<TokenId>& prompt, int tokens,
-                     const routing::RoutingPolicy& policy, const SamplingParams& params);
+                     const routing::RoutingPolicy& policy, const SamplingParams& params,
+                     uint64_t routing_seed = 0);
 
   // Pages for `tokens` positions, in no particular order; Release gives them back.
   std::vector<PageId> TakePages(int tokens);
