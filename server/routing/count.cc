@@ -102,8 +102,9 @@ void SetVariablesOfRow(const RouterShape& shape, const RowPlace& place,
                              &variables->p5, &variables->p6, &variables->p7, &variables->p8};
   for (size_t i = 0; i < std::size(largest); ++i)
     *largest[i] = i < ranked_p.size() ? ranked_p[i] : 0;
-  variables->entropy = 0;
-  for (const double p : ranked_p) variables->entropy -= p > 0 ? p * std::log(p) : 0;
+  double sum = 0;
+  for (const double p : ranked_p) sum += p > 0 ? p * std::log(p) : 0;
+  variables->entropy = -sum;
   variables->experts = shape.num_experts;
   variables->k0 = shape.default_k;
   variables->layer = place.layer;

@@ -6,6 +6,7 @@
 #include <functional>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 #include "muParser.h"
@@ -75,6 +76,20 @@ int TakeNumber(const char* text, int* position, double* number) {
   return length > 0 ? 1 : 0;
 }
 
+// muParser takes a name for a function only where the parenthesis follows at once.
+std::string JoinCalls(std::string_view text) {
+  std::string joined;
+  for (const char c : text) {
+    if (c == '(') {
+      while (!joined.empty() && absl::ascii_isspace(static_cast<unsigned char>(joined.back()))) {
+        joined.pop_back();
+      }
+    }
+    joined.push_back(c);
+  }
+  return joined;
+}
+
 }  // namespace
 
 struct ExpressionEvaluator::Parser : mu::Parser {};
@@ -97,7 +112,7 @@ ExpressionEvaluator::ExpressionEvaluator(const std::string& text, bool has_pvalu
     parser_->DefineVar(variable.name, &(variables_.*variable.member));
   }
   if (has_pvalue) parser_->DefineVar(kPValue.name, &(variables_.*kPValue.member));
-  parser_->SetExpr(text);
+  parser_->SetExpr(JoinCalls(text));
   parser_->Eval();  // parses it
 }
 

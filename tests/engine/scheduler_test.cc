@@ -294,7 +294,7 @@ TEST_F(SchedulerTest, ChunkSamplesOnlyAfterTheLastPromptRow) {
 TEST_F(SchedulerTest, RowsBeforeTheFirstScoredTokenHaveNoTarget) {
   Init(2, 4);
   AddScore("S", 1, 5);
-  const Sequence window(&Get("S"), 0, Range(10, 6), /*first_scored=*/3, {0, 1});
+  const Sequence window(&Get("S"), 0, {.tokens = Range(10, 6), .first_scored = 3}, {0, 1});
   EXPECT_EQ(window.num_pending(), 5);
   EXPECT_FALSE(window.NextChunk(2).score.has_value()) << "no row of it has a target";
   const model::Chunk chunk = window.NextChunk(5);

@@ -63,7 +63,10 @@ class BatchInvarianceTest : public ::testing::TestWithParam<std::tuple<DType, st
       }
       routing::PolicySpec spec;  // each sequence has a k of its own
       spec.policy_id = "k";
-      spec.apply = routing::Rule{routing::TopK{1 + static_cast<uint32_t>(i % shape.num_experts)}};
+      const uint32_t k = 1 + static_cast<uint32_t>(i % shape.num_experts);
+      spec.apply = routing::Rule{routing::TopK{k}};
+      if (i % 3 == 1) spec.apply->adjust.noise = routing::Noise{0.5};
+      if (i % 3 == 2) spec.decode = routing::Rule{routing::Expression{"rank == 1 || p > 0.3"}};
       auto policy = routing::RoutingPolicy::Create(spec, shape, nullptr, "policy");
       ASSERT_TRUE(policy.ok()) << policy.status();
       policies_.push_back(*std::move(policy));
@@ -90,6 +93,8 @@ class BatchInvarianceTest : public ::testing::TestWithParam<std::tuple<DType, st
     chunk.first_position = static_cast<int>(first);
     chunk.pages = pages;
     chunk.policy = policies_[sequence].get();
+    chunk.prompt_tokens = 7;
+    chunk.routing_seed = sequence;
     chunk.last_logits = true;
     return chunk;
   }

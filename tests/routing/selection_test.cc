@@ -109,6 +109,11 @@ TEST(ExpressionTest, NestingAsDeepAsTheTextAllowsIsEvaluated) {
   EXPECT_THAT(ExpressionError(ternaries, false), StartsWith("at "));
 }
 
+TEST(ExpressionTest, WhiteSpaceMayStandBetweenAnyTokens) {
+  ExpressionEvaluator evaluator(" max\t(\n1 , 2\r) == - ( - 2 )", false);
+  EXPECT_EQ(evaluator.Value(), 1);
+}
+
 TEST(ExpressionTest, NumbersAreReadExactly) {
   ExpressionEvaluator tiny("4.9e-324 > 0", false), third(".333333333333333333 == 1. / 3", false);
   EXPECT_EQ(tiny.Value(), 1);
