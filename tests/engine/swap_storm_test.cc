@@ -54,7 +54,7 @@ routing::ArmSpec Arm(uint32_t k, uint32_t weight, bool analyze = false) {
   arm.weight = weight;
   arm.policy.policy_id = arm.arm_id;
   arm.policy.apply = routing::Rule{routing::TopK{k}};
-  if (k % 2 == 0) arm.policy.apply->adjust.noise = routing::Noise{0.5};
+  if (k % 4 == 0) arm.policy.apply->adjust.noise = routing::Noise{0.5};
   if (k % 3 == 0) arm.policy.decode = routing::Rule{routing::Expression{"rank <= 2 || p > 0.2"}};
   if (analyze) arm.policy.analyze = routing::Rule{routing::TopK{3}};
   return arm;
