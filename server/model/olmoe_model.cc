@@ -16,6 +16,9 @@ namespace {
 // Rows whose logits are in memory at once.
 constexpr size_t kHeadBlockRows = 64;
 
+// Rows that one task routes. That of so few is done before other threads wake up.
+constexpr int kRouteBlockRows = 32;
+
 absl::Status FinishRow(std::span<const float> logits, const LogitRow& row, const Chunk& chunk,
                        ChunkOutput* output) {
   if (row.keep) {
@@ -108,23 +111,56 @@ typename Ops::Tensor OlmoeModel<Ops>::Attention(size_t layer, const Tensor& x, c
 }
 
 template <ops::Operations Ops>
+void OlmoeModel<Ops>::DecideRows(int layer, const HostRows& logits, const StepBatch& step) {
+  struct Block {
+    const Chunk* chunk;
+    int first_row;  // of the step
+    int begin, end;  // rows of the chunk
+  };
+  std::vector<Block> blocks;
+  int first_row = 0;
+  for (const Chunk& chunk : step.chunks) {
+    const int rows = static_cast<int>(chunk.tokens.size());
+    for (int begin = 0; begin < rows; begin += kRouteBlockRows) {
+      blocks.push_back({&chunk, first_row, begin, std::min(begin + kRouteBlockRows, rows)});
+    }
+    first_row += rows;
+  }
+  routed_.resize(static_cast<size_t>(first_row));
+  const auto decide = [&](int i) {
+    const Block& block = blocks[static_cast<size_t>(i)];
+    for (int row = block.begin; row < block.end; ++row) {
+      RoutedRow& routed = routed_[static_cast<size_t>(block.first_row + row)];
+      routed.error = block.chunk->policy->Route(block.chunk->PlaceOf(row, layer),
+                                                logits.row(block.first_row + row), &routed.routing);
+    }
+  };
+  const int num_blocks = static_cast<int>(blocks.size());
+  if (first_row > kRouteBlockRows) {
+    ops_->ParallelFor(num_blocks, decide);
+  } else {
+    for (int i = 0; i < num_blocks; ++i) decide(i);
+  }
+}
+
+template <ops::Operations Ops>
 void OlmoeModel<Ops>::Route(int layer, const HostRows& logits, const StepBatch& step,
                             StepOutput* output) {
+  DecideRows(layer, logits, step);
   int row = 0;
   for (size_t i = 0; i < step.chunks.size(); ++i) {
     const Chunk& chunk = step.chunks[i];
     ChunkOutput& result = output->chunks[i];
-    const int first_row = row;
     for (const int end = row + static_cast<int>(chunk.tokens.size()); row < end; ++row) {
       const std::span<const float> of_row = logits.row(row);
-      const routing::RowPlace place = chunk.PlaceOf(row - first_row, layer);
       if (chunk.router_logits) {
         result.router_logits.insert(result.router_logits.end(), of_row.begin(), of_row.end());
       }
       // A row that cannot be routed goes on without experts: its results are void, and
       // the rows of other chunks do not see it.
-      if (chunk.policy->Route(place, of_row, &routing_) == routing::RouteError::kNone) {
-        output->routing.Add(routing_);
+      const RoutedRow& routed = routed_[static_cast<size_t>(row)];
+      if (routed.error == routing::RouteError::kNone) {
+        output->routing.Add(routed.routing);
       } else {
         output->routing.AddFailed();
         FailChunk(

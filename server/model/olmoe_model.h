@@ -49,6 +49,8 @@ class OlmoeModel : public Model {
   Tensor Attention(size_t layer, const Tensor& x, const Batch& batch);
   // Decides every row of `layer` by its policy; `logits`: [rows][experts].
   void Route(int layer, const HostRows& logits, const StepBatch& step, StepOutput* output);
+  // The decisions alone, into routed_: many rows on all threads.
+  void DecideRows(int layer, const HostRows& logits, const StepBatch& step);
   // Samples and scores, a block of rows at a time: never [rows, V] at once.
   void Head(const Tensor& x, const StepBatch& step, StepOutput* output);
   void HeadBlock(const Tensor& x, std::span<const LogitRow> rows, const StepBatch& step,
@@ -68,7 +70,11 @@ class OlmoeModel : public Model {
   // Engine thread only.
   std::vector<typename Ops::KvPages> kv_pages_;  // [layers]
   ops::ExpertSelection selection_;               // of the layer that is computed
-  routing::RowRouting routing_;                  // of the row that is decided
+  struct RoutedRow {
+    routing::RowRouting routing;
+    routing::RouteError error;
+  };
+  std::vector<RoutedRow> routed_;                // of the layer that is computed, by row
 };
 
 }  // namespace olmoe::model
