@@ -47,12 +47,13 @@ void AdjustedRow::AddBias(const Bias& bias) {
 
 void AdjustedRow::Steer(const olmoe::routing::Steer& steer) {
   const std::span<const double> before(logit_scores_.data(), size_);
-  const auto [least, largest] = std::minmax_element(before.begin(), before.end());
+  const double low = *std::min_element(before.begin(), before.end());
+  const double high = *std::max_element(before.begin(), before.end());
   double sum = 0;
-  for (const double score : before) sum += std::exp(score - *largest);
+  for (const double score : before) sum += std::exp(score - high);
   const double log_sum = std::log(sum);
-  const auto log_softmax = [&](double score) { return (score - *largest) - log_sum; };
-  const double low = *least, high = *largest, low_l = log_softmax(low), high_l = log_softmax(high);
+  const auto log_softmax = [&](double score) { return (score - high) - log_sum; };
+  const double low_l = log_softmax(low), high_l = log_softmax(high);
   for (size_t expert = 0; expert < size_; ++expert) scores_[expert] = log_softmax(before[expert]);
   for (const uint32_t expert : steer.toward) {
     scores_[expert] = high_l + steer.epsilon;
