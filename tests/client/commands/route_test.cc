@@ -53,6 +53,32 @@ TEST_F(RouteTest, RowsOfTheStandardInputAreRoutedOneByOne) {
   EXPECT_THAT(err_, HasSubstr("2 rows, 2.00 experts a row"));
 }
 
+TEST_F(RouteTest, ThePlaceOfARowIsGivenByFlagsAndByItsLine) {
+  const std::string policy =
+      "keep=\"expert == position || expert == layers || decode\"/"
+      "keep=\"expert == position + decode\",decode";
+  const std::string rows = std::string(kRow) + "\n" + R"({"position": 2, "logits": [4, 3, 2, 1]})";
+  ASSERT_EQ(Run({"--policy", policy, "--logits", "-", "--position", "1", "--layers", "3",
+                 "--prompt-tokens", "2"},
+                rows),
+            ExitCode::kOk)
+      << err_;
+  ASSERT_EQ(lines_.size(), 2u);
+  EXPECT_THAT(lines_[0]["order_prefix"], ElementsAre(1, 3)) << "no prefix of the order";
+  EXPECT_EQ(lines_[1]["position"], 2);
+  EXPECT_THAT(lines_[1]["order_prefix"], ElementsAre(3)) << "late";
+}
+
+TEST_F(RouteTest, NoiseIsThatOfTheRoutingSeed) {
+  const auto experts = [this](const std::string& seed) {
+    EXPECT_EQ(Run({"--policy", "top-k=4,noise=10", "--logits", "-", "--routing-seed", seed}, kRow),
+              ExitCode::kOk);
+    return lines_.at(0)["order_prefix"];
+  };
+  EXPECT_EQ(experts("18446744073709551615"), experts("18446744073709551615"));
+  EXPECT_NE(experts("1"), experts("3"));
+}
+
 TEST_F(RouteTest, ACalibrationFileGivesThePValuesOfTheRowsLayer) {
   const std::string calibration =
       folder_.Write("tables.jsonl", std::string(R"({"layer": 0, )") + kTable + "}\n" +
