@@ -62,19 +62,17 @@ void Flags(CLI::App& command, RouteOptions& options) {
       ->capture_default_str();
   command.add_flag("--norm-topk-prob", options.norm_topk_prob,
                    "The model's own weights sum to one, for JSON logits");
-  command.add_option("--layers", options.layers, "Layers of the model, for JSON logits")
-      ->check(CLI::Range(1, kMaxLayers));
-  command
-      .add_option("--position", options.position,
-                  "Position of the rows whose line names none; default 0")
+  AddNumber(command, "--layers", options.layers, "Layers of the model, for JSON logits",
+            {1, kMaxLayers});
+  AddNumber(command, "--position", options.position,
+            "Position of the rows whose line names none; default 0")
       ->needs(policy);
-  command
-      .add_option("--prompt-tokens", options.prompt_tokens,
-                  "Tokens of the prompt: rows from this position on are late, and run the policy's "
-                  "rule for decode; without it none is")
+  AddNumber(command, "--prompt-tokens", options.prompt_tokens,
+            "Tokens of the prompt: rows from this position on are late, and run the policy's rule "
+            "for decode; without it none is")
       ->needs(policy);
-  command
-      .add_option("--routing-seed", options.routing_seed, "Routing seed of the request, for noise")
+  AddNumber(command, "--routing-seed", options.routing_seed,
+            "Routing seed of the request, for noise")
       ->needs(policy);
   auto* cases = command
                     .add_option("--cases", options.cases,

@@ -43,8 +43,8 @@ void AddRequestFlags(CLI::App& command, RequestFlags& flags) {
       .add_option("--request-id", flags.request_id,
                   "Id of the request, for the log and `olmoectl status`")
       ->check(IsUtf8());
-  command.add_option("--routing-seed", flags.routing_seed,
-                     "Seed of a policy's noise: the same seed chooses the same experts");
+  AddNumber(command, "--routing-seed", flags.routing_seed,
+            "Seed of a policy's noise: the same seed chooses the same experts");
 }
 
 void AddTraceFlag(CLI::App& command, std::string& path) {
