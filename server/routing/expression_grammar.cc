@@ -13,9 +13,8 @@
 // valid is decided here. A text has at most 512 bytes, which bounds the depth of the recursion.
 #include "server/routing/expression_grammar.h"
 
-#include <array>
-#include <initializer_list>
 #include <system_error>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/charconv.h"
@@ -129,12 +128,6 @@ class Checker {
   bool Is(std::string_view op) const {
     return kind_ == Kind::kOperator && text_.substr(begin_, end_ - begin_) == op;
   }
-  bool IsOneOf(std::initializer_list<std::string_view> ops) const {
-    for (const std::string_view op : ops) {
-      if (Is(op)) return true;
-    }
-    return false;
-  }
   bool Take(std::string_view op) {
     const bool is = Is(op);
     if (is) Advance();
@@ -146,35 +139,38 @@ class Checker {
                       "\" is missing"));
   }
 
+  // The recursion is as deep as the text nests, so few functions take part in it.
   void Expression() {
-    Level(0);
+    Operators(0);
     if (!Take("?")) return;
     Expression();
     Expect(":");
     Expression();
   }
 
-  // Operators of two sides, those that bind least first.
-  void Level(int level) {
-    if (level == 5) return Unary();
-    for (Level(level + 1); IsOfLevel(level); Level(level + 1)) Advance();
-  }
-  bool IsOfLevel(int level) const {
-    switch (level) {
-      case 0: return Is("||");
-      case 1: return Is("&&");
-      case 2: return IsOneOf({"<", "<=", ">", ">=", "==", "!="});
-      case 3: return IsOneOf({"+", "-"});
-      default: return IsOneOf({"*", "/"});
+  // A value, and operators of two sides that bind at least that much with what follows them.
+  void Operators(int least) {
+    Value();
+    for (int level = Level(); level >= least; level = Level()) {
+      Advance();
+      Operators(level + 1);
     }
   }
 
-  void Unary() {
-    if (IsOneOf({"-", "+", "!"})) Advance();
-    Primary();
+  // How much the operator binds; -1 for what is none.
+  int Level() const {
+    static constexpr std::pair<std::string_view, int> kLevels[] = {
+        {"||", 0}, {"&&", 1}, {"<", 2}, {"<=", 2}, {">", 2}, {">=", 2},
+        {"==", 2}, {"!=", 2}, {"+", 3}, {"-", 3},  {"*", 4}, {"/", 4}};
+    for (const auto& [op, level] : kLevels) {
+      if (Is(op)) return level;
+    }
+    return -1;
   }
 
-  void Primary() {
+  // unary of the grammar.
+  void Value() {
+    if (Is("-") || Is("+") || Is("!")) Advance();
     if (kind_ == Kind::kNumber) return Advance();
     if (kind_ == Kind::kName) return Name();
     if (!Take("(")) return Refuse();
