@@ -59,11 +59,12 @@ WRONG_TYPES = [
           ("stop_token_ids", NOT_IDS), ("ignore_eos", NOT_BOOL), ("logprobs", NOT_INT),
           ("add_special_tokens", NOT_BOOL), ("unit", NOT_TEXT), ("arm", NOT_TEXT),
           ("policy", (4, b"native", ["native"], True)), ("trace", (1, "experts", None)),
-          ("request_id", NOT_TEXT), ("timeout", NOT_NUMBER))),
+          ("request_id", NOT_TEXT), ("timeout", NOT_NUMBER), ("routing_seed", NOT_INT))),
     ("client", "score", {"continuation": "b"}, "context", NOT_PROMPT),
     ("client", "score", {"context": "a"}, "continuation", (*NOT_PROMPT, None)),
     ("client", "score", {"context": "a", "continuation": "b"}, "per_token", NOT_BOOL),
     ("client", "score", {"context": "a", "continuation": "b"}, "top", NOT_INT),
+    ("client", "score", {"context": "a", "continuation": "b"}, "routing_seed", NOT_INT),
     ("client", "score_rolling", {}, "text", (*NOT_PROMPT, None)),
     ("client", "score_batch", {}, "items",
      ("ab", ["ab"], [("a",)], [("a", "b", "c")], [4], [{"a": "b"}], [(b"a", "b")], 4, None,
@@ -151,6 +152,7 @@ def test_every_argument_of_every_method_is_in_the_table_of_wrong_types():
 
 OUT_OF_RANGE = [
     ("client", "generate", {"prompt": "a"}, "seed", (-1, 2 ** 64, BIG)),
+    ("client", "generate", {"prompt": "a"}, "routing_seed", (-1, 2 ** 64)),
     ("client", "generate", {"prompt": "a"}, "max_new_tokens", (-1, 2 ** 32)),
     ("client", "generate", {"prompt": "a"}, "top_k", (-1, 2 ** 32)),
     ("client", "generate", {"prompt": "a"}, "logprobs", (-1, 2 ** 32)),
