@@ -140,10 +140,7 @@ void AddModelFlags(CLI::App* app, Options* options) {
       ->default_str("0");
 }
 
-void AddServingFlags(CLI::App* app, Options* options) {
-  constexpr int kMaxSequences = 4096, kMaxRows = 32768, kMaxQueue = 1 << 20, kMaxArms = 64;
-  // Less has no room for one message of the largest size.
-  constexpr int64_t kMinRequestMemory = int64_t{64} << 20, kMaxRequestMemory = int64_t{1} << 40;
+void AddPortFlags(CLI::App* app, Options* options) {
   AddAddresses(app, "--listen",
                "Address of InferenceService: HOST:PORT or unix:PATH, and as often as there are "
                "addresses; so for the next two",
@@ -153,6 +150,13 @@ void AddServingFlags(CLI::App* app, Options* options) {
                &options->http_listen);
   app->add_flag("--behind-proxy", options->behind_proxy,
                 "The gRPC ports are reached only through an edge, such as that of deploy/edge");
+}
+
+// How much is taken on, and for how long it is held.
+void AddLoadFlags(CLI::App* app, Options* options) {
+  constexpr int kMaxSequences = 4096, kMaxRows = 32768, kMaxQueue = 1 << 20;
+  // Less has no room for one message of the largest size.
+  constexpr int64_t kMinRequestMemory = int64_t{64} << 20, kMaxRequestMemory = int64_t{1} << 40;
   AddInt(app, "--max-batch-sequences", "Sequences that are computed together", 1, kMaxSequences,
          &options->max_batch_sequences);
   AddInt(app, "--max-batch-tokens", "Rows of prompts and scored windows in one step", 1, kMaxRows,
@@ -174,6 +178,10 @@ void AddServingFlags(CLI::App* app, Options* options) {
   AddDuration(app, "--slow-reader-timeout",
               "How long the reader of a stream may be behind before the stream is cancelled",
               &options->slow_reader_timeout);
+}
+
+void AddRoutingFlags(CLI::App* app, Options* options) {
+  constexpr int kMaxArms = 64;
   AddInt(app, "--max-arms", "Arms that a routing plan may have", 1, kMaxArms, &options->max_arms);
   app->add_flag("--allow-inline-policy", options->allow_inline_policy,
                 "Let requests bring their own routing policy");
@@ -183,6 +191,10 @@ void AddServingFlags(CLI::App* app, Options* options) {
                                    {"layer", stats::ExpertMetrics::kLayer},
                                    {"expert", stats::ExpertMetrics::kExpert}},
                                   "expert", &options->expert_metrics);
+}
+
+// What the process writes and reads, and how it ends.
+void AddProcessFlags(CLI::App* app, Options* options) {
   AddChoice<log::LogFormat>(app, "--log-format", "Form of the log: text or json",
                             {{"text", log::LogFormat::kText}, {"json", log::LogFormat::kJson}},
                             "text", &options->log_format);
@@ -245,7 +257,10 @@ CommandLine ParseCommandLine(int argc, const char* const* argv) {
   app.set_config("--config", "", "Read flags from this file: the same keys, without the dashes");
   app.config_formatter(std::make_shared<ConfigFile>(&app));
   AddModelFlags(&app, &out.options);
-  AddServingFlags(&app, &out.options);
+  AddPortFlags(&app, &out.options);
+  AddLoadFlags(&app, &out.options);
+  AddRoutingFlags(&app, &out.options);
+  AddProcessFlags(&app, &out.options);
   AddAccessFlags(&app, &out.options.access);
   try {
     app.parse(argc, argv);
