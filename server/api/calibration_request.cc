@@ -103,7 +103,7 @@ absl::StatusOr<experiment::CalibrationInput> ParseBuildCalibration(
   experiment::CalibrationInput input;
   input.calibration_id = request.calibration_id();
   std::vector<FieldViolation> violations;
-  routing::CheckCalibrationId(request.calibration_id(), "calibration_id", &violations);
+  routing::CheckLongName(request.calibration_id(), "calibration_id", &violations);
   for (FieldViolation& violation : violations) {
     errors.Add(std::move(violation.field), std::move(violation.description));
   }

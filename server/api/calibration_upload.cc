@@ -75,7 +75,7 @@ void CalibrationUpload::CheckId(const v1::PutCalibrationRequest& message,
   if (num_messages_ == 0) {
     options_.calibration_id = message.calibration_id();
     std::vector<FieldViolation> violations;
-    routing::CheckCalibrationId(message.calibration_id(), prefix + "calibration_id", &violations);
+    routing::CheckLongName(message.calibration_id(), prefix + "calibration_id", &violations);
     AddAll(std::move(violations), &errors_);
   } else if (!message.calibration_id().empty() &&
              message.calibration_id() != options_.calibration_id) {

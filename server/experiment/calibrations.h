@@ -1,21 +1,20 @@
 #ifndef OLMOE_SERVER_EXPERIMENT_CALIBRATIONS_H_
 #define OLMOE_SERVER_EXPERIMENT_CALIBRATIONS_H_
 
-#include <functional>
 #include <memory>
-#include <set>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/experiment/serving.h"
 #include "server/routing/calibration.h"
+#include "server/routing/named_use.h"
 
 namespace olmoe::experiment {
 
 // Those that the current plan names, what replaces it when its time to live ends, and the plans
 // that still have requests.
-std::set<std::string, std::less<>> CalibrationsInUse(const Serving& serving);
+routing::Names CalibrationsInUse(const Serving& serving);
 
 // Errors: INVALID_ARGUMENT (field "calibration_id") for what is no name, NOT_FOUND.
 absl::StatusOr<std::shared_ptr<const routing::Calibration>> FindCalibration(

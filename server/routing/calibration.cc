@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "glog/logging.h"
 #include "server/routing/field_checks.h"
 #include "server/util/sha256.h"
 
@@ -78,7 +77,7 @@ void CheckCdf(double x0, double dx, std::span<const double> cdf, std::string_vie
 
 absl::StatusOr<std::shared_ptr<const Calibration>> Calibration::Create(Options options) {
   std::vector<FieldViolation> violations;
-  CheckCalibrationId(options.calibration_id, "calibration_id", &violations);
+  CheckLongName(options.calibration_id, "calibration_id", &violations);
   if (options.tables.empty()) violations.push_back({"layers", "must have at least one table"});
   for (const auto& [layer, table] : options.tables) {
     const std::string prefix = absl::StrCat("layers[", layer, "]");
@@ -95,60 +94,6 @@ Calibration::Calibration(Options options)
 const CdfTable* Calibration::table(int layer) const {
   const auto found = options_.tables.find(layer);
   return found == options_.tables.end() ? nullptr : &found->second;
-}
-
-CalibrationSet::CalibrationSet(Hooks hooks,
-                               const std::vector<std::shared_ptr<const Calibration>>& initial)
-    : hooks_(std::move(hooks)) {
-  for (const auto& calibration : initial) {
-    CHECK(by_id_.emplace(calibration->calibration_id(), calibration).second);
-  }
-}
-
-absl::Status CalibrationSet::Add(std::shared_ptr<const Calibration> calibration) {
-  CHECK(calibration != nullptr);
-  const std::string& id = calibration->calibration_id();
-  absl::MutexLock change(&change_mu_);
-  if (const auto existing = Find(id); existing != nullptr) {
-    if (existing->digest() == calibration->digest()) return absl::OkStatus();
-    return absl::AlreadyExistsError(
-        absl::StrCat("calibration \"", id, "\" exists with other tables"));
-  }
-  if (hooks_.before_add) {
-    if (absl::Status status = hooks_.before_add(*calibration); !status.ok()) return status;
-  }
-  absl::MutexLock lock(&mu_);
-  by_id_.emplace(id, std::move(calibration));
-  return absl::OkStatus();
-}
-
-absl::Status CalibrationSet::Remove(std::string_view calibration_id) {
-  const std::string id(calibration_id);
-  absl::MutexLock change(&change_mu_);
-  std::shared_ptr<const Calibration> removed = Find(id);  // destroyed outside mu_
-  if (removed == nullptr) {
-    return absl::NotFoundError(absl::StrCat("there is no calibration \"", id, "\""));
-  }
-  if (hooks_.before_remove) {
-    if (absl::Status status = hooks_.before_remove(id); !status.ok()) return status;
-  }
-  absl::MutexLock lock(&mu_);
-  by_id_.erase(id);
-  return absl::OkStatus();
-}
-
-std::shared_ptr<const Calibration> CalibrationSet::Find(std::string_view calibration_id) const {
-  absl::MutexLock lock(&mu_);
-  const auto found = by_id_.find(calibration_id);
-  return found == by_id_.end() ? nullptr : found->second;
-}
-
-std::vector<std::shared_ptr<const Calibration>> CalibrationSet::List() const {
-  absl::MutexLock lock(&mu_);
-  std::vector<std::shared_ptr<const Calibration>> list;
-  list.reserve(by_id_.size());
-  for (const auto& [id, calibration] : by_id_) list.push_back(calibration);
-  return list;
 }
 
 }  // namespace olmoe::routing

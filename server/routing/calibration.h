@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -15,10 +14,8 @@
 #include <utility>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
+#include "server/routing/named_set.h"
 #include "server/util/status_details.h"
 
 namespace olmoe::routing {
@@ -59,6 +56,9 @@ void CheckCdf(double x0, double dx, std::span<const double> cdf, std::string_vie
 // Named tables of the layers of one model. Immutable: thread-safe.
 class Calibration {
  public:
+  static constexpr char kKind[] = "calibration";
+  static constexpr char kContent[] = "tables";
+
   struct Options {
     std::string calibration_id;      // [a-z0-9][a-z0-9._-]{0,63}
     std::map<int, CdfTable> tables;  // by layer, at least one
@@ -69,6 +69,7 @@ class Calibration {
   static absl::StatusOr<std::shared_ptr<const Calibration>> Create(Options options);
 
   const std::string& calibration_id() const { return options_.calibration_id; }
+  const std::string& name() const { return options_.calibration_id; }
   // Returns the table of `layer`, null where there is none: never another layer's.
   const CdfTable* table(int layer) const;
   const std::map<int, CdfTable>& tables() const { return options_.tables; }
@@ -85,38 +86,10 @@ class Calibration {
   const std::string digest_;
 };
 
-// The calibrations of a server, by name. Whoever holds a Calibration keeps it: to
-// remove a name changes no policy that is running. Thread-safe.
-class CalibrationSet {
+// The calibrations of a server.
+class CalibrationSet : public NamedSet<Calibration> {
  public:
-  // Called before a change, one at a time, and may take as long as a disk does: Find and
-  // List go on meanwhile. An error refuses the change. May be empty.
-  struct Hooks {
-    std::function<absl::Status(const Calibration& calibration)> before_add;
-    std::function<absl::Status(const std::string& calibration_id)> before_remove;
-  };
-  CalibrationSet() = default;
-  // `initial`: those that it begins with, of different names; no hook is called for them.
-  explicit CalibrationSet(Hooks hooks,
-                          const std::vector<std::shared_ptr<const Calibration>>& initial = {});
-
-  // ALREADY_EXISTS where the name has other tables: a name means one calibration
-  // for ever. The same tables again: OK, and no hook is called.
-  absl::Status Add(std::shared_ptr<const Calibration> calibration)
-      ABSL_LOCKS_EXCLUDED(change_mu_, mu_);
-  // NOT_FOUND where there is none.
-  absl::Status Remove(std::string_view calibration_id) ABSL_LOCKS_EXCLUDED(change_mu_, mu_);
-  // Null where there is none.
-  std::shared_ptr<const Calibration> Find(std::string_view calibration_id) const;
-  // By name, ascending.
-  std::vector<std::shared_ptr<const Calibration>> List() const;
-
- private:
-  const Hooks hooks_ = {};
-  absl::Mutex change_mu_;  // held by a whole change; before mu_
-  mutable absl::Mutex mu_;
-  std::map<std::string, std::shared_ptr<const Calibration>, std::less<>> by_id_
-      ABSL_GUARDED_BY(mu_);
+  using NamedSet::NamedSet;
 };
 
 }  // namespace olmoe::routing

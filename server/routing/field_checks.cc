@@ -36,8 +36,8 @@ void CheckName(std::string_view value, std::string field, std::vector<FieldViola
   violations->push_back({std::move(field), "must match [a-z0-9][a-z0-9-]{0,31}"});
 }
 
-void CheckCalibrationId(std::string_view value, std::string field,
-                        std::vector<FieldViolation>* violations) {
+void CheckLongName(std::string_view value, std::string field,
+                   std::vector<FieldViolation>* violations) {
   if (IsName(value, 64, "._-")) return;
   violations->push_back({std::move(field), "must match [a-z0-9][a-z0-9._-]{0,63}"});
 }

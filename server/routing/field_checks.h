@@ -23,9 +23,9 @@ std::string FieldPath(std::string_view prefix, std::string_view name, size_t ind
 // Names that become metric label values: [a-z0-9][a-z0-9-]{0,31}.
 void CheckName(std::string_view value, std::string field, std::vector<FieldViolation>* violations);
 
-// Names of calibrations: [a-z0-9][a-z0-9._-]{0,63}.
-void CheckCalibrationId(std::string_view value, std::string field,
-                        std::vector<FieldViolation>* violations);
+// Names of calibrations and routers: [a-z0-9][a-z0-9._-]{0,63}.
+void CheckLongName(std::string_view value, std::string field,
+                   std::vector<FieldViolation>* violations);
 
 // At most kMaxTextBytes.
 void CheckText(std::string_view value, std::string field, std::vector<FieldViolation>* violations);

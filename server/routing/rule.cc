@@ -158,7 +158,7 @@ class RuleChecker {
   }
 
   void CheckCalibration(const std::string& id) const {
-    CheckCalibrationId(id, FieldPath(prefix_, "calibration_id"), &violations_);
+    CheckLongName(id, FieldPath(prefix_, "calibration_id"), &violations_);
   }
 
   template <class Range, class Value>

@@ -6,7 +6,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/routing/calibration_builder.h"
-#include "server/routing/calibration_use.h"
+#include "server/routing/named_use.h"
 #include "server/util/sha256.h"
 #include "tests/routing/vector_cases.h"
 #include "tests/support/test_data.h"

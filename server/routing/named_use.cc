@@ -1,4 +1,4 @@
-#include "server/routing/calibration_use.h"
+#include "server/routing/named_use.h"
 
 #include <optional>
 
@@ -7,15 +7,15 @@
 namespace olmoe::routing {
 namespace {
 
-void AddOf(const std::optional<Rule>& rule, std::set<std::string, std::less<>>* ids) {
+void AddOf(const std::optional<Rule>& rule, Names* ids) {
   const std::string* id = rule ? NeededCalibration(*rule) : nullptr;
   if (id != nullptr) ids->insert(*id);
 }
 
 }  // namespace
 
-std::set<std::string, std::less<>> CalibrationsOf(const PlanSpec& plan) {
-  std::set<std::string, std::less<>> ids;
+Names CalibrationsOf(const PlanSpec& plan) {
+  Names ids;
   for (const ArmSpec& arm : plan.arms) {
     AddOf(arm.policy.apply, &ids);
     AddOf(arm.policy.analyze, &ids);

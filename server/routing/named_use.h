@@ -9,9 +9,11 @@
 
 namespace olmoe::routing {
 
+using Names = std::set<std::string, std::less<>>;
+
 // The calibrations that the rules of a plan need: applied and analyzed, of all arms and
 // layers. Pure.
-std::set<std::string, std::less<>> CalibrationsOf(const PlanSpec& plan);
+Names CalibrationsOf(const PlanSpec& plan);
 
 }  // namespace olmoe::routing
 
