@@ -21,6 +21,8 @@ namespace olmoe::api {
 // whatever is sent. Thread-compatible.
 class CalibrationUpload {
  public:
+  using Request = v1::PutCalibrationRequest;
+
   explicit CalibrationUpload(int num_layers) : num_layers_(num_layers) {}
 
   // Violations are named "messages[2].layer_cdf.dx".

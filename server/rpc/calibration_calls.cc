@@ -13,7 +13,7 @@
 #include "server/experiment/calibrations.h"
 #include "server/routing/calibration.h"
 #include "server/rpc/admin_calls.h"
-#include "server/rpc/stream_call.h"
+#include "server/rpc/named_calls.h"
 #include "server/rpc/wire.h"
 #include "server/util/status_details.h"
 
@@ -43,82 +43,45 @@ absl::StatusOr<Response> Add(
   return response;
 }
 
-// One GetCalibration call: a message a layer. It keeps the calibration, deleted or not.
-class GetCalibrationCall final : public StreamCall<AdminContext> {
- public:
-  using StreamCall::StreamCall;
+struct CalibrationKind {
+  using Upload = api::CalibrationUpload;
+  static constexpr int64_t kHeldPerByte = 2;
 
- private:
-  void OnMessage(bool) override {
-    if (const absl::Status status = Find(); !status.ok()) return End(status);
-    next_ = calibration_->tables().begin();
-    Wake();
+  static Upload NewUpload(const experiment::Serving& serving) {
+    return Upload(serving.model.num_layers);
   }
-  void OnBroken() override { is_broken_ = true; }
-
-  absl::Status Find() {
-    v1::GetCalibrationRequest request;
-    if (absl::Status status = ParseMessage(message(), &request); !status.ok()) return status;
-    auto found = experiment::FindCalibration(request.calibration_id(), serving());
-    if (found.ok()) calibration_ = *std::move(found);
-    return found.status();
+  static absl::StatusOr<v1::PutCalibrationResponse> AddTo(
+      const absl::StatusOr<std::shared_ptr<const routing::Calibration>>& calibration,
+      const experiment::Serving& serving) {
+    return Add<v1::PutCalibrationResponse>(calibration, serving);
   }
-
-  Step Next() override {
-    if (is_broken_) return TheEnd(absl::CancelledError("nobody reads"));
-    if (next_ == calibration_->tables().end()) return TheEnd(absl::OkStatus());
-    v1::GetCalibrationResponse message;
-    *message.mutable_layer_cdf() = api::ToProto(next_->first, next_->second);
-    ++next_;
-    return Message(message);
-  }
-
-  // Of whoever writes.
-  std::shared_ptr<const routing::Calibration> calibration_;
-  std::map<int, routing::CdfTable>::const_iterator next_;
-  bool is_broken_ = false;
 };
 
-// One PutCalibration call: one read at a time, then the end: what runs is one chain of callbacks. A
-// cancelled call goes the same way, because its reads end: too early for a calibration to be
-// complete, or so late that it is added.
-class PutCalibrationCall final : public AdminCall {
+class CalibrationSource {
  public:
-  PutCalibrationCall(const AdminContext* context, WorkerPool* pool,
-                     grpc::CallbackServerContext* server_context)
-      : AdminCall(context, server_context),
-        pool_(pool),
-        upload_hold_(NewHold()),
-        upload_(serving().model.num_layers) {}
+  static absl::StatusOr<CalibrationSource> Of(const grpc::ByteBuffer& message,
+                                              const experiment::Serving& serving) {
+    v1::GetCalibrationRequest request;
+    if (absl::Status status = ParseMessage(message, &request); !status.ok()) return status;
+    auto found = experiment::FindCalibration(request.calibration_id(), serving);
+    if (!found.ok()) return found.status();
+    return CalibrationSource(*std::move(found));
+  }
+
+  absl::StatusOr<std::optional<v1::GetCalibrationResponse>> Next() {
+    if (next_ == calibration_->tables().end()) return std::nullopt;
+    v1::GetCalibrationResponse response;
+    *response.mutable_layer_cdf() = api::ToProto(next_->first, next_->second);
+    ++next_;
+    return response;
+  }
 
  private:
-  void OnMessage(bool ok) override {
-    if (!ok) {
-      return pool_->Run([call = Shared(this)] {
-        call->AnswerWith(Add<v1::PutCalibrationResponse>(call->upload_.Finish(), call->serving()));
-      });
-    }
-    if (const absl::Status status = Accept(); status.ok()) {
-      Read();
-    } else {
-      End(status);
-    }
-  }
+  explicit CalibrationSource(std::shared_ptr<const routing::Calibration> calibration)
+      : calibration_(std::move(calibration)), next_(calibration_->tables().begin()) {}
 
-  // A layer's table is kept as it came.
-  absl::Status Accept() {
-    const int64_t bytes = static_cast<int64_t>(message().Length());
-    absl::Status status = upload_hold_.Resize(upload_hold_.bytes() + 2 * bytes);
-    v1::PutCalibrationRequest request;
-    if (status.ok()) status = ParseMessage(message(), &request);
-    if (!status.ok()) return status;
-    upload_.Add(request);
-    return upload_.is_hopeless() ? upload_.Finish().status() : absl::OkStatus();
-  }
-
-  WorkerPool* const pool_;
-  limits::RequestMemory::Hold upload_hold_;
-  api::CalibrationUpload upload_;
+  std::shared_ptr<const routing::Calibration> calibration_;
+  std::map<int, routing::CdfTable>::const_iterator next_;
 };
 
 // One BuildCalibration call: parsed on the pool, which also adds what was collected: that may wait
@@ -219,12 +182,12 @@ absl::StatusOr<v1::DeleteCalibrationResponse> DeleteCalibration(
 
 ByteReactor* StartGetCalibration(const AdminContext* context,
                                  grpc::CallbackServerContext* server_context) {
-  return BoundedCall::Start<GetCalibrationCall>(context, server_context);
+  return BoundedCall::Start<GetCall<CalibrationSource>>(context, server_context);
 }
 
 ByteReactor* StartPutCalibration(const AdminContext* context, WorkerPool* pool,
                                  grpc::CallbackServerContext* server_context) {
-  return BoundedCall::Start<PutCalibrationCall>(context, pool, server_context);
+  return BoundedCall::Start<PutCall<CalibrationKind>>(context, pool, server_context);
 }
 
 ByteReactor* StartBuildCalibration(const AdminContext* context, CalibrationBuilds* builds,

@@ -1,42 +1,39 @@
 #ifndef OLMOE_SERVER_STATE_CALIBRATION_TABLE_H_
 #define OLMOE_SERVER_STATE_CALIBRATION_TABLE_H_
 
-#include <memory>
-#include <string_view>
-#include <vector>
+#include <map>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "server/routing/calibration.h"
-#include "server/state/sqlite.h"
+#include "server/state/named_table.h"
 
 namespace olmoe::state {
 
-// The tables calibrations and calibration_layers: every table bit for bit, so a digest
-// is the same after a restart. Every change is one transaction. Thread-safe.
-class CalibrationTable {
- public:
-  explicit CalibrationTable(Database* database) : database_(database) {}
+// The tables calibrations and calibration_layers.
+struct CalibrationRows {
+  using Item = routing::Calibration;
 
-  // Durable when it returns OK; on an error nothing has changed. A name that is there is
-  // replaced: whether it may be is for routing::CalibrationSet to say.
-  absl::Status Put(const routing::Calibration& calibration);
-  // Not there: OK.
-  absl::Status Delete(std::string_view calibration_id);
-  // By name, ascending. DATA_LOSS where one does not have its digest.
-  absl::StatusOr<std::vector<std::shared_ptr<const routing::Calibration>>> LoadAll() const;
+  static constexpr char kInsert[] = "INSERT INTO calibrations VALUES (?1, ?2, ?3, ?4)";
+  static constexpr char kInsertLayer[] =
+      "INSERT INTO calibration_layers VALUES (?1, ?2, ?3, ?4, ?5)";
+  static constexpr char kDelete[] = "DELETE FROM calibrations WHERE calibration_id = ?1";
+  static constexpr char kSelect[] =
+      "SELECT calibration_id, digest, num_tokens, trim_top FROM calibrations "
+      "ORDER BY calibration_id";
+  static constexpr char kSelectLayers[] =
+      "SELECT calibration_id, layer, x0, dx, survival FROM calibration_layers "
+      "WHERE calibration_id = ?1";
 
- private:
-  absl::Status InsertLayers(const routing::Calibration& calibration)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(database_->mu());
-  absl::Status DeleteRows(std::string_view calibration_id)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(database_->mu());
-  absl::Status LoadLayers(routing::Calibration::Options* options) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(database_->mu());
-
-  Database* const database_;
+  static void Bind(const Item& calibration, Statement* insert);
+  static const std::map<int, routing::CdfTable>& LayersOf(const Item& calibration) {
+    return calibration.tables();
+  }
+  static void BindLayer(const routing::CdfTable& table, Statement* insert);
+  static Item::Options Read(const Statement& row);
+  // False: damaged.
+  static bool ReadLayer(const Statement& row, Item::Options* options);
 };
+
+using CalibrationTable = NamedTable<CalibrationRows>;
 
 }  // namespace olmoe::state
 
