@@ -200,6 +200,7 @@ routing::PolicySpec ToPolicySpec(const v1::RoutingPolicy& policy, const std::str
   routing::PolicySpec spec;
   spec.policy_id = policy.policy_id();
   spec.description = policy.description();
+  spec.router = policy.router();
   ReadRules(policy, prefix, errors, &spec);
   for (int i = 0; i < policy.layer_overrides_size(); ++i) {
     const v1::LayerOverride& from = policy.layer_overrides(i);
@@ -215,6 +216,7 @@ v1::RoutingPolicy ToProto(const routing::PolicySpec& spec) {
   v1::RoutingPolicy out;
   out.set_policy_id(spec.policy_id);
   out.set_description(spec.description);
+  out.set_router(spec.router);
   WriteRules(spec, &out);
   for (const routing::LayerOverride& from : spec.layer_overrides) {
     v1::LayerOverride* to = out.add_layer_overrides();

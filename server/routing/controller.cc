@@ -95,7 +95,7 @@ absl::StatusOr<PatchResult> RoutingController::Rollback(std::optional<uint64_t> 
         EarlierPlan(*store_, current.generation, to_generation);
     if (!record.ok()) return record.status();
     absl::StatusOr<std::shared_ptr<const RoutingPlan>> next =
-        Rebuild(*record, options_.shape, options_.calibrations, options_.max_arms,
+        Rebuild(*record, options_.shape, options_.named(), options_.max_arms,
                 current.generation + 1, PlanSource::kRollback, options_.now());
     if (!next.ok()) return next.status();
     std::vector<std::string> warnings;
@@ -118,9 +118,8 @@ absl::Status RoutingController::BetweenPatches(const std::function<absl::Status(
 
 absl::StatusOr<std::shared_ptr<const RoutingPlan>> RoutingController::Build(
     PlanSpec spec, PlanSource source) const {
-  return RoutingPlan::Create(std::move(spec), options_.shape, options_.calibrations,
-                             options_.max_arms, slot_.Current()->generation() + 1, source,
-                             options_.now(), "plan");
+  return RoutingPlan::Create(std::move(spec), options_.shape, options_.named(), options_.max_arms,
+                             slot_.Current()->generation() + 1, source, options_.now(), "plan");
 }
 
 absl::StatusOr<std::shared_ptr<const RoutingPlan>> RoutingController::BuildOnly(

@@ -83,14 +83,17 @@ class RoutingController {
   struct Options {
     RouterShape shape;
     int max_arms = 8;
-    // May be null: then there are none. Outlives the controller.
+    // Null: there are none. Outlive the controller.
     const CalibrationSet* calibrations = nullptr;
+    const RouterSet* routers = nullptr;
     // Null: the history is kept in memory. Outlives the controller.
     PlanStore* store = nullptr;
     // The first plan of an empty store. Of another one: published on top of the stored
     // plan if it is not the file that was applied last.
     std::optional<PlanFile> file = std::nullopt;
     std::function<absl::Time()> now = absl::Now;
+
+    NamedSets named() const { return {calibrations, routers}; }
   };
   // Serves the newest stored plan again, under its generation; if its time to live ended
   // meanwhile, what comes after it. An empty store: generation 1, from options.file or
@@ -115,7 +118,7 @@ class RoutingController {
   // one of the two plans had is lost, which is a warning. Unset: the newest before the
   // current one, so a second rollback undoes the first. Errors:
   // NOT_FOUND (ErrorInfo UNKNOWN_GENERATION); FAILED_PRECONDITION where the plan would
-  // not route as it did: a calibration is gone or another one.
+  // not route as it did: a calibration or router is gone or another one.
   absl::StatusOr<PatchResult> Rollback(std::optional<uint64_t> to_generation,
                                        const PatchOptions& options);
   // As a patch, with source "file".

@@ -70,9 +70,8 @@ absl::Status RoutingController::Check(const Options& options) {
     if (!applied.ok()) return applied.status();
     if (*applied == options.file->digest) return absl::OkStatus();
   }
-  return RoutingPlan::Create(options.file->spec, options.shape, options.calibrations,
-                             options.max_arms, /*generation=*/1, PlanSource::kFile, options.now(),
-                             "plan")
+  return RoutingPlan::Create(options.file->spec, options.shape, options.named(), options.max_arms,
+                             /*generation=*/1, PlanSource::kFile, options.now(), "plan")
       .status();
 }
 
@@ -95,9 +94,9 @@ absl::StatusOr<RoutingController::Start> RoutingController::FirstStart(const Opt
   Start start;
   PlanChange change;
   if (options.file) {
-    auto plan = RoutingPlan::Create(options.file->spec, options.shape, options.calibrations,
-                                    options.max_arms, /*generation=*/1, PlanSource::kStartup,
-                                    options.now(), "plan");
+    auto plan =
+        RoutingPlan::Create(options.file->spec, options.shape, options.named(), options.max_arms,
+                            /*generation=*/1, PlanSource::kStartup, options.now(), "plan");
     if (!plan.ok()) return plan.status();
     start.plan = *std::move(plan);
     change.file_digest = options.file->digest;
@@ -115,8 +114,8 @@ absl::StatusOr<RoutingController::Start> RoutingController::FirstStart(const Opt
 
 absl::StatusOr<RoutingController::Start> RoutingController::StartAgain(const Options& options,
                                                                        PlanRecord newest) {
-  auto plan = Rebuild(newest, options.shape, options.calibrations, options.max_arms,
-                      newest.generation, newest.source, newest.activate_time);
+  auto plan = Rebuild(newest, options.shape, options.named(), options.max_arms, newest.generation,
+                      newest.source, newest.activate_time);
   if (!plan.ok()) return plan.status();
   return Start{nullptr, *std::move(plan), std::move(newest)};
 }
@@ -188,8 +187,8 @@ absl::StatusOr<RoutingController::Fallback> RoutingController::FindFallback(
     const PlanRecord* earlier = &found->front();
     back = FallbackOf(*earlier);
     if (earlier->expire_time <= now) continue;
-    auto plan = Rebuild(*earlier, options_.shape, options_.calibrations, options_.max_arms,
-                        generation, PlanSource::kExpired, now);
+    auto plan = Rebuild(*earlier, options_.shape, options_.named(), options_.max_arms, generation,
+                        PlanSource::kExpired, now);
     if (!plan.ok()) {
       LOG(WARNING) << "cannot fall back: " << plan.status().message();
       continue;

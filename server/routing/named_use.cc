@@ -29,4 +29,12 @@ Names CalibrationsOf(const PlanSpec& plan) {
   return ids;
 }
 
+Names RoutersOf(const PlanSpec& plan) {
+  Names ids;
+  for (const ArmSpec& arm : plan.arms) {
+    if (!arm.policy.router.empty()) ids.insert(arm.policy.router);
+  }
+  return ids;
+}
+
 }  // namespace olmoe::routing

@@ -15,6 +15,9 @@ using Names = std::set<std::string, std::less<>>;
 // layers. Pure.
 Names CalibrationsOf(const PlanSpec& plan);
 
+// The routers of its policies. Pure.
+Names RoutersOf(const PlanSpec& plan);
+
 }  // namespace olmoe::routing
 
 #endif  // OLMOE_SERVER_ROUTING_CALIBRATION_USE_H_

@@ -82,7 +82,7 @@ std::optional<PlanSource> PlanSourceOf(std::string_view name) {
 }
 
 absl::StatusOr<std::shared_ptr<const RoutingPlan>> RoutingPlan::Create(
-    PlanSpec spec, const RouterShape& shape, const CalibrationSet* calibrations, int max_arms,
+    PlanSpec spec, const RouterShape& shape, const NamedSets& named, int max_arms,
     uint64_t generation, PlanSource source, absl::Time activate_time, std::string_view prefix) {
   std::vector<FieldViolation> violations;
   ValidateArms(spec.arms, shape, max_arms, prefix, &violations);
@@ -93,8 +93,8 @@ absl::StatusOr<std::shared_ptr<const RoutingPlan>> RoutingPlan::Create(
   std::shared_ptr<RoutingPlan> plan(new RoutingPlan);
   for (size_t i = 0; i < spec.arms.size(); ++i) {
     const ArmSpec& arm = spec.arms[i];
-    absl::StatusOr<std::shared_ptr<const RoutingPolicy>> policy = RoutingPolicy::Create(
-        arm.policy, shape, calibrations, FieldPath(ArmPath(prefix, i), "policy"));
+    absl::StatusOr<std::shared_ptr<const RoutingPolicy>> policy =
+        RoutingPolicy::Create(arm.policy, shape, named, FieldPath(ArmPath(prefix, i), "policy"));
     if (!policy.ok()) return policy.status();
     plan->arms_.push_back({arm.arm_id, *std::move(policy), arm.weight, arm.allow_explicit});
   }
@@ -115,8 +115,8 @@ std::shared_ptr<const RoutingPlan> RoutingPlan::Native(const RouterShape& shape,
   spec.arms.push_back({.arm_id = std::string(kDefaultArmId),
                        .policy = RoutingPolicy::Native(shape)->spec(),
                        .weight = 1});
-  absl::StatusOr<std::shared_ptr<const RoutingPlan>> plan = Create(
-      std::move(spec), shape, nullptr, /*max_arms=*/1, generation, source, activate_time, "");
+  absl::StatusOr<std::shared_ptr<const RoutingPlan>> plan =
+      Create(std::move(spec), shape, {}, /*max_arms=*/1, generation, source, activate_time, "");
   CHECK(plan.ok()) << plan.status();
   return *std::move(plan);
 }

@@ -66,9 +66,9 @@ struct Assignment {
 class RoutingPlan {
  public:
   // Errors: INVALID_ARGUMENT with one violation per field (all arms, all fields,
-  // at once), named below `prefix`; FAILED_PRECONDITION for a missing calibration.
+  // at once), named below `prefix`; FAILED_PRECONDITION for a missing calibration or router.
   static absl::StatusOr<std::shared_ptr<const RoutingPlan>> Create(
-      PlanSpec spec, const RouterShape& shape, const CalibrationSet* calibrations, int max_arms,
+      PlanSpec spec, const RouterShape& shape, const NamedSets& named, int max_arms,
       uint64_t generation, PlanSource source, absl::Time activate_time, std::string_view prefix);
 
   // Unpatched: one arm "default" with the model's own routing.

@@ -29,17 +29,19 @@ PlanRecord RecordOf(const RoutingPlan& plan, std::string actor) {
   return record;
 }
 
-absl::StatusOr<std::shared_ptr<const RoutingPlan>> Rebuild(
-    const PlanRecord& record, const RouterShape& shape, const CalibrationSet* calibrations,
-    int max_arms, uint64_t generation, PlanSource source, absl::Time activate_time) {
+absl::StatusOr<std::shared_ptr<const RoutingPlan>> Rebuild(const PlanRecord& record,
+                                                           const RouterShape& shape,
+                                                           const NamedSets& named, int max_arms,
+                                                           uint64_t generation, PlanSource source,
+                                                           absl::Time activate_time) {
   absl::StatusOr<std::shared_ptr<const RoutingPlan>> plan =
-      RoutingPlan::Create(record.spec, shape, calibrations, max_arms, generation, source,
-                          activate_time, absl::StrCat("plans/", record.generation));
+      RoutingPlan::Create(record.spec, shape, named, max_arms, generation, source, activate_time,
+                          absl::StrCat("plans/", record.generation));
   if (absl::IsInvalidArgument(plan.status())) {
     return PlanChanged(record, std::string(plan.status().message()));
   }
   if (plan.ok() && (*plan)->digest() != record.digest) {
-    return PlanChanged(record, "the model or a calibration is another one now");
+    return PlanChanged(record, "the model, a calibration or a router is another one now");
   }
   return plan;
 }

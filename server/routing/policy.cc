@@ -8,6 +8,7 @@
 #include "server/routing/calibration.h"
 #include "server/routing/canonical.h"
 #include "server/routing/field_checks.h"
+#include "server/routing/router.h"
 #include "server/routing/rule_fields.h"
 #include "server/util/sha256.h"
 
@@ -142,6 +143,21 @@ struct CompiledLayer {
   }
 };
 
+// Null where the policy names none.
+absl::StatusOr<std::shared_ptr<const Router>> FindRouter(const PolicySpec& spec,
+                                                         const RouterShape& shape,
+                                                         const RouterSet* routers,
+                                                         std::string_view prefix) {
+  if (spec.router.empty()) return nullptr;
+  std::shared_ptr<const Router> router = routers == nullptr ? nullptr : routers->Find(spec.router);
+  if (router != nullptr && router->layers().rbegin()->first < shape.num_layers) return router;
+  return WithPrecondition(
+      absl::FailedPreconditionError(
+          absl::StrCat(FieldPath(prefix, "router"), ": router \"", spec.router, "\" ",
+                       router == nullptr ? "does not exist" : "has layers that the model has not")),
+      "ROUTER_MISSING", absl::StrCat("routers/", spec.router));
+}
+
 absl::StatusOr<CompiledRule> Compile(const RuleSource& source, int layer, const RouterShape& shape,
                                      const CalibrationSet* calibrations) {
   const std::string* id = NeededCalibration(*source.rule);
@@ -178,16 +194,19 @@ void ValidatePolicy(const PolicySpec& spec, const RouterShape& shape, std::strin
                     std::vector<FieldViolation>* violations) {
   CheckName(spec.policy_id, FieldPath(prefix, "policy_id"), violations);
   CheckText(spec.description, FieldPath(prefix, "description"), violations);
+  if (!spec.router.empty()) CheckLongName(spec.router, FieldPath(prefix, "router"), violations);
   ValidateRules(spec, shape, prefix, violations);
   ValidateOverrides(spec.layer_overrides, shape, prefix, violations);
 }
 
 absl::StatusOr<std::shared_ptr<const RoutingPolicy>> RoutingPolicy::Create(
-    PolicySpec spec, const RouterShape& shape, const CalibrationSet* calibrations,
-    std::string_view prefix) {
+    PolicySpec spec, const RouterShape& shape, const NamedSets& named, std::string_view prefix) {
   std::vector<FieldViolation> violations;
   ValidatePolicy(spec, shape, prefix, &violations);
   if (!violations.empty()) return InvalidFields(violations);
+  absl::StatusOr<std::shared_ptr<const Router>> router =
+      FindRouter(spec, shape, named.routers, prefix);
+  if (!router.ok()) return router.status();
 
   const Rule native{TopK{static_cast<uint32_t>(shape.default_k)}, WeightMode::kModelDefault};
   const std::string native_text = CanonicalApply(MakeLayerRule(native, shape, nullptr).rule, "");
@@ -196,11 +215,12 @@ absl::StatusOr<std::shared_ptr<const RoutingPolicy>> RoutingPolicy::Create(
   std::string text = absl::StrCat(CanonicalShape(shape), "\n");
   for (int layer = 0; layer < shape.num_layers; ++layer) {
     absl::StatusOr<CompiledLayer> compiled =
-        CompileLayer(sources[static_cast<size_t>(layer)], layer, shape, calibrations);
+        CompileLayer(sources[static_cast<size_t>(layer)], layer, shape, named.calibrations);
     if (!compiled.ok()) return compiled.status();
     absl::StrAppend(&text, "layer ", layer, " ", compiled->Text(), "\n");
-    const bool changed =
-        compiled->ApplyText() != native_text || compiled->DecodeText() != native_text;
+    const bool changed = compiled->ApplyText() != native_text ||
+                         compiled->DecodeText() != native_text ||
+                         (*router != nullptr && (*router)->has_layer(layer));
     if (changed) ++policy->num_changed_layers_;
     policy->analyzes_ = policy->analyzes_ || compiled->analyze.has_value();
     const auto keep = [&policy](CompiledRule from) {
@@ -213,7 +233,9 @@ absl::StatusOr<std::shared_ptr<const RoutingPolicy>> RoutingPolicy::Create(
     if (compiled->analyze) policy->analyze_.back() = keep(*std::move(compiled->analyze));
     if (compiled->decode) policy->decode_.back() = keep(*std::move(compiled->decode));
   }
+  if (*router != nullptr) absl::StrAppend(&text, "router ", (*router)->digest(), "\n");
   policy->digest_ = Sha256Hex(text);
+  policy->router_ = *std::move(router);
   policy->spec_ = std::move(spec);
   policy->shape_ = shape;
   return std::shared_ptr<const RoutingPolicy>(std::move(policy));

@@ -18,6 +18,16 @@ namespace olmoe::routing {
 
 class Calibration;     // calibration.h: the tables of one name
 class CalibrationSet;  // calibration.h: named tables
+class Router;          // router.h: the weights of one name
+class RouterSet;       // router.h: named weights
+
+// What policies refer to by name. Null: there are none. Both outlive what is made with them.
+struct NamedSets {
+  NamedSets(const CalibrationSet* calibrations_in = nullptr, const RouterSet* routers_in = nullptr)
+      : calibrations(calibrations_in), routers(routers_in) {}
+  const CalibrationSet* calibrations;
+  const RouterSet* routers;
+};
 
 // The rules of some layers, in place of the policy's own. A rule that is unset
 // here is the policy's.
@@ -39,6 +49,7 @@ struct PolicySpec {
   std::optional<Rule> decode = {};  // of late rows, in place of apply
   std::vector<LayerOverride> layer_overrides;
   std::string description;       // <= 256 bytes
+  std::string router = {};       // the weights of its rows; empty = the model's own
   bool operator==(const PolicySpec&) const = default;
 };
 
@@ -48,22 +59,23 @@ void ValidatePolicy(const PolicySpec& spec, const RouterShape& shape, std::strin
                     std::vector<FieldViolation>* violations);
 
 // A policy that can run: checked against the model, defaults filled in, layer
-// overrides expanded, calibration tables resolved and kept alive. The one
+// overrides expanded, calibration tables and router resolved and kept alive. The one
 // argument by which the forward pass learns how to route. Immutable: thread-safe.
 class RoutingPolicy {
  public:
   // Errors: INVALID_ARGUMENT with one violation per field, named below `prefix`;
   // FAILED_PRECONDITION (PreconditionFailure of type CALIBRATION_MISSING, subject
-  // "calibrations/<id>") where a calibration, or a layer of it, is missing.
-  // `calibrations` may be null: then there are none.
-  static absl::StatusOr<std::shared_ptr<const RoutingPolicy>> Create(
-      PolicySpec spec, const RouterShape& shape, const CalibrationSet* calibrations,
-      std::string_view prefix);
+  // "calibrations/<id>") where a calibration, or a layer of it, is missing; the same with
+  // ROUTER_MISSING and "routers/<id>" for a router.
+  static absl::StatusOr<std::shared_ptr<const RoutingPolicy>> Create(PolicySpec spec,
+                                                                     const RouterShape& shape,
+                                                                     const NamedSets& named,
+                                                                     std::string_view prefix);
 
   // The model's own routing, policy id "native".
   static std::shared_ptr<const RoutingPolicy> Native(const RouterShape& shape);
 
-  // Routes one row; `logits`: [num_experts].
+  // Routes one row; `logits`: [num_experts], by the weights of router() where that has the layer.
   RouteError Route(const RowPlace& place, std::span<const float> logits, RowRouting* out) const;
 
   const PolicySpec& spec() const { return spec_; }
@@ -71,7 +83,9 @@ class RoutingPolicy {
   // SHA-256 of the canonical form: equal behaviour, equal digest. Lower-case hex.
   const std::string& digest() const { return digest_; }
   bool analyzes() const { return analyzes_; }
-  // Layers whose applied rule or weights differ from the model's own.
+  // The weights of its rows, in the layers that it has; null: the model's own.
+  const Router* router() const { return router_.get(); }
+  // Layers whose applied rule, weights of experts or router differ from the model's own.
   int num_changed_layers() const { return num_changed_layers_; }
 
  private:
@@ -87,6 +101,7 @@ class RoutingPolicy {
   std::vector<std::optional<LayerRule>> analyze_;   // [num_layers]
   // Keeps the tables that the LayerRules point to.
   std::vector<std::shared_ptr<const Calibration>> calibrations_;
+  std::shared_ptr<const Router> router_;
 };
 
 }  // namespace olmoe::routing

@@ -28,6 +28,7 @@ TEST(RoutingProtoTest, EveryFieldOfAPlanSurvivesBothWays) {
       policy {
         policy_id: "p"
         description: "d"
+        router: "r"
         apply {
           bh {
             alpha: 0.25
