@@ -6,6 +6,8 @@
 
 #include <cstdint>
 #include <limits>
+#include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -15,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "server/routing/policy.h"
 #include "server/routing/record.h"
+#include "server/routing/router.h"
 #include "server/util/token_id.h"
 
 namespace olmoe::model {
@@ -144,8 +147,8 @@ struct StepOutput {
   routing::RoutingRecord routing;   // rows in batch order
 };
 
-// A loaded model with its KV cache. Engine thread only, but for info() and
-// kv_cache(), which are constant and thread-safe.
+// A loaded model with its KV cache. Engine thread only, but for its const functions, which are
+// thread-safe.
 class Model {
  public:
   virtual ~Model() = default;
@@ -153,9 +156,19 @@ class Model {
   virtual const ModelInfo& info() const = 0;
   virtual const KvCacheShape& kv_cache() const = 0;
 
+  // Brings weights, [num_experts][hidden_size] for some layers, into the form in which steps use
+  // them: that of the model's own routers, which compute in float32 whatever the type of the model,
+  // so that nothing is rounded. RESOURCE_EXHAUSTED where memory does not suffice. REQUIRES: layers
+  // and sizes are the model's.
+  virtual absl::StatusOr<std::shared_ptr<const routing::PreparedRouter>> PrepareRouter(
+      const std::map<int, routing::RouterWeights>& layers) const = 0;
+  // The model's own router of `layer`.
+  virtual absl::StatusOr<routing::RouterWeights> OwnRouter(int layer) const = 0;
+
   // Runs one step. `output` is reset; its memory is reused from step to step. An
   // error is a failure of the whole step (out of memory, device lost), and no chunk
-  // has a result then. REQUIRES: the batch is well-formed (CHECK).
+  // has a result then. REQUIRES: the batch is well-formed, and this model has prepared the routers
+  // of its policies (CHECK).
   virtual absl::Status Step(const StepBatch& batch, StepOutput* output) = 0;
 };
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "glog/logging.h"
 #include "server/model/log_softmax.h"
 #include "server/model/sampler.h"
 #include "server/ops/aten/aten_ops.h"
@@ -84,7 +85,7 @@ typename Ops::Tensor OlmoeModel<Ops>::Forward(const ops::RowBatch& rows, const S
     ops_->Add(Attention(index, ops_->RmsNorm(x, weights.attention_norm), batch), &x);
 
     const Tensor normed = ops_->RmsNorm(x, weights.expert_norm);
-    Route(layer, ops_->ToHost(ops_->Linear(normed, weights.router)), step, output);
+    Route(layer, ComputeRouterLogits(layer, normed, step), step, output);
     selection_.Build(output->routing, layer, config_.num_experts);
     ops_->AddExperts(normed, weights.experts, selection_, &x);
     TraceHidden(x);
@@ -111,7 +112,70 @@ typename Ops::Tensor OlmoeModel<Ops>::Attention(size_t layer, const Tensor& x, c
 }
 
 template <ops::Operations Ops>
-void OlmoeModel<Ops>::DecideRows(int layer, const HostRows& logits, const StepBatch& step) {
+absl::StatusOr<std::shared_ptr<const routing::PreparedRouter>> OlmoeModel<Ops>::PrepareRouter(
+    const std::map<int, routing::RouterWeights>& layers) const {
+  auto router = std::make_shared<Router>();
+  for (const auto& [layer, weights] : layers) {
+    CHECK(layer >= 0 && layer < config_.num_layers);
+    absl::StatusOr<Matrix> matrix =
+        std::as_const(*ops_).MakeMatrix(config_.num_experts, config_.hidden_size, weights.Values());
+    if (!matrix.ok()) return matrix.status();
+    router->layers.emplace(layer, *std::move(matrix));
+  }
+  return router;
+}
+
+template <ops::Operations Ops>
+absl::StatusOr<routing::RouterWeights> OlmoeModel<Ops>::OwnRouter(int layer) const {
+  const absl::StatusOr<std::vector<float>> values =
+      std::as_const(*ops_).ValuesOf(weights_.layers[static_cast<size_t>(layer)].router);
+  if (!values.ok()) return values.status();
+  return routing::RouterWeights(*values);
+}
+
+template <ops::Operations Ops>
+const typename Ops::Matrix& OlmoeModel<Ops>::RouterOf(int layer,
+                                                      const routing::RoutingPolicy& policy) const {
+  if (policy.router() != nullptr && policy.router()->has_layer(layer)) {
+    const auto* own = dynamic_cast<const Router*>(policy.router()->prepared());
+    CHECK(own != nullptr) << "this model has not prepared router " << policy.router()->name();
+    return own->layers.at(layer);
+  }
+  return weights_.layers[static_cast<size_t>(layer)].router;
+}
+
+template <ops::Operations Ops>
+typename OlmoeModel<Ops>::RouterLogits OlmoeModel<Ops>::ComputeRouterLogits(int layer,
+                                                                            const Tensor& x,
+                                                                            const StepBatch& step) {
+  struct Group {
+    const Matrix* router;
+    std::vector<int32_t> rows;  // ascending
+  };
+  std::vector<Group> groups;
+  int32_t end = 0;
+  for (const Chunk& chunk : step.chunks) {
+    const Matrix* router = &RouterOf(layer, *chunk.policy);
+    auto group = std::find_if(groups.begin(), groups.end(),
+                              [router](const Group& each) { return each.router == router; });
+    if (group == groups.end()) group = groups.insert(group, {router, {}});
+    for (size_t i = 0; i < chunk.tokens.size(); ++i) group->rows.push_back(end++);
+  }
+  RouterLogits logits;
+  logits.rows.resize(static_cast<size_t>(end));
+  for (const Group& group : groups) {
+    const Tensor part = groups.size() == 1 ? x : ops_->SelectRows(x, group.rows);
+    const HostRows& host =
+        logits.parts.emplace_back(ops_->ToHost(ops_->Linear(part, *group.router)));
+    for (size_t i = 0; i < group.rows.size(); ++i) {
+      logits.rows[static_cast<size_t>(group.rows[i])] = host.row(static_cast<int>(i));
+    }
+  }
+  return logits;
+}
+
+template <ops::Operations Ops>
+void OlmoeModel<Ops>::DecideRows(int layer, const RouterLogits& logits, const StepBatch& step) {
   struct Block {
     const Chunk* chunk;
     int first_row;  // of the step
@@ -131,8 +195,9 @@ void OlmoeModel<Ops>::DecideRows(int layer, const HostRows& logits, const StepBa
     const Block& block = blocks[static_cast<size_t>(i)];
     for (int row = block.begin; row < block.end; ++row) {
       RoutedRow& routed = routed_[static_cast<size_t>(block.first_row + row)];
-      routed.error = block.chunk->policy->Route(block.chunk->PlaceOf(row, layer),
-                                                logits.row(block.first_row + row), &routed.routing);
+      routed.error = block.chunk->policy->Route(
+          block.chunk->PlaceOf(row, layer), logits.rows[static_cast<size_t>(block.first_row + row)],
+          &routed.routing);
     }
   };
   const int num_blocks = static_cast<int>(blocks.size());
@@ -144,7 +209,7 @@ void OlmoeModel<Ops>::DecideRows(int layer, const HostRows& logits, const StepBa
 }
 
 template <ops::Operations Ops>
-void OlmoeModel<Ops>::Route(int layer, const HostRows& logits, const StepBatch& step,
+void OlmoeModel<Ops>::Route(int layer, const RouterLogits& logits, const StepBatch& step,
                             StepOutput* output) {
   DecideRows(layer, logits, step);
   int row = 0;
@@ -152,7 +217,7 @@ void OlmoeModel<Ops>::Route(int layer, const HostRows& logits, const StepBatch& 
     const Chunk& chunk = step.chunks[i];
     ChunkOutput& result = output->chunks[i];
     for (const int end = row + static_cast<int>(chunk.tokens.size()); row < end; ++row) {
-      const std::span<const float> of_row = logits.row(row);
+      const std::span<const float> of_row = logits.rows[static_cast<size_t>(row)];
       if (chunk.router_logits) {
         result.router_logits.insert(result.router_logits.end(), of_row.begin(), of_row.end());
       }

@@ -12,7 +12,7 @@
 //    on NaN or Inf there.
 //  * The experts of a row are summed in rank order, so the sum does not depend on
 //    what other rows selected.
-//  * Called by one thread, the engine's; the implementation makes it many.
+//  * Called by one thread, the engine's, but for const functions; the implementation makes it many.
 #ifndef OLMOE_SERVER_OPS_OPS_H_
 #define OLMOE_SERVER_OPS_OPS_H_
 
@@ -21,8 +21,10 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "server/ops/expert_selection.h"
 #include "server/ops/row_batch.h"
 
@@ -42,7 +44,7 @@ struct OpsOptions {
   Precision compute = Precision::kFloat32;  // of weights and of keys and values
   int num_heads = 0;
   int num_kv_heads = 0;  // query head h uses kv head h / (num_heads / num_kv_heads)
-  int head_size = 0;     // D, even
+  int head_size = 0;  // D, even
   int max_positions = 0;
   double rope_theta = 0;
   double rms_norm_eps = 0;
@@ -59,8 +61,9 @@ struct OpsOptions {
 // Block:   the part of a weight that one tensor of a checkpoint fills.
 // HostRows: float32 rows that the host can read: row(i) is a span<const float>.
 template <typename T>
-concept Operations = requires(T ops, int64_t n, Precision precision, const RowBatch& rows,
-                              std::span<const int32_t> picked, const ExpertSelection& selection,
+concept Operations = requires(T ops, const T& constant, int64_t n, Precision precision,
+                              const RowBatch& rows, std::span<const int32_t> picked,
+                              std::span<const float> values, const ExpertSelection& selection,
                               std::function<void(int)> task, std::function<absl::Status()> body,
                               typename T::Tensor tensor, const typename T::Tensor& x,
                               const typename T::Vector& vector, const typename T::Matrix& matrix,
@@ -77,12 +80,16 @@ concept Operations = requires(T ops, int64_t n, Precision precision, const RowBa
   { ops.All(vector) } -> std::same_as<typename T::Block>;
   { ops.Rows(matrix, n, n) } -> std::same_as<typename T::Block>;  // first, number
   { ops.Bias(matrix, n, n) } -> std::same_as<typename T::Block>;  // first, number
-  { ops.Gate(experts, n) } -> std::same_as<typename T::Block>;    // of this expert
+  { ops.Gate(experts, n) } -> std::same_as<typename T::Block>;  // of this expert
   { ops.Up(experts, n) } -> std::same_as<typename T::Block>;
   { ops.Down(experts, n) } -> std::same_as<typename T::Block>;
   { ops.PrecisionOf(block) } -> std::same_as<Precision>;
   { ops.Stage(block) } -> std::same_as<void*>;
   { ops.Commit(block) };
+  // A float32 matrix [out, in] without bias, of row-major values, and back; on any thread, while
+  // others compute. RESOURCE_EXHAUSTED for memory.
+  { constant.MakeMatrix(n, n, values) } -> std::same_as<absl::StatusOr<typename T::Matrix>>;
+  { constant.ValuesOf(matrix) } -> std::same_as<absl::StatusOr<std::vector<float>>>;
 
   // What computes, for people: "aten", "amx".
   { ops.Name() } -> std::same_as<std::string>;
@@ -95,10 +102,10 @@ concept Operations = requires(T ops, int64_t n, Precision precision, const RowBa
 
   { ops.Prepare(rows) } -> std::same_as<typename T::Batch>;
   { ops.Embed(matrix, batch) } -> std::same_as<typename T::Tensor>;  // float32 [rows, H]
-  { ops.RmsNorm(x, vector) } -> std::same_as<typename T::Tensor>;    // float32
-  { ops.Linear(x, matrix) } -> std::same_as<typename T::Tensor>;     // x W^T + b
-  { ops.Columns(x, n, n) } -> std::same_as<typename T::Tensor>;      // first, number
-  { ops.Clamp(1.0, &tensor) };                                       // to [-limit, limit]
+  { ops.RmsNorm(x, vector) } -> std::same_as<typename T::Tensor>;  // float32
+  { ops.Linear(x, matrix) } -> std::same_as<typename T::Tensor>;  // x W^T + b
+  { ops.Columns(x, n, n) } -> std::same_as<typename T::Tensor>;  // first, number
+  { ops.Clamp(1.0, &tensor) };  // to [-limit, limit]
   { ops.Rope(batch, &tensor) };  // rotates the two halves of every head
   { ops.StoreKv(x, x, batch, &pages) };  // keys and values of the rows of the step
   // Causal attention of every row over its sequence: queries [rows, heads * D].

@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/model/checkpoint.h"
+#include "server/routing/router.h"
 #include "tests/model/kernel_names.h"
 #include "tests/model/sequence_runner.h"
 #include "tests/support/synthetic_checkpoint.h"
@@ -61,13 +62,39 @@ class BatchInvarianceTest : public ::testing::TestWithParam<std::tuple<DType, st
       for (int length = 3 + 9 * i; length > 0; --length) {
         tokens.push_back(static_cast<TokenId>(random() % static_cast<uint32_t>(config.vocab_size)));
       }
-      routing::PolicySpec spec;  // each sequence has a k of its own
+      routing::PolicySpec spec;  // each sequence has a k of its own, and half of them a router
       spec.policy_id = "k";
       const uint32_t k = 1 + static_cast<uint32_t>(i % shape.num_experts);
       spec.apply = routing::Rule{routing::TopK{k}};
       if (i % 3 == 1) spec.apply->adjust.noise = routing::Noise{0.5};
       if (i % 3 == 2) spec.decode = routing::Rule{routing::Expression{"rank == 1 || p > 0.3"}};
-      auto policy = routing::RoutingPolicy::Create(spec, shape, nullptr, "policy");
+      if (i >= kSequences / 2) spec.router = i % 2 == 0 ? "a" : "b";
+      specs_.push_back(std::move(spec));
+    }
+  }
+
+  // By weights that are drawn, in layer 0 or in layer 1.
+  void AddRouters(const Model& model, routing::RouterSet* routers) const {
+    std::mt19937 random(3);
+    for (const int layer : {0, 1}) {
+      std::vector<float> weights(static_cast<size_t>(model.info().num_experts) *
+                                 static_cast<size_t>(model.info().hidden_size));
+      for (float& weight : weights) weight = static_cast<float>(random() % 1000) / 1000.0F - 0.5F;
+      routing::Router::Options options{.router_id = layer == 0 ? "a" : "b", .layers = {}};
+      options.layers.emplace(layer, routing::RouterWeights(weights));
+      options.prepared = *model.PrepareRouter(options.layers);
+      ASSERT_TRUE(routers->Add(*routing::Router::Create(std::move(options))).ok());
+    }
+  }
+
+  // The policies for a model, whose routers are its own.
+  void MakePolicies(const Model& model) {
+    routing::RouterSet routers;
+    AddRouters(model, &routers);
+    policies_.clear();
+    for (const routing::PolicySpec& spec : specs_) {
+      auto policy = routing::RoutingPolicy::Create(spec, model.info().router_shape(),
+                                                   {nullptr, &routers}, "policy");
       ASSERT_TRUE(policy.ok()) << policy.status();
       policies_.push_back(*std::move(policy));
     }
@@ -158,13 +185,15 @@ class BatchInvarianceTest : public ::testing::TestWithParam<std::tuple<DType, st
   testing::TempFolder folder_;
   int num_steps_ = 0;  // that Run has made
   std::vector<std::vector<TokenId>> tokens_;
-  std::vector<std::shared_ptr<const routing::RoutingPolicy>> policies_;
+  std::vector<routing::PolicySpec> specs_;
+  std::vector<std::shared_ptr<const routing::RoutingPolicy>> policies_;  // of the newest runner
 };
 
 TEST_P(BatchInvarianceTest, NoBitDependsOnWhatSharesTheStep) {
   Results alone(kSequences);
   {
     SequenceRunner runner = MakeRunner(1, 16);
+    MakePolicies(*runner.model());
     for (size_t i = 0; i < kSequences; ++i) {  // token by token
       alone[i] = Run(runner, {i}, [](size_t, size_t left) { return std::min<size_t>(left, 1); })[i];
     }
@@ -172,6 +201,7 @@ TEST_P(BatchInvarianceTest, NoBitDependsOnWhatSharesTheStep) {
   std::mt19937 random(2);
   for (const int page_tokens : {16, 5}) {
     SequenceRunner runner = MakeRunner(3, page_tokens);
+    MakePolicies(*runner.model());
     num_steps_ = 0;
     for (int schedule = 0; num_steps_ < WantedSteps() / 2; ++schedule) {
       std::vector<size_t> order;

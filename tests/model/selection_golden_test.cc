@@ -1,5 +1,5 @@
-// Whole models under adjusted and written rules, and rules for late rows, in float32 on the CPU:
-// README of tests/data/selection/golden. Plans with a router of their own or a replay are not here.
+// Whole models under adjusted and written rules, rules for late rows, and routers of their own, in
+// float32 on the CPU: README of tests/data/selection/golden. Plans with a replay are not here.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,12 +8,14 @@
 #include <memory>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/util/json_util.h"
 #include "server/api/policy_proto.h"
 #include "server/routing/calibration.h"
+#include "server/routing/router.h"
 #include "tests/model/golden.h"
 #include "tests/model/kernel_names.h"
 #include "tests/model/sequence_runner.h"
@@ -41,19 +43,30 @@ class SelectionGoldenTest : public ::testing::TestWithParam<std::tuple<const cha
     options.threads = 1;
     options.cpu_isa = std::get<1>(GetParam());
     runner_ = std::make_unique<SequenceRunner>(options);
+    AddGoldenRouter();
+  }
+
+  void AddGoldenRouter() {
+    routing::Router::Options options{.router_id = "golden", .layers = {}};
+    for (const int layer : golden_->json().at("router_layers")) {
+      options.layers.emplace(layer, routing::RouterWeights(golden_->Floats(
+                                        absl::StrCat("model.layers.", layer, ".mlp.gate.weight"))));
+    }
+    options.prepared = *runner_->model()->PrepareRouter(options.layers);
+    ASSERT_TRUE(routers_.Add(*routing::Router::Create(std::move(options))).ok());
   }
 
   // Null for a plan whose routing is not a policy's own.
   std::shared_ptr<const routing::RoutingPolicy> PolicyOf(const nlohmann::json& plan) {
-    if (!plan.contains("policy") || plan.at("policy").contains("router")) return nullptr;
+    if (!plan.contains("policy")) return nullptr;
     v1::RoutingPolicy message;
     const auto parsed =
         google::protobuf::util::JsonStringToMessage(plan.at("policy").dump(), &message);
     EXPECT_TRUE(parsed.ok()) << parsed.ToString();
     api::RequestErrors errors;
-    auto policy =
-        routing::RoutingPolicy::Create(api::ToPolicySpec(message, "policy", &errors),
-                                       runner_->info().router_shape(), &calibrations_, "policy");
+    auto policy = routing::RoutingPolicy::Create(api::ToPolicySpec(message, "policy", &errors),
+                                                 runner_->info().router_shape(),
+                                                 {&calibrations_, &routers_}, "policy");
     EXPECT_TRUE(errors.empty());
     EXPECT_TRUE(policy.ok()) << policy.status();
     return policy.ok() ? *policy : nullptr;
@@ -98,6 +111,7 @@ class SelectionGoldenTest : public ::testing::TestWithParam<std::tuple<const cha
 
   std::unique_ptr<Golden> golden_;
   routing::CalibrationSet calibrations_;
+  routing::RouterSet routers_;
   std::unique_ptr<SequenceRunner> runner_;
 };
 
@@ -119,7 +133,7 @@ TEST_P(SelectionGoldenTest, EveryPlanMatchesInWholeSequencesAndInChunks) {
       }
     }
   }
-  EXPECT_EQ(plans, 16);
+  EXPECT_EQ(plans, 18);
 }
 
 TEST_P(SelectionGoldenTest, GreedyTokensMatchWithLateRows) {

@@ -243,7 +243,7 @@ uint64_t FakeModel::MixApplied(const model::Chunk& chunk, int row, uint64_t inpu
   uint64_t hash = input;
   for (int layer = 0; layer < options_.num_layers; ++layer) {
     routing::RowRouting routed;
-    const std::vector<float> logits = RouterLogits(input, token, layer);
+    const std::vector<float> logits = RouterLogits(chunk, input, token, layer);
     const routing::RowPlace place = chunk.PlaceOf(row, layer);
     if (chunk.policy->Route(place, logits, &routed) != routing::RouteError::kNone) continue;
     for (size_t i = 0; i < routed.applied.k; ++i) {
@@ -254,7 +254,23 @@ uint64_t FakeModel::MixApplied(const model::Chunk& chunk, int row, uint64_t inpu
   return hash;
 }
 
-std::vector<float> FakeModel::RouterLogits(uint64_t input, TokenId token, int layer) const {
+absl::StatusOr<std::shared_ptr<const routing::PreparedRouter>> FakeModel::PrepareRouter(
+    const std::map<int, routing::RouterWeights>&) const {
+  return std::make_shared<const routing::PreparedRouter>();
+}
+
+absl::StatusOr<routing::RouterWeights> FakeModel::OwnRouter(int layer) const {
+  std::vector<float> values(static_cast<size_t>(options_.num_experts));
+  std::iota(values.begin(), values.end(), static_cast<float>(layer));
+  return routing::RouterWeights(values);
+}
+
+std::vector<float> FakeModel::RouterLogits(const model::Chunk& chunk, uint64_t input, TokenId token,
+                                           int layer) const {
+  const routing::Router* router = chunk.policy->router();
+  if (router != nullptr && router->has_layer(layer)) {
+    for (const char digit : router->digest()) input = Mix(input, static_cast<uint64_t>(digit));
+  }
   std::vector<float> logits(options_.num_experts);
   for (int expert = 0; expert < options_.num_experts; ++expert) {
     logits[expert] = LogitFrom(Mix(Mix(input, 1000 + layer), expert));
@@ -276,7 +292,7 @@ void FakeModel::Route(const model::StepBatch& batch, const std::vector<std::vect
       model::ChunkOutput& chunk_output = output->chunks[i];
       for (size_t row = 0; row < chunk.tokens.size(); ++row) {
         const std::vector<float> logits =
-            RouterLogits(rows[i][row].input, chunk.tokens[row], layer);
+            RouterLogits(chunk, rows[i][row].input, chunk.tokens[row], layer);
         routing::RowRouting routed;
         const routing::RowPlace place = chunk.PlaceOf(static_cast<int>(row), layer);
         if (chunk.policy->Route(place, logits, &routed) == routing::RouteError::kNone) {

@@ -50,6 +50,11 @@ class FakeModel : public model::Model {
 
   const model::ModelInfo& info() const override { return info_; }
   const model::KvCacheShape& kv_cache() const override { return kv_shape_; }
+  // Takes any weights, and does not look at them: rows under a router have other logits.
+  absl::StatusOr<std::shared_ptr<const routing::PreparedRouter>> PrepareRouter(
+      const std::map<int, routing::RouterWeights>& layers) const override;
+  // Value i is layer + i.
+  absl::StatusOr<routing::RouterWeights> OwnRouter(int layer) const override;
   absl::Status Step(const model::StepBatch& batch, model::StepOutput* output) override;
 
   // Steps are numbered from 1. From now on every step waits at its start until it is let through.
@@ -92,7 +97,9 @@ class FakeModel : public model::Model {
   // `input` with what the policy applies to this row.
   uint64_t MixApplied(const model::Chunk& chunk, int row, uint64_t input, TokenId token) const;
   Link& KvAt(const model::Chunk& chunk, int position);
-  std::vector<float> RouterLogits(uint64_t input, TokenId token, int layer) const;  // [experts]
+  // [experts]
+  std::vector<float> RouterLogits(const model::Chunk& chunk, uint64_t input, TokenId token,
+                                  int layer) const;
   void Route(const model::StepBatch& batch, const std::vector<std::vector<RowState>>& rows,
              model::StepOutput* output) const;
   void Head(const model::Chunk& chunk, std::span<const RowState> rows,

@@ -212,6 +212,31 @@ void AtenOps::Commit(const Block& block) {
   staging_.reset();
 }
 
+absl::StatusOr<AtenOps::Matrix> AtenOps::MakeMatrix(int64_t out, int64_t in,
+                                                    std::span<const float> values) const {
+  CHECK_EQ(std::ssize(values), out * in);
+  Matrix matrix;
+  const absl::Status status = RunAten([&] {
+    matrix.weight = NewWeight({out, in}, Options(at::kFloat));
+    // Only read.
+    matrix.weight.copy_(at::from_blob(const_cast<float*>(values.data()), {out, in}, at::kFloat));
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
+  return matrix;
+}
+
+absl::StatusOr<std::vector<float>> AtenOps::ValuesOf(const Matrix& matrix) const {
+  std::vector<float> values;
+  const absl::Status status = RunAten([&] {
+    const at::Tensor rows = matrix.weight.to(at::kCPU, at::kFloat).contiguous();
+    values.assign(rows.data_ptr<float>(), rows.data_ptr<float>() + rows.numel());
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
+  return values;
+}
+
 // --- running ------------------------------------------------------------------
 
 absl::Status AtenOps::Run(const std::function<absl::Status()>& body) { return RunAten(body); }

@@ -21,7 +21,7 @@ namespace olmoe::ops {
 // The reference operations, by ATen: float32 or bfloat16, on any device that ATen
 // has. The host decides the routing, so logits come to it and indices go back once
 // a layer. What is done for the CPU only is in cpu_matmul.h and weight_memory.h.
-// Engine thread only.
+// Engine thread only, but for const functions.
 class AtenOps {
  public:
   using Tensor = at::Tensor;  // float32 or compute dtype, [rows, n]
@@ -82,6 +82,8 @@ class AtenOps {
   Precision PrecisionOf(const Block& block) const;
   void* Stage(const Block& block);
   void Commit(const Block& block);
+  absl::StatusOr<Matrix> MakeMatrix(int64_t out, int64_t in, std::span<const float> values) const;
+  absl::StatusOr<std::vector<float>> ValuesOf(const Matrix& matrix) const;
 
   absl::Status Run(const std::function<absl::Status()>& body);
   void ParallelFor(int n, const std::function<void(int)>& task);

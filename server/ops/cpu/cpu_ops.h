@@ -36,7 +36,7 @@ namespace olmoe::ops {
 // sequence lies and with any number of threads: tasks never share a sum, and the kernels
 // keep one order of summation. Different instruction sets do differ.
 //
-// Engine thread only; the threads of the pool are its own.
+// Engine thread only, but for const functions; the threads of the pool are its own.
 class CpuOps {
  public:
   // float32 [rows, columns]. Copies are of the handle, as Columns is of a part.
@@ -127,6 +127,8 @@ class CpuOps {
   Precision PrecisionOf(const Block& block) const;
   void* Stage(const Block& block);
   void Commit(const Block& block);
+  absl::StatusOr<Matrix> MakeMatrix(int64_t out, int64_t in, std::span<const float> values) const;
+  absl::StatusOr<std::vector<float>> ValuesOf(const Matrix& matrix) const;
 
   absl::Status Run(const std::function<absl::Status()>& body);
   void ParallelFor(int n, const std::function<void(int)>& task);

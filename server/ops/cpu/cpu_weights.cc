@@ -1,6 +1,7 @@
 // The weights of CpuOps: their memory, and how blocks of a checkpoint come into it.
 #include <algorithm>
 #include <future>
+#include <new>
 #include <utility>
 
 #include "glog/logging.h"
@@ -103,6 +104,30 @@ void CpuOps::Pack(const Block& block, const HugeBuffer& rows) {
   for (int64_t panel = block.place.begin(); panel < block.place.end(); ++panel) {
     block.matrix->PackPanel(rows.data(), block.place, panel);
   }
+}
+
+absl::StatusOr<CpuOps::Matrix> CpuOps::MakeMatrix(int64_t out, int64_t in,
+                                                  std::span<const float> values) const {
+  CHECK_EQ(std::ssize(values), out * in);
+  try {
+    Matrix matrix{std::make_shared<PackedMatrix>(out, in, Precision::kFloat32), Vector()};
+    const PackedMatrix::Place place = {.number = out, .group = kPanelColumns};
+    for (int64_t panel = place.begin(); panel < place.end(); ++panel) {
+      matrix.weight->PackPanel(values.data(), place, panel);
+    }
+    return matrix;
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("out of memory");
+  }
+}
+
+absl::StatusOr<std::vector<float>> CpuOps::ValuesOf(const Matrix& matrix) const {
+  const PackedMatrix& weight = *matrix.weight;
+  std::vector<float> values(static_cast<size_t>(weight.out() * weight.in()));
+  for (int64_t row = 0; row < weight.out(); ++row) {
+    weight.UnpackRow(row, values.data() + row * weight.in());
+  }
+  return values;
 }
 
 }  // namespace olmoe::ops
