@@ -50,11 +50,27 @@ CREATE TABLE calibration_layers (
 ) STRICT;
 )sql";
 
-absl::Status CreateTables(Database* database) {
+// Since version 2. `weights`: [num_experts][hidden_size] of `dtype`, "F32" or "BF16", little-endian.
+constexpr char kRouterTables[] = R"sql(
+CREATE TABLE routers (
+  router_id TEXT PRIMARY KEY,
+  digest TEXT NOT NULL
+) STRICT;
+CREATE TABLE router_layers (
+  router_id TEXT NOT NULL REFERENCES routers ON DELETE CASCADE,
+  layer INTEGER NOT NULL,
+  dtype TEXT NOT NULL,
+  weights BLOB NOT NULL,
+  PRIMARY KEY (router_id, layer)
+) STRICT;
+)sql";
+
+absl::Status CreateTables(const char* tables, Database* database) {
   Transaction transaction(database);
   if (absl::Status status = transaction.Begin(); !status.ok()) return status;
-  const std::string sql = absl::StrCat(kTables, "PRAGMA application_id = ", kApplicationId,
-                                       "; PRAGMA user_version = ", kSchemaVersion, ";");
+  const std::string sql =
+      absl::StrCat(tables, kRouterTables, "PRAGMA application_id = ", kApplicationId,
+                   "; PRAGMA user_version = ", kSchemaVersion, ";");
   if (absl::Status status = database->Execute(sql.c_str()); !status.ok()) return status;
   return transaction.Commit();
 }
@@ -68,11 +84,12 @@ absl::Status PrepareSchema(Database* database) {
   if (!id.ok()) return id.status();
   const absl::StatusOr<int64_t> version = database->QueryInt("PRAGMA user_version");
   if (!version.ok()) return version.status();
-  if (*tables == 0 && *id == 0 && *version == 0) return CreateTables(database);
+  if (*tables == 0 && *id == 0 && *version == 0) return CreateTables(kTables, database);
   if (*id != kApplicationId) {
     return absl::DataLossError(
         absl::StrCat(database->path(), ": is a database of another program"));
   }
+  if (*version == 1) return CreateTables("", database);
   if (*version != kSchemaVersion) {
     return absl::FailedPreconditionError(absl::StrCat(database->path(), ": has schema version ",
                                                       *version, ", this server reads version ",

@@ -7,10 +7,10 @@
 namespace olmoe::state {
 
 // The layout below; a change of it is a new number.
-inline constexpr int kSchemaVersion = 1;
+inline constexpr int kSchemaVersion = 2;
 
-// Makes the tables in an empty file. FAILED_PRECONDITION for a file of another version,
-// DATA_LOSS for one that is none of ours.
+// Makes the tables in an empty file, and those that a file of version 1 has not: the routers'.
+// FAILED_PRECONDITION for a file of a later version, DATA_LOSS for one that is none of ours.
 absl::Status PrepareSchema(Database* database);
 
 }  // namespace olmoe::state

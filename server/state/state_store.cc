@@ -85,7 +85,8 @@ StateStore::StateStore(std::unique_ptr<DirLock> lock, std::unique_ptr<Generation
       mark_(std::move(mark)),
       database_(std::move(database)),
       plans_(database_.get(), mark_.get()),
-      calibrations_(database_.get()) {}
+      calibrations_(database_.get()),
+      routers_(database_.get()) {}
 
 absl::StatusOr<std::unique_ptr<StateStore>> StateStore::Open(const std::string& dir) {
   if (absl::Status status = MakeDirectory(dir); !status.ok()) return status;

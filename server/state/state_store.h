@@ -9,12 +9,13 @@
 #include "server/state/dir_lock.h"
 #include "server/state/generation_mark.h"
 #include "server/state/plan_table.h"
+#include "server/state/router_table.h"
 #include "server/state/sqlite.h"
 
 namespace olmoe::state {
 
 // What survives the process: plans with their history, the first answers to idempotency
-// keys, calibrations. One SQLite file, DIR/state.db, of one server at a time; beside it
+// keys, calibrations, routers. One SQLite file, DIR/state.db, of one server at a time; beside it
 // DIR/newest_generation, by which a state.db that is not the newest is noticed.
 //
 // The order is: store, then publish, then acknowledge. A change that returned OK is on
@@ -32,6 +33,7 @@ class StateStore {
 
   PlanTable& plans() { return plans_; }
   CalibrationTable& calibrations() { return calibrations_; }
+  RouterTable& routers() { return routers_; }
 
  private:
   StateStore(std::unique_ptr<DirLock> lock, std::unique_ptr<GenerationMark> mark,
@@ -42,6 +44,7 @@ class StateStore {
   const std::unique_ptr<Database> database_;
   PlanTable plans_;
   CalibrationTable calibrations_;
+  RouterTable routers_;
 };
 
 }  // namespace olmoe::state

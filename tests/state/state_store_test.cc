@@ -106,7 +106,7 @@ TEST(StateStoreTest, AnotherSchemaVersionIsRefused) {
   const absl::Status status = StateStore::Open(folder.path()).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(MessageOf(status),
-              HasSubstr("state.db: has schema version 7, this server reads version 1"));
+              HasSubstr("state.db: has schema version 7, this server reads version 2"));
 }
 
 TEST(StateStoreTest, ADatabaseOfAnotherProgramIsLeftAlone) {
