@@ -200,8 +200,9 @@ void AddProcessFlags(CLI::App* app, Options* options) {
                             "text", &options->log_format);
   AddChoice<bool>(app, "--request-log", "Log a line for each finished request: on or off",
                   {{"on", true}, {"off", false}}, "on", &options->request_log);
-  app->add_option("--state-dir", options->state_dir,
-                  "Keep plans, their history and calibrations in this folder across restarts")
+  app->add_option(
+         "--state-dir", options->state_dir,
+         "Keep plans, their history, calibrations and routers in this folder across restarts")
       ->type_name("DIR");
   app->add_option("--routing", options->routing_file,
                   "First plan, a RoutingPlan in JSON; SIGHUP reads the file again")

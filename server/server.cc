@@ -19,6 +19,7 @@
 #include "nlohmann/json.hpp"
 #include "server/access/warnings.h"
 #include "server/api/plan_file.h"
+#include "server/experiment/routers.h"
 #include "server/http/monitoring.h"
 #include "server/model/checkpoint.h"
 #include "server/net/descriptors.h"
@@ -86,6 +87,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(Options options, log::Lin
   if (absl::Status status = server->LoadTokenizer(); !status.ok()) return status;
   if (absl::Status status = server->CheckRouting(); !status.ok()) return status;
   if (absl::Status status = server->LoadModel(progress); !status.ok()) return status;
+  if (absl::Status status = server->PrepareRouters(); !status.ok()) return status;
   if (absl::Status status = server->MakeRouting(); !status.ok()) return status;
   server->MakeEngine();
   server->MakeContexts();
@@ -95,6 +97,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(Options options, log::Lin
 // Before the model: another server in the directory is noticed before memory is taken.
 absl::Status Server::OpenState() {
   calibrations_ = std::make_unique<routing::CalibrationSet>();
+  routers_ = std::make_unique<routing::RouterSet>();
   if (options_.state_dir.empty()) return absl::OkStatus();
   auto state = state::StateStore::Open(options_.state_dir);
   if (!state.ok()) return state.status();
@@ -108,7 +111,22 @@ absl::Status Server::OpenState() {
           .before_remove = [table = &state_->calibrations()](
                                const std::string& id) { return table->Delete(id); }},
       *calibrations);
+  const auto routers = state_->routers().LoadAll();
+  if (!routers.ok()) return routers.status();
+  routers_ = std::make_unique<routing::RouterSet>(routing::RouterSet::Hooks(), *routers);
   return absl::OkStatus();
+}
+
+routing::RouterSet::Hooks Server::RouterHooks() {
+  return {.before_add =
+              [this](const routing::Router& added) {
+                const absl::Status status = experiment::CheckRoom(*routers_, added);
+                return status.ok() && state_ != nullptr ? state_->routers().Put(added) : status;
+              },
+          .before_remove =
+              [this](const std::string& id) {
+                return state_ == nullptr ? absl::OkStatus() : state_->routers().Delete(id);
+              }};
 }
 
 absl::Status Server::OpenAccess() {
@@ -170,6 +188,7 @@ routing::RoutingController::Options Server::RoutingOptions(
   options.shape = shape;
   options.max_arms = options_.max_arms;
   options.calibrations = calibrations_.get();
+  options.routers = routers_.get();
   if (state_ != nullptr) options.store = &state_->plans();
   options.file = routing_file_;
   return options;
@@ -177,10 +196,32 @@ routing::RoutingController::Options Server::RoutingOptions(
 
 // By config.json, so that a plan that the model cannot run is told before minutes of
 // loading.
-absl::Status Server::CheckRouting() const {
+absl::Status Server::CheckRouting() {
   const auto checkpoint = model::Checkpoint::Open(options_.model.dir);
   if (!checkpoint.ok()) return checkpoint.status();
+  const model::OlmoeConfig& config = (*checkpoint)->config();
+  const size_t values =
+      static_cast<size_t>(config.num_experts) * static_cast<size_t>(config.hidden_size);
+  for (const auto& router : routers_->List()) {
+    if (router->Fits(config.num_layers, values)) continue;
+    LOG(WARNING) << "the stored router " << router->name()
+                 << " is of another model: it stays in --state-dir and is not served";
+    if (absl::Status status = routers_->Remove(router->name()); !status.ok()) return status;
+  }
   return routing::RoutingController::Check(RoutingOptions((*checkpoint)->config().router_shape()));
+}
+
+// Those of the state directory, which are of this model by now.
+absl::Status Server::PrepareRouters() {
+  std::vector<std::shared_ptr<const routing::Router>> prepared;
+  for (const auto& stored : routers_->List()) {
+    auto router = experiment::MakeRouter(
+        {.router_id = stored->router_id(), .layers = stored->layers()}, *model_);
+    if (!router.ok()) return router.status();
+    prepared.push_back(*std::move(router));
+  }
+  routers_ = std::make_unique<routing::RouterSet>(RouterHooks(), prepared);
+  return absl::OkStatus();
 }
 
 absl::Status Server::MakeRouting() {
@@ -217,6 +258,8 @@ void Server::MakeContexts() {
   serving_.engine = engine_.get();
   serving_.controller = controller_.get();
   serving_.calibrations = calibrations_.get();
+  serving_.routers = routers_.get();
+  serving_.loaded_model = model_.get();
   serving_.tokenizer = tokenizer_.get();
   serving_.model = model_->info();
   serving_.allow_inline_policy = options_.allow_inline_policy;
@@ -357,8 +400,8 @@ void Server::LogWhatIsServed() const {
   LOG(INFO) << "routing generation " << plan->generation << ", source "
             << routing::PlanSourceName(plan->source);
   if (state_ == nullptr) {
-    LOG(WARNING) << "routing plans and calibrations are kept in memory only: a restart serves the "
-                    "model's own routing (--state-dir keeps them)";
+    LOG(WARNING) << "routing plans, calibrations and routers are kept in memory only: a restart "
+                    "serves the model's own routing (--state-dir keeps them)";
   }
 }
 

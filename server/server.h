@@ -25,6 +25,7 @@
 #include "server/options.h"
 #include "server/routing/calibration.h"
 #include "server/routing/controller.h"
+#include "server/routing/router.h"
 #include "server/rpc/admin_calls.h"
 #include "server/rpc/grpc_server.h"
 #include "server/rpc/inference_calls.h"
@@ -73,10 +74,13 @@ class Server {
   absl::Status ReadRoutingFile();
   absl::Status BindPorts();
   absl::Status LoadTokenizer();
-  absl::Status CheckRouting() const;
+  absl::Status CheckRouting();
   absl::Status LoadModel(const model::LoadProgress& progress);
+  absl::Status PrepareRouters();
   absl::Status MakeRouting();
   routing::RoutingController::Options RoutingOptions(const routing::RouterShape& shape) const;
+  // What a change of the routers waits for.
+  routing::RouterSet::Hooks RouterHooks();
   void MakeEngine();
   void MakeContexts();
 
@@ -123,6 +127,7 @@ class Server {
   std::unique_ptr<model::Model> model_;
   std::unique_ptr<state::StateStore> state_;  // null: without --state-dir
   std::unique_ptr<routing::CalibrationSet> calibrations_;
+  std::unique_ptr<routing::RouterSet> routers_;  // the model's after PrepareRouters
   std::optional<routing::PlanFile> routing_file_;  // unset: without --routing
   std::unique_ptr<routing::RoutingController> controller_;
   std::unique_ptr<stats::ServerMetrics> metrics_;

@@ -41,9 +41,9 @@ std::shared_ptr<const routing::RoutingPolicy> CompileInline(const v1::RoutingPol
     return nullptr;
   }
   constexpr char kField[] = "routing.policy";
-  auto compiled =
-      routing::RoutingPolicy::Create(ToPolicySpec(policy, kField, errors),
-                                     serving.controller->shape(), serving.calibrations, kField);
+  auto compiled = routing::RoutingPolicy::Create(ToPolicySpec(policy, kField, errors),
+                                                 serving.controller->shape(),
+                                                 {serving.calibrations, serving.routers}, kField);
   errors->Add(compiled.status());
   return compiled.ok() ? *std::move(compiled) : nullptr;
 }

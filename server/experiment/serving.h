@@ -12,6 +12,7 @@ class Engine;
 }
 namespace olmoe::routing {
 class CalibrationSet;
+class RouterSet;
 class RoutingController;
 }  // namespace olmoe::routing
 namespace olmoe::text {
@@ -28,6 +29,9 @@ struct Serving {
   routing::RoutingController* controller = nullptr;
   // Also the controller's. Null: inline policies have none; calibrations cannot be changed.
   routing::CalibrationSet* calibrations = nullptr;
+  routing::RouterSet* routers = nullptr;        // likewise
+  // What computes. Requests go to the engine: this is for what any thread may call.
+  const model::Model* loaded_model = nullptr;
   const text::Tokenizer* tokenizer = nullptr;  // null: token ids only
   model::ModelInfo model;
 

@@ -59,6 +59,7 @@ Json PolicyJson(const routing::RoutingPolicy& policy) {
                                : routing::DescribeNative(policy.shape().default_k)},
           {"analyze", WordsOrNull(spec.analyze)},
           {"decode", WordsOrNull(spec.decode)},
+          {"router", spec.router},
           {"layer_overrides", std::move(overrides)},
           {"description", spec.description}};
 }

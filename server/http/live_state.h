@@ -35,7 +35,8 @@ namespace olmoe::http {
 //                               and queued (requests of any generation), policy
 //   plan.arms[].policy          id, digest, kind (as in olmoe_routing_arm_info), description;
 //                               apply, analyze (null: nothing is analyzed) and decode (of tokens
-//                               beyond the prompt; null: apply) in words;
+//                               beyond the prompt; null: apply) in words; router (name of the
+//                               uploaded weights; "": the model's own);
 //                               layer_overrides[]: layers, apply, analyze, decode (null: the
 //                               policy's)
 //   buckets                     upper bounds of the histograms below, without the last, +Inf

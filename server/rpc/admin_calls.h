@@ -36,7 +36,7 @@ class OpenWatches;
 // they may be empty.
 struct AdminContext {
   CallContext call;  // its gate also names who patches, see ActorOf
-  const experiment::Serving* serving = nullptr;  // with calibrations
+  const experiment::Serving* serving = nullptr;  // with calibrations and routers
   stats::StatsCursors* expert_stats = nullptr;
   OpenWatches* watches = nullptr;
   absl::Time start_time;
@@ -62,7 +62,7 @@ absl::StatusOr<v1::PatchRoutersResponse> UnpatchRouters(const v1::UnpatchRouters
                                                         const AdminContext& context,
                                                         std::string actor);
 // Errors: ABORTED (GENERATION_MISMATCH), NOT_FOUND (UNKNOWN_GENERATION),
-// FAILED_PRECONDITION (calibration), those of the disk.
+// FAILED_PRECONDITION (calibration, router), those of the disk.
 absl::StatusOr<v1::PatchRoutersResponse> RollbackRouting(const v1::RollbackRoutingRequest& request,
                                                          const AdminContext& context,
                                                          std::string actor);
@@ -108,6 +108,19 @@ struct CalibrationBuilds {
 };
 ByteReactor* StartBuildCalibration(const AdminContext* context, CalibrationBuilds* builds,
                                    grpc::CallbackServerContext* server_context);
+
+// Does not wait.
+v1::ListRoutersResponse ListRouters(const AdminContext& context);
+// Errors: INVALID_ARGUMENT for what is no name, NOT_FOUND; FAILED_PRECONDITION (ROUTER_IN_USE);
+// those of the disk.
+absl::StatusOr<v1::DeleteRouterResponse> DeleteRouter(const v1::DeleteRouterRequest& request,
+                                                      const AdminContext& context);
+// A message a layer.
+ByteReactor* StartGetRouter(const AdminContext* context,
+                            grpc::CallbackServerContext* server_context);
+// Made ready on `pool`, where the set's disk is waited for too.
+ByteReactor* StartPutRouter(const AdminContext* context, WorkerPool* pool,
+                            grpc::CallbackServerContext* server_context);
 
 // Errors: INVALID_ARGUMENT with every violation, FAILED_PRECONDITION (CURSOR_EXPIRED). Does not
 // wait.

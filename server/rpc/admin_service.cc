@@ -27,7 +27,7 @@ auto WithActor(std::string actor, Function function) {
 struct Workers {
   // Two: a patch that waits for a drain does not hold up its rollback.
   WorkerPool pool{2};
-  // A calibration does not wait for a drain either.
+  // A calibration or a router does not wait for a drain either.
   WorkerPool calibration_pool{1};
   CalibrationBuilds builds{&calibration_pool};
 };
@@ -125,6 +125,20 @@ MethodStarts CalibrationMethods(const AdminContext* context,
   };
 }
 
+MethodStarts RouterMethods(const AdminContext* context, const std::shared_ptr<Workers>& workers,
+                           const Starts& starts) {
+  return {
+      {"PutRouter",
+       [context, workers](CallbackServerContext* call) {
+         return StartPutRouter(context, &workers->calibration_pool, call);
+       }},
+      {"GetRouter",
+       [context](CallbackServerContext* call) { return StartGetRouter(context, call); }},
+      {"ListRouters", starts.Now<v1::ListRoutersRequest>(AlwaysOk(&ListRouters))},
+      {"DeleteRouter", starts.Later<v1::DeleteRouterRequest>(&DeleteRouter)},
+  };
+}
+
 MethodStarts StatsMethods(const AdminContext* context, const Starts& starts) {
   return {
       {"GetExpertStats", starts.Now<v1::GetExpertStatsRequest>(&GetExpertStats)},
@@ -140,6 +154,7 @@ std::unique_ptr<grpc::Service> MakeAdminService(const AdminContext* context) {
   const Starts starts(context, workers);
   MethodStarts methods = RoutingMethods(context, starts);
   methods.merge(CalibrationMethods(context, workers, starts));
+  methods.merge(RouterMethods(context, workers, starts));
   methods.merge(StatsMethods(context, starts));
   return std::make_unique<ByteService<v1::RoutingAdminService>>(
       *v1::PatchRoutersRequest::descriptor()->file()->FindServiceByName("RoutingAdminService"),

@@ -86,6 +86,7 @@ TEST_F(LiveTest, APlanIsToldInWordsWithItsSharesAndItsEnd) {
   EXPECT_EQ(policy["kind"], "top_p");
   EXPECT_TRUE(policy["analyze"].is_null());
   EXPECT_EQ(policy["description"], "a \"quoted\" description");
+  EXPECT_EQ(policy["router"], "");
   EXPECT_EQ(
       policy["layer_overrides"],
       (json::array(

@@ -50,7 +50,10 @@ TestServer::TestServer(TestServerOptions options)
     : tokenizer_(options.tokenizer ? engine::MakeTinyTokenizer() : nullptr),
       model_(options.model),
       calibrations_(options.calibration_hooks),
-      controller_({.shape = model_.info().router_shape(), .calibrations = &calibrations_}),
+      routers_(options.router_hooks),
+      controller_({.shape = model_.info().router_shape(),
+                   .calibrations = &calibrations_,
+                   .routers = &routers_}),
       expert_stats_(model_.info().num_layers, model_.info().num_experts),
       limits_(options.limits),
       engine_(engine::Engine::Create(
@@ -63,6 +66,8 @@ TestServer::TestServer(TestServerOptions options)
   serving.engine = engine_.get();
   serving.controller = &controller_;
   serving.calibrations = &calibrations_;
+  serving.routers = &routers_;
+  serving.loaded_model = &model_;
   serving.tokenizer = tokenizer_.get();
   serving.model = model_.info();
   serving.on_request_done = [this](const engine::RequestOutcome& outcome) {

@@ -22,6 +22,7 @@
 #include "server/net/listener.h"
 #include "server/routing/calibration.h"
 #include "server/routing/controller.h"
+#include "server/routing/router.h"
 #include "server/rpc/admin_calls.h"
 #include "server/rpc/grpc_server.h"
 #include "server/rpc/inference_calls.h"
@@ -50,6 +51,7 @@ struct TestServerOptions {
   engine::EngineOptions engine = {};
   bool tokenizer = true;
   routing::CalibrationSet::Hooks calibration_hooks = {};
+  routing::RouterSet::Hooks router_hooks = {};
   size_t max_watches = 64;
   limits::CallLimits::Options limits = {};
   limits::FairWorkers::Options large_requests = {};
@@ -81,6 +83,7 @@ class TestServer {
   engine::Engine& engine() { return *engine_; }
   routing::RoutingController& controller() { return controller_; }
   routing::CalibrationSet& calibrations() { return calibrations_; }
+  routing::RouterSet& routers() { return routers_; }
   // Counts from the server's beginning.
   const stats::ExpertStats& expert_stats() const { return expert_stats_; }
   GrpcServer& admin_server() { return *admin_server_; }
@@ -113,6 +116,7 @@ class TestServer {
   const std::unique_ptr<text::Tokenizer> tokenizer_;
   testing::FakeModel model_;
   routing::CalibrationSet calibrations_;
+  routing::RouterSet routers_;
   routing::RoutingController controller_;
   stats::ExpertStats expert_stats_;
   stats::StatsCursors stats_cursors_{&expert_stats_, {.run = 1}};

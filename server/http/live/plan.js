@@ -49,6 +49,7 @@ function armCard(arm, history) {
     policy.analyze ? el("p", { class: "also" }, `analyzes ${policy.analyze}`) : null,
     policy.decode ? el("p", { class: "also" }, `beyond the prompt ${policy.decode}`) : null,
     ...overrideTexts(policy),
+    policy.router ? el("p", { class: "also" }, `router ${policy.router}`) : null,
     el("div", { class: "weight" }, el("span", { class: "bar" }, bar),
       el("span", {}, arm.share > 0 ? `${percent(arm.share)} of traffic, weight ${arm.weight}`
                                    : "by name only, weight 0")),
