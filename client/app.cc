@@ -78,6 +78,7 @@ void AddCommands(CLI::App& app, commands::ChosenCommand& chosen) {
   commands::AddExplain(app, chosen);
   commands::AddExperts(app, chosen);
   commands::AddCalibration(app, chosen);
+  commands::AddRouter(app, chosen);
   commands::AddStatus(app, chosen);
   commands::AddDrain(app, chosen);
   commands::AddEval(app, chosen);

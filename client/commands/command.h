@@ -32,6 +32,7 @@ void AddHistory(CLI::App& app, ChosenCommand& chosen);
 void AddExplain(CLI::App& app, ChosenCommand& chosen);
 void AddExperts(CLI::App& app, ChosenCommand& chosen);
 void AddCalibration(CLI::App& app, ChosenCommand& chosen);
+void AddRouter(CLI::App& app, ChosenCommand& chosen);
 void AddStatus(CLI::App& app, ChosenCommand& chosen);
 void AddDrain(CLI::App& app, ChosenCommand& chosen);
 void AddEval(CLI::App& app, ChosenCommand& chosen);
@@ -39,7 +40,7 @@ void AddRoute(CLI::App& app, ChosenCommand& chosen);
 void AddBench(CLI::App& app, ChosenCommand& chosen);
 // `app` outlives the run: the script is made from it.
 void AddCompletion(CLI::App& app, ChosenCommand& chosen);
-// Not shown: what the scripts ask for names of arms, calibrations and generations.
+// Not shown: what the scripts ask for names of arms, calibrations, routers and generations.
 void AddCompleteNames(CLI::App& app, ChosenCommand& chosen);
 
 // For a command that was followed by one of its own: the command is not run, so a

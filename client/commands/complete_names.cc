@@ -21,7 +21,7 @@ struct NamesOptions {
 void Flags(CLI::App& command, NamesOptions& options) {
   command.add_option("kind", options.kind, "What to name")
       ->required()
-      ->check(CLI::IsMember({"arms", "calibrations", "generations"}));
+      ->check(CLI::IsMember({"arms", "calibrations", "generations", "routers"}));
   command.add_option("line", options.line, "The command line so far");
 }
 
@@ -62,6 +62,14 @@ std::vector<std::string> Calibrations(Session& session) {
   return names;
 }
 
+std::vector<std::string> Routers(Session& session) {
+  std::vector<std::string> names;
+  const auto list = session.rpc().ListRouters({});
+  if (!list.ok()) return names;
+  for (const auto& router : list->routers()) names.push_back(router.router_id());
+  return names;
+}
+
 std::vector<std::string> Generations(Session& session) {
   std::vector<std::string> names;
   const auto history = session.rpc().ListRoutingHistory({});
@@ -76,6 +84,7 @@ ExitCode Run(const NamesOptions& options, Session& session) {
   if (!session.ReadCredentials().ok()) return ExitCode::kOk;
   const auto names = options.kind == "arms"           ? Arms(session)
                      : options.kind == "calibrations" ? Calibrations(session)
+                     : options.kind == "routers"      ? Routers(session)
                                                       : Generations(session);
   for (const std::string& name : names) session.out() << name << '\n';
   return ExitCode::kOk;

@@ -62,6 +62,8 @@ void ArmFlags(CLI::App& command, PatchOptions& options) {
   command.add_flag("--analyze", options.analyze,
                    "Count what the rule would keep, and do not run it");
   command.add_flag("--decode", options.decode, "Use the rule for tokens beyond the prompt only");
+  add("--router", "ROUTER",
+      "Route by the weights of this router, where it has the layer; see the command router");
   add("--policy-id", "NAME", "Name of the policy; default: made from its rules");
   add("--arm", "NAME",
       "Begin an arm of the plan: the rules, --weight and the like behind it are the arm's");

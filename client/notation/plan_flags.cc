@@ -35,6 +35,7 @@ class ArmBuilder {
     }
     if (flag.name == "policy-id") return Once(flag, &policy_id_);
     if (flag.name == "policy") return Once(flag, &policy_);
+    if (flag.name == "router") return Once(flag, &router_);
     const std::string part = RulePart(flag);
     if (rules_.empty()) {
       early_ += part;
@@ -85,10 +86,12 @@ class ArmBuilder {
 
   absl::StatusOr<v1::RoutingPolicy> Policy() const {
     if (policy_) {
-      if (rules_.empty() && early_.empty()) return ParsePolicySpec(*policy_);
+      if (rules_.empty() && early_.empty() && !router_) return ParsePolicySpec(*policy_);
+      const std::string other = !rules_.empty()   ? rules_[0].name
+                                : !early_.empty() ? early_.substr(1)
+                                                  : "router";
       return absl::InvalidArgumentError(
-          absl::StrCat("--policy and --", rules_.empty() ? early_.substr(1) : rules_[0].name,
-                       " for arm ", name(), ": one of the two"));
+          absl::StrCat("--policy and --", other, " for arm ", name(), ": one of the two"));
     }
     if (rules_.empty() && !early_.empty()) {
       return absl::InvalidArgumentError(absl::StrCat("--", early_.substr(1, early_.find('=') - 1),
@@ -102,13 +105,14 @@ class ArmBuilder {
       }
       if (auto status = AddRule(*rule, &policy); !status.ok()) return status;
     }
+    if (router_) policy.set_router(*router_);
     policy.set_policy_id(DefaultPolicyId(policy));
     return policy;
   }
 
   v1::Arm arm_;
   bool weight_set_ = false;
-  std::optional<std::string> policy_id_, policy_;
+  std::optional<std::string> policy_id_, policy_, router_;
   std::vector<FlagValue> rules_;  // the value has the parts that follow
   std::string early_;             // parts before the first rule
 };

@@ -279,6 +279,24 @@ absl::StatusOr<RuleSpec> ParseNamedRule(absl::string_view text) {
   return ParseRule({name.data(), name.size()}, {rest.data(), rest.size()});
 }
 
+// Whether the part names a router instead of a rule: "router=NAME".
+bool IsRouter(absl::string_view part) {
+  return absl::StripAsciiWhitespace(part.substr(0, part.find('='))) == "router";
+}
+
+absl::Status SetRouter(absl::string_view part, v1::RoutingPolicy* policy) {
+  const size_t equals = part.find('=');
+  const absl::string_view name = absl::StripAsciiWhitespace(
+      equals == absl::string_view::npos ? absl::string_view() : part.substr(equals + 1));
+  if (name.empty()) return absl::InvalidArgumentError("router: no name, as in router=tuned");
+  if (!policy->router().empty()) return absl::InvalidArgumentError("router: is given twice");
+  if (!IsWellFormedUtf8({name.data(), name.size()})) {
+    return absl::InvalidArgumentError("router: not UTF-8");
+  }
+  policy->set_router(std::string(name));
+  return absl::OkStatus();
+}
+
 absl::Status CheckName(absl::string_view name) {
   const bool valid =
       !name.empty() && name.size() <= kMaxPolicyIdLength && name[0] != '-' &&
@@ -356,6 +374,11 @@ absl::StatusOr<v1::RoutingPolicy> ParsePolicySpec(std::string_view spec) {
     const bool native = first && absl::StripAsciiWhitespace(part) == "native";
     first = false;
     if (native) continue;
+    if (IsRouter(part)) {
+      const absl::Status status = SetRouter(part, &policy);
+      if (!status.ok()) errors.push_back(std::string(status.message()));
+      continue;
+    }
     const auto rule = ParseNamedRule(part);
     const absl::Status status = rule.ok() ? AddRule(*rule, &policy) : rule.status();
     if (!status.ok()) errors.push_back(std::string(status.message()));

@@ -62,8 +62,8 @@ std::string AdjustmentOfFlag(std::string_view name, const std::string& value);
 // INVALID_ARGUMENT where the policy has one for the same layers.
 absl::Status AddRule(const RuleSpec& spec, v1::RoutingPolicy* policy);
 
-// "[NAME@]native" or "[NAME@]RULE[/RULE]...". Without a name the policy is called
-// after its rules (DefaultPolicyId).
+// "[NAME@]native" or "[NAME@]RULE[/RULE]...", either with "/router=ROUTER". Without a name the policy
+// is called after its rules (DefaultPolicyId).
 absl::StatusOr<v1::RoutingPolicy> ParsePolicySpec(std::string_view spec);
 
 // The inverse, without the name: short, and the same text for the same policy.

@@ -91,7 +91,9 @@ std::string FormatPolicySpec(const v1::RoutingPolicy& policy) {
   for (const auto& some : policy.layer_overrides()) {
     AppendRules(some, {some.layers().begin(), some.layers().end()}, &rules);
   }
-  return rules.empty() ? "native" : absl::StrJoin(rules, "/");
+  if (rules.empty()) rules.push_back("native");
+  if (!policy.router().empty()) rules.push_back(absl::StrCat("router=", policy.router()));
+  return absl::StrJoin(rules, "/");
 }
 
 std::string DefaultPolicyId(const v1::RoutingPolicy& policy) {

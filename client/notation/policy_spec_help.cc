@@ -123,7 +123,9 @@ std::string PolicySpecHelp() {
   absl::StrAppend(
       &text,
       "  [,layers=0-3+7] (all without) [,analyze] (counted, not run) [,decode] (for tokens beyond\n"
-      "  the prompt). An EXPR with commas or slashes stands in \"\".\n"
+      "  the prompt). An EXPR with commas or slashes stands in \"\". /router=ROUTER behind the "
+      "rules, or\n"
+      "  behind native: by the weights of that router, where it has the layer.\n"
       "  ADJUSTMENT: any of\n");
   for (const RuleFlag& flag : AdjustFlags()) {
     absl::StrAppendFormat(&text, "    %-32s%s\n", absl::StrCat(flag.name, "=", flag.value),

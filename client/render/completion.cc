@@ -52,6 +52,7 @@ std::vector<std::string> AllowedValues(const std::string& type_name) {
 std::string NamesOf(const std::string& type_name) {
   if (type_name == "ARM") return "arms";
   if (type_name == "CALIBRATION") return "calibrations";
+  if (type_name == "ROUTER") return "routers";
   return type_name == "GENERATION" ? "generations" : "";
 }
 

@@ -92,7 +92,8 @@ std::string DescribePolicy(const v1::RoutingPolicy& policy) {
     absl::StrAppend(&text, text.empty() ? "" : "; ", DescribeRules(layers_rule), " on layers ",
                     routing::DescribeIds(layers));
   }
-  return text.empty() ? "the model's own" : text;
+  if (text.empty()) text = "the model's own";
+  return policy.router().empty() ? text : absl::StrCat(text, "; router ", policy.router());
 }
 
 std::string DescribeStamp(const v1::RoutingStamp& stamp) {

@@ -30,6 +30,11 @@ absl::StatusOr<PolicyRules> PolicyRules::Create(const v1::RoutingPolicy& policy,
                                                 const CdfTables* tables) {
   api::RequestErrors errors;
   routing::PolicySpec spec = api::ToPolicySpec(policy, "policy", &errors);
+  if (!spec.router.empty()) {
+    errors.Add("policy.router",
+               "must not be set: the logits are there, and say what router gave "
+               "them; recorded under another one, they are another file");
+  }
   std::vector<FieldViolation> violations;
   routing::ValidatePolicy(spec, shape, "policy", &violations);
   for (FieldViolation& violation : violations) {

@@ -73,6 +73,26 @@ struct RpcClient::Connection {
     return response;
   }
 
+  // `first`, then one message for each layer, which `part` puts into it; the first is both.
+  template <typename Stub, typename Request, typename Response, typename Layer>
+  absl::StatusOr<Response> Upload(
+      std::unique_ptr<grpc::ClientWriter<Request>> (Stub::*method)(grpc::ClientContext*, Response*),
+      Request first, const std::vector<Layer>& layers, Layer* (Request::*part)()) {
+    Call call(timeout, interruptible);
+    Response response;
+    auto writer = (stub<Stub>().*method)(&call.context, &response);
+    Request message = std::move(first);
+    for (const Layer& layer : layers) {
+      *(message.*part)() = layer;
+      if (!writer->Write(message)) break;  // Finish says why
+      message.Clear();
+    }
+    writer->WritesDone();
+    const absl::Status status = FromGrpc(writer->Finish(), peer);
+    if (!status.ok()) return status;
+    return response;
+  }
+
   // Each message to `on_event`; where that returns false the call is cancelled.
   template <typename Stub, typename Request, typename Response>
   absl::Status ServerStream(std::unique_ptr<grpc::ClientReader<Response>> (Stub::*method)(
@@ -229,20 +249,41 @@ absl::Status RpcClient::WatchExpertStats(
 
 absl::StatusOr<v1::PutCalibrationResponse> RpcClient::PutCalibration(
     const std::string& calibration_id, const std::vector<v1::LayerCdf>& layers) {
-  Call call(options_.timeout, options_.interruptible);
-  v1::PutCalibrationResponse response;
-  auto writer = admin().stub<Admin>().PutCalibration(&call.context, &response);
-  v1::PutCalibrationRequest message;
-  message.set_calibration_id(calibration_id);
-  for (const v1::LayerCdf& layer : layers) {
-    *message.mutable_layer_cdf() = layer;
-    if (!writer->Write(message)) break;  // Finish says why
-    message.Clear();
-  }
-  writer->WritesDone();
-  const absl::Status status = FromGrpc(writer->Finish(), admin().peer);
+  v1::PutCalibrationRequest first;
+  first.set_calibration_id(calibration_id);
+  return admin().Upload(&Admin::PutCalibration, std::move(first), layers,
+                        &v1::PutCalibrationRequest::mutable_layer_cdf);
+}
+
+absl::StatusOr<v1::PutRouterResponse> RpcClient::PutRouter(
+    const std::string& router_id, const std::vector<v1::RouterLayer>& layers) {
+  v1::PutRouterRequest first;
+  first.set_router_id(router_id);
+  return admin().Upload(&Admin::PutRouter, std::move(first), layers,
+                        &v1::PutRouterRequest::mutable_router_layer);
+}
+
+absl::StatusOr<std::vector<v1::RouterLayer>> RpcClient::GetRouter(
+    const v1::GetRouterRequest& request) {
+  std::vector<v1::RouterLayer> layers;
+  const std::function<bool(const v1::GetRouterResponse&)> keep =
+      [&layers](const v1::GetRouterResponse& message) {
+        layers.push_back(message.router_layer());
+        return true;
+      };
+  const absl::Status status = admin().ServerStream(&Admin::GetRouter, request, keep);
   if (!status.ok()) return status;
-  return response;
+  return layers;
+}
+
+absl::StatusOr<v1::ListRoutersResponse> RpcClient::ListRouters(
+    const v1::ListRoutersRequest& request) {
+  return admin().Unary(&Admin::ListRouters, request);
+}
+
+absl::StatusOr<v1::DeleteRouterResponse> RpcClient::DeleteRouter(
+    const v1::DeleteRouterRequest& request) {
+  return admin().Unary(&Admin::DeleteRouter, request);
 }
 
 absl::StatusOr<v1::BuildCalibrationResponse> RpcClient::BuildCalibration(

@@ -77,6 +77,11 @@ class RpcClient {
 
   absl::StatusOr<v1::PutCalibrationResponse> PutCalibration(
       const std::string& calibration_id, const std::vector<v1::LayerCdf>& layers);
+  absl::StatusOr<v1::PutRouterResponse> PutRouter(const std::string& router_id,
+                                                  const std::vector<v1::RouterLayer>& layers);
+  absl::StatusOr<std::vector<v1::RouterLayer>> GetRouter(const v1::GetRouterRequest& request);
+  absl::StatusOr<v1::ListRoutersResponse> ListRouters(const v1::ListRoutersRequest& request);
+  absl::StatusOr<v1::DeleteRouterResponse> DeleteRouter(const v1::DeleteRouterRequest& request);
   absl::StatusOr<v1::BuildCalibrationResponse> BuildCalibration(
       const v1::BuildCalibrationRequest& request);
   absl::StatusOr<std::vector<v1::LayerCdf>> GetCalibration(

@@ -220,6 +220,36 @@ struct FakeServer::Services final : v1::InferenceService::Service,
     return Answer(*request, &fake->delete_request, v1::DeleteCalibrationResponse(), response);
   }
 
+  grpc::Status PutRouter(grpc::ServerContext*, grpc::ServerReader<v1::PutRouterRequest>* reader,
+                         v1::PutRouterResponse* response) override {
+    v1::PutRouterRequest message;
+    while (reader->Read(&message)) fake->put_router_messages.push_back(message);
+    *response->mutable_router() = fake->router;
+    return ToGrpc(fake->failure);
+  }
+
+  grpc::Status GetRouter(grpc::ServerContext*, const v1::GetRouterRequest* request,
+                         grpc::ServerWriter<v1::GetRouterResponse>* writer) override {
+    fake->get_router_request = *request;
+    v1::GetRouterResponse message;
+    for (const auto& layer : fake->router_layers) {
+      *message.mutable_router_layer() = layer;
+      writer->Write(message);
+    }
+    return ToGrpc(fake->failure);
+  }
+
+  grpc::Status ListRouters(grpc::ServerContext*, const v1::ListRoutersRequest*,
+                           v1::ListRoutersResponse* response) override {
+    *response->add_routers() = fake->router;
+    return ToGrpc(fake->failure);
+  }
+
+  grpc::Status DeleteRouter(grpc::ServerContext*, const v1::DeleteRouterRequest* request,
+                            v1::DeleteRouterResponse* response) override {
+    return Answer(*request, &fake->delete_router_request, v1::DeleteRouterResponse(), response);
+  }
+
   grpc::Status Drain(grpc::ServerContext*, const v1::DrainRequest* request,
                      v1::DrainResponse* response) override {
     return Answer(*request, &fake->drain_request, fake->drain_response, response);

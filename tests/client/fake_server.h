@@ -71,6 +71,11 @@ class FakeServer {
   std::vector<v1::LayerCdf> calibration_layers;
   v1::CalibrationInfo calibration;
   v1::DeleteCalibrationRequest delete_request;
+  std::vector<v1::PutRouterRequest> put_router_messages;
+  v1::GetRouterRequest get_router_request;
+  std::vector<v1::RouterLayer> router_layers;
+  v1::RouterInfo router;
+  v1::DeleteRouterRequest delete_router_request;
   v1::DrainRequest drain_request;
   v1::DrainResponse drain_response;
   v1::GetServerStatusResponse status_response;

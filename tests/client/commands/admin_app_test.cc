@@ -368,6 +368,57 @@ TEST_F(AdminAppTest, ACalibrationGoesUpAndComesDown) {
   EXPECT_EQ(down.str(), json);
 }
 
+TEST_F(AdminAppTest, ARouterComesDownAndGoesUp) {
+  server_.model_info.set_num_layers(4);
+  server_.model_info.set_num_experts(2);
+  server_.model_info.set_hidden_size(3);
+  server_.router.set_router_id("tuned");
+  for (const uint32_t layer : {0, 1, 3}) server_.router.add_layers(layer);
+  server_.router_layers.resize(2);
+  server_.router_layers[0].set_layer(0);
+  server_.router_layers[0].set_bfloat16(std::string("abcdefghijkl"));
+  server_.router_layers[1].set_layer(3);
+  server_.router_layers[1].set_float32(std::string(24, 'x'));
+  const std::string path = ::testing::TempDir() + "/router.safetensors";
+  ASSERT_EQ(Run({"router", "export", path}), ExitCode::kOk) << err_.str();
+  EXPECT_EQ(server_.get_router_request.router_id(), "");
+  ASSERT_EQ(Run({"router", "put", "tuned", path}), ExitCode::kOk) << err_.str();
+  EXPECT_EQ(out_.str(),
+            "ROUTER  DIGEST  LAYERS  IN USE\n"
+            "tuned           0-1, 3  no\n");
+  ASSERT_EQ(server_.put_router_messages.size(), 2u);
+  EXPECT_EQ(server_.put_router_messages[0].router_id(), "tuned");
+  EXPECT_EQ(server_.put_router_messages[1].router_id(), "");
+  for (const size_t i : {0u, 1u}) {
+    EXPECT_EQ(server_.put_router_messages[i].router_layer().SerializeAsString(),
+              server_.router_layers[i].SerializeAsString());
+  }
+  ASSERT_EQ(Run({"router", "get", "tuned", path}), ExitCode::kOk) << err_.str();
+  EXPECT_EQ(server_.get_router_request.router_id(), "tuned");
+  ASSERT_EQ(Run({"router", "list"}), ExitCode::kOk);
+  EXPECT_THAT(out_.str(), HasSubstr("tuned"));
+  ASSERT_EQ(Run({"router", "delete", "tuned"}), ExitCode::kOk);
+  EXPECT_EQ(server_.delete_router_request.router_id(), "tuned");
+  EXPECT_EQ(out_.str(), "deleted: router tuned\n");
+  ASSERT_EQ(Run({"complete-names", "routers"}), ExitCode::kOk);
+}
+
+TEST_F(AdminAppTest, WhatIsNoRouterFileIsNotSent) {
+  EXPECT_EQ(Run({"router", "put", "tuned", "/no/such/file"}), ExitCode::kUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("/no/such/file"));
+  EXPECT_EQ(Run({"router", "put", "tuned", Write("router.txt", "text")}), ExitCode::kUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("router.txt"));
+  EXPECT_EQ(Run({"router", "get", "", "/tmp/x"}), ExitCode::kUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("the name is empty"));
+  EXPECT_TRUE(server_.put_router_messages.empty());
+}
+
+TEST_F(AdminAppTest, PatchNamesARouter) {
+  ASSERT_EQ(Run({"patch", "--router", "tuned", "--top-k", "4"}), ExitCode::kOk) << err_.str();
+  EXPECT_EQ(server_.patch_request.policy().router(), "tuned");
+  EXPECT_EQ(server_.patch_request.policy().policy_id(), "top-k-4-router-tuned");
+}
+
 TEST_F(AdminAppTest, ACalibrationIsBuiltFromFilesLinesOrTraffic) {
   const std::string file = Write("texts.txt", "one\n\ntwo\n");
   ASSERT_EQ(Run({"calibration", "build", "c", "--texts", file, "--trim-top", "8"}), ExitCode::kOk);

@@ -40,6 +40,11 @@ constexpr char kRow[] = "[4, 3, 2, 1]";
 // p = 1 - z / 8: .5, .625, .75, .875 for these.
 constexpr char kTable[] = R"("x0": 0, "dx": 8, "cdf": [0, 1])";
 
+TEST_F(RouteTest, ARouterIsNotForLogitsThatAreThere) {
+  EXPECT_EQ(Run({"--policy", "native/router=tuned", "--logits", "-"}, kRow), ExitCode::kUsage);
+  EXPECT_THAT(err_, HasSubstr("policy.router: must not be set"));
+}
+
 TEST_F(RouteTest, RowsOfTheStandardInputAreRoutedOneByOne) {
   ASSERT_EQ(Run({"--policy", "top-k=2", "--logits", "-"},
                 std::string(kRow) + "\n\n" + R"({"layer": 3, "logits": [0, 5, 5, 0]})" + "\n"),

@@ -89,6 +89,25 @@ TEST(PlanOfFlags, ExpressionsAndAdjustmentsAreWrittenWithoutQuotes) {
   EXPECT_THAT(policy.decode().adjust().force(), ElementsAre(5, 6, 7));
 }
 
+TEST(PlanOfFlags, AnArmHasItsRouterWithOrWithoutRules) {
+  const v1::RoutingPlan plan = Plan({{"arm", "a"},
+                                     {"router", "tuned"},
+                                     {"arm", "b"},
+                                     {"top-k", "2"},
+                                     {"router", "tuned"},
+                                     {"ban", "3"},
+                                     {"arm", "c"}});
+  EXPECT_EQ(plan.arms(0).policy().router(), "tuned");
+  EXPECT_EQ(plan.arms(0).policy().policy_id(), "native-router-tuned");
+  EXPECT_FALSE(plan.arms(0).policy().has_apply());
+  EXPECT_EQ(plan.arms(1).policy().router(), "tuned");
+  EXPECT_THAT(plan.arms(1).policy().apply().adjust().ban(), ElementsAre(3));
+  EXPECT_EQ(plan.arms(2).policy().router(), "");
+  EXPECT_THAT(Error({{"router", "a"}, {"router", "b"}}), HasSubstr("--router twice"));
+  EXPECT_THAT(Error({{"router", "a"}, {"policy", "native"}}),
+              HasSubstr("--policy and --router for arm default: one of the two"));
+}
+
 TEST(PlanOfFlags, EverythingThatIsWrongIsNamed) {
   const std::string error = Error({{"top-k", "4"},
                                    {"arm", "a"},

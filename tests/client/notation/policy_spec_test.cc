@@ -115,6 +115,21 @@ TEST(PolicySpec, SeveralRulesAreAPolicyWithOverridesAndAnalysis) {
   EXPECT_EQ(policy.layer_overrides(0).analyze().top_k().k(), 2u);
 }
 
+TEST(PolicySpec, ARouterStandsBesideTheRules) {
+  v1::RoutingPolicy policy = Parse("native/router=tuned.v2");
+  EXPECT_EQ(policy.router(), "tuned.v2");
+  EXPECT_FALSE(policy.has_apply());
+  EXPECT_EQ(policy.policy_id(), "native-router-tuned-v2");
+  EXPECT_EQ(FormatPolicySpec(policy), "native/router=tuned.v2");
+  EXPECT_EQ(FormatPolicySpec(Parse(" router = tuned.v2 ")), "native/router=tuned.v2");
+  policy = Parse("x@router=a/top-k=2/top-k=1,decode");
+  EXPECT_EQ(policy.apply().top_k().k(), 2u);
+  EXPECT_EQ(FormatPolicySpec(policy), "top-k=2/top-k=1,decode/router=a");
+  EXPECT_EQ(Error("native/router"), "router: no name, as in router=tuned");
+  EXPECT_EQ(Error("router=a/router=b"), "router: is given twice");
+  EXPECT_EQ(Error("native/router=\xff"), "router: not UTF-8");
+}
+
 TEST(PolicySpec, WhatItFormatsItReadsBack) {
   for (const char* spec :
        {"native", "top-k=4", "top-p=0.7,min=1,max=16", "min-p=0.1,max=32,weights=sum-to-one",
@@ -197,7 +212,7 @@ TEST(PolicySpec, TheHelpHasEveryRuleAndKey) {
         "    top-p=P[,BOUNDS]  ", "    min-p=RATIO[,BOUNDS]  ",
         "    bh=ALPHA[,BOUNDS][,P-VALUES]  ", "    hc[=BETA][,BOUNDS][,P-VALUES]  ",
         "    keep=EXPR[,BOUNDS][,P-VALUE]  ", "    ban=IDS  ", "    bias=X:X:...  ",
-        "    bias-scope=select|both  ", "  BOUNDS: any of min=K, max=K\n",
+        "    bias-scope=select|both  ", "/router=ROUTER", "  BOUNDS: any of min=K, max=K\n",
         "  P-VALUES: any of p-value=layer-cdf|one-minus-prob, calibration=NAME, "
         "temperature=TEMPERATURE\n",
         "[,weights=model-default|native|sum-to-one|match-top-k-mass] [,ADJUSTMENT]\n"}) {

@@ -44,6 +44,11 @@ TEST(DescribePolicy, TellsWhichLayers) {
   *policy.mutable_apply() = TopK(8);
   *policy.mutable_analyze() = TopK(2);
   EXPECT_EQ(DescribePolicy(policy), "top 8; analyzing top 2; top 4 on layers 0-2, 7");
+  policy.set_router("tuned");
+  EXPECT_EQ(DescribePolicy(policy), "top 8; analyzing top 2; top 4 on layers 0-2, 7; router tuned");
+  policy.Clear();
+  policy.set_router("tuned");
+  EXPECT_EQ(DescribePolicy(policy), "the model's own; router tuned");
 }
 
 v1::PatchRoutersResponse Patched() {
