@@ -154,6 +154,38 @@ def test_calibrations_are_built_listed_copied_and_deleted(admin):
         admin.build_calibration("none")
 
 
+def test_routers_are_exported_put_used_and_deleted(client, admin):
+    own = admin.get_router()
+    assert [layer.layer for layer in own] == list(range(16))
+    put = admin.put_router("some", own[2:4])
+    assert (put.router_id, put.layers, put.in_use) == ("some", (2, 3), False)
+    assert admin.put_router("some", reversed(own[2:4])) == put
+    assert admin.get_router("some") == own[2:4]
+    assert put in admin.list_routers()
+    wide = [olmoe.RouterLayer(layer.layer, layer.float32) for layer in own[2:4]]
+    assert admin.put_router("wide", wide).digest == put.digest, "the same values"
+    before = client.score([5, 6, 7], [8, 9])
+    admin.patch(olmoe.Native().routed_by("some"))
+    assert client.score([5, 6, 7], [8, 9]).logprob_sum == before.logprob_sum
+    with pytest.raises(olmoe.Conflict) as error:
+        admin.delete_router("some")
+    assert error.value.reason == "ROUTER_IN_USE"
+    zeros = olmoe.RouterLayer(2, bytes(len(wide[0].weights)))
+    with pytest.raises(olmoe.Conflict, match="exists with other weights"):
+        admin.put_router("some", [zeros])
+    with pytest.raises(olmoe.InvalidRequest, match="layer 2 is in messages"):
+        admin.put_router("twice", [own[2], own[2]])
+    admin.put_router("zeros", [zeros])
+    admin.patch(olmoe.Native().routed_by("zeros"))
+    assert client.score([5, 6, 7], [8, 9]).logprob_sum != before.logprob_sum
+    admin.unpatch()
+    for name in ("some", "wide", "zeros"):
+        admin.delete_router(name)
+    assert not {each.router_id for each in admin.list_routers()} & {"some", "wide", "zeros"}
+    with pytest.raises(olmoe.Conflict, match='policy.router: router "some" does not exist'):
+        admin.patch(olmoe.Native().routed_by("some"))
+
+
 def test_a_calibration_is_collected_from_live_tokens(client, admin):
     with background.repeated(1, lambda *_: client.generate([5], 16, ignore_eos=True)):
         built = admin.build_calibration("live", live_tokens=20)

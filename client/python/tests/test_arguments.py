@@ -5,6 +5,7 @@ import dataclasses
 import fractions
 import inspect
 import re
+import struct
 
 import pytest
 
@@ -115,6 +116,10 @@ WRONG_TYPES = [
     ("admin", "put_calibration", {"layers": []}, "calibration_id", NOT_TEXT),
     ("admin", "put_calibration", {"calibration_id": "a"}, "layers", ("abc", [4], [{}], 4)),
     ("admin", "delete_calibration", {}, "calibration_id", NOT_TEXT),
+    ("admin", "get_router", {}, "router_id", NOT_TEXT),
+    ("admin", "put_router", {"layers": []}, "router_id", NOT_TEXT),
+    ("admin", "put_router", {"router_id": "a"}, "layers", ("abc", [4], [{}], 4, [b"abc"])),
+    ("admin", "delete_router", {}, "router_id", NOT_TEXT),
     ("admin", "drain", {}, "grace", (*NOT_NUMBER, None)),
 ]
 
@@ -228,6 +233,12 @@ def test_what_cannot_be_sent_is_a_value_error_that_names_its_argument(
     (lambda: olmoe.TraceOptions(experts=1), "TraceOptions: experts must be True or False, not 1"),
     (lambda: olmoe.LayerCdf("0", 0, 1), "LayerCdf: layer must be an integer, not '0'"),
     (lambda: olmoe.LayerCdf(0, 0, 1, "01"), "LayerCdf: cdf must be a sequence of numbers, not"),
+    (lambda: olmoe.RouterLayer("0", b""), "RouterLayer: layer must be an integer, not '0'"),
+    (lambda: olmoe.RouterLayer(0, "ab"), "RouterLayer: weights must be bytes or an array of"),
+    (lambda: olmoe.RouterLayer(0, [0.5]), "RouterLayer: weights must be bytes or an array of"),
+    (lambda: olmoe.RouterLayer(0, b"", "f16"), "RouterLayer: dtype must be 'float32' or 'bflo"),
+    (lambda: olmoe.Policy(router=4), "Policy: router must be a str, not 4"),
+    (lambda: olmoe.TopK(4).routed_by(b"a"), "Policy: router must be a str, not b'a'"),
     (lambda: olmoe.Client(4), "target must be a str, not 4"),
     (lambda: olmoe.Client(b"127.0.0.1:1"), "target must be a str, not b'127.0.0.1:1'"),
     (lambda: olmoe.Client(token=4), "token must be a str, not int"),
@@ -307,6 +318,24 @@ def test_numpys_numbers_and_arrays_are_taken():
             _requests.generate(wrong, 1, {})
 
 
+def test_the_weights_of_a_router_may_be_an_array():
+    numpy = pytest.importorskip("numpy")
+    values = numpy.array([[0.5, -1.25], [3.0, 0.1]], dtype=numpy.float32)
+    layer = olmoe.RouterLayer(1, values.T)
+    assert layer.weights == numpy.ascontiguousarray(values.T).tobytes()
+    assert olmoe.RouterLayer(1, layer.weights) == layer
+    assert layer.to_proto().float32 == layer.weights
+    for wrong in (values.astype(numpy.float64), values.astype(numpy.int32)):
+        with pytest.raises(TypeError, match="weights must be bytes or an array of float32"):
+            olmoe.RouterLayer(1, wrong)
+
+
+def test_bfloat16_widens_exactly():
+    layer = olmoe.RouterLayer(0, bytes.fromhex("803f20c0"), "bfloat16")
+    assert struct.unpack("<2f", layer.float32) == (1.0, -2.5)
+    assert olmoe.RouterLayer.from_proto(layer.to_proto()) == layer
+
+
 def test_none_is_as_if_the_keyword_was_not_given():
     wanted = _requests.generate("a", 1, {})
     given = {name: None for name in olmoe.Sampling.__annotations__ if name != "trace"}
@@ -317,6 +346,6 @@ def test_every_public_value_that_is_sent_checks_its_fields():
     sent = {kind for name in olmoe.__all__ if isinstance(kind := getattr(olmoe, name), type)
             and dataclasses.is_dataclass(kind)
             and kind.__module__ in ("olmoe.policies", "olmoe._requests")} | {
-        olmoe.Probe, olmoe.LayerCdf}
+        olmoe.Probe, olmoe.LayerCdf, olmoe.RouterLayer}
     assert all(issubclass(kind, olmoe._check.Fields) for kind in sent)
     assert olmoe.BH in sent

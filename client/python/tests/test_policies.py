@@ -37,6 +37,8 @@ POLICIES = [
     Keep("min(p, p1) / 2 >= 0.01", "mine", min_k=2, max_k=9, adjust=Adjust(ban=[0])),
     TopK(8).decode(TopK(2)).on([1], decoded=TopK(4)),
     Native().decode(Keep("rank == 1")),
+    Native().routed_by("mine"),
+    TopK(4).decode(TopK(2)).routed_by("mine"),
     TopK(2).on([7, 9], analyzed=TopP(0.5)).on([3], TopK(1), analyzed=TopK(2)),
 ]
 
@@ -47,8 +49,9 @@ def text_of(policy):
 
 @pytest.fixture(scope="module", name="mine", autouse=True)
 def _mine(demo_server):
-    """The calibration that some policies name."""
+    """The calibration and the router that some policies name."""
     with olmoe.Admin(demo_server.address("admin"), timeout=60) as admin:
+        admin.put_router("mine", admin.get_router())
         yield admin.build_calibration("mine", texts=["Once upon a time there was a king."])
 
 
@@ -85,6 +88,7 @@ def test_the_text_of_a_policy_is_olmoectls(server, policy):
     "top-k=8/top-k=2,layers=0-3+7/bh=0.1,calibration=mine,analyze,weights=sum-to-one",
     "keep=rank <= 2,min=2", 'x@keep="max(p, 0) > 0.1/2",decode',
     "top-k=4,ban=1+3-5,ban-mass=keep,force=0,noise=0.5,toward=7,away=8+9,epsilon=2",
+    "native/router=mine", "router=mine", "x@top-k=2/ router = mine", "router=mine/top-k=2",
     "top-p=0.0001", "top-p=0.00012345", "min-p=1e-9", "top-p=0.30000000000000004",
 ])
 def test_what_olmoectl_reads_is_read_alike(server, text):
@@ -108,6 +112,8 @@ def test_what_olmoectl_reads_is_read_alike(server, text):
     ("top-k=1,layers=3-1", "is not a list of layers such as 0-3+7"),
     ("top-k=1,analyze=yes", "takes no value"),
     ("top-k=1/top-k=2", "top-k=2: these layers have a rule already"),
+    ("native/router=", "router: no name, as in router=tuned"),
+    ("router=a/top-k=1/router=b", "router: is given twice"),
     ("A@top-k=1", '"A" is not a name'),
     ("top-k=x/top-q=1", "k=x is not a number of experts; "),
 ])
@@ -131,6 +137,15 @@ def test_every_adjustment_of_the_api_has_a_value():
     for name, cls in olmoe.policies._GROUPS.items():
         message = getattr(routing_pb2, name)
         assert set(cls.__dataclass_fields__) == {field.name for field in message.DESCRIPTOR.fields}
+
+
+def test_every_field_of_a_policy_of_the_api_has_one_here():
+    names = {"applied": "apply", "analyzed": "analyze", "decoded": "decode",
+             "overrides": "layer_overrides"}
+    for cls, message in ((Policy, routing_pb2.RoutingPolicy),
+                         (olmoe.LayerOverride, routing_pb2.LayerOverride)):
+        mine = {names.get(name, name) for name in cls.__dataclass_fields__}
+        assert mine == {field.name for field in message.DESCRIPTOR.fields}
 
 
 def test_every_rule_of_the_api_has_a_class():

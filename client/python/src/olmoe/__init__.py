@@ -24,7 +24,8 @@ from olmoe.errors import (Busy, Cancelled, Conflict, DeadlineExceeded, Internal,
 from olmoe.experts import ArmStats, Decision, ExpertStats, LayerStats, Phase
 from olmoe.patched import Patched
 from olmoe.plans import (Calibration, LayerCdf, PatchResult, PlanRecord, Probe, ProbeResult,
-                         RequestStatus, Routing, RoutingEvent, ServerStatus, UnitAssignment)
+                         RequestStatus, Router, RouterLayer, Routing, RoutingEvent, ServerStatus,
+                         UnitAssignment)
 from olmoe.policies import *
 from olmoe.results import (Assignment, Completion, Delta, FinishReason, Logprob, ModelInfo, Score,
                            ScoreBatch, ScoredToken, Stamp, Started, Timing, Token, Tokens, Usage)
@@ -36,7 +37,7 @@ __all__ = [
     "DeadlineExceeded", "Decision", "Delta", "ExpertStats", "FinishReason", "Internal",
     "InvalidRequest", "LayerCdf", "LayerStats", "Logprob", "ModelInfo", "NotFound", "OlmoeError",
     "PatchReplaced", "PatchResult", "Patched", "PermissionDenied", "Phase", "PlanRecord",
-    "Precondition", "Probe", "ProbeResult", "Prompt", "RequestStatus", "Routing", "RoutingEvent",
+    "Precondition", "Probe", "ProbeResult", "Prompt", "RequestStatus", "Router", "RouterLayer", "Routing", "RoutingEvent",
     "Sampling", "Score", "ScoreBatch", "ScoredToken", "Scoring", "ServerStatus", "Stamp", "Started",
     "Target", "Timing", "Token", "Tokens", "Trace", "TraceOptions", "Unauthenticated",
     "Unavailable", "UnitAssignment", "Usage", "Violation", "Watch", "__version__",

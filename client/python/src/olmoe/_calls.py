@@ -75,6 +75,11 @@ LIST_CALIBRATIONS = Method(_ADMIN + "ListCalibrations", admin.ListCalibrationsRe
                            admin.ListCalibrationsResponse)
 DELETE_CALIBRATION = Method(_ADMIN + "DeleteCalibration", admin.DeleteCalibrationRequest,
                             admin.DeleteCalibrationResponse)
+PUT_ROUTER = Method(_ADMIN + "PutRouter", admin.PutRouterRequest, admin.PutRouterResponse)
+GET_ROUTER = Method(_ADMIN + "GetRouter", admin.GetRouterRequest, admin.GetRouterResponse)
+LIST_ROUTERS = Method(_ADMIN + "ListRouters", admin.ListRoutersRequest, admin.ListRoutersResponse)
+DELETE_ROUTER = Method(_ADMIN + "DeleteRouter", admin.DeleteRouterRequest,
+                       admin.DeleteRouterResponse)
 SERVER_STATUS = Method(_ADMIN + "GetServerStatus", admin.GetServerStatusRequest,
                        admin.GetServerStatusResponse)
 DRAIN = Method(_ADMIN + "Drain", admin.DrainRequest, admin.DrainResponse)

@@ -98,7 +98,7 @@ class Admin(_calls.Service):
         to_generation: None = the newest kept before the current.
         ttl: seconds, as of a patch; None = the plan stays, and a warning tells of a ttl that is lost.
         NotFound where the generation is not kept,
-        Conflict where a calibration that it uses is gone.
+        Conflict where a calibration or router that it uses is gone.
         """
         request = admin_pb2.RollbackRoutingRequest(
             to_generation=_generation("to_generation", to_generation),
@@ -268,6 +268,43 @@ class Admin(_calls.Service):
         request = admin_pb2.DeleteCalibrationRequest(
             calibration_id=_check.text("calibration_id", calibration_id))
         self._connection.call(_calls.DELETE_CALIBRATION, request, timeout, repeatable=False)
+
+    # ---- Routers
+
+    def list_routers(self, *, timeout: float | None = None) -> tuple[plans.Router, ...]:
+        """All of them, beside the model's own."""
+        answer = self._connection.call(_calls.LIST_ROUTERS, admin_pb2.ListRoutersRequest(),
+                                       timeout)
+        return tuple(map(plans.Router.from_proto, answer.routers))
+
+    def get_router(self, router_id: str = "", *,
+                   timeout: float | None = None) -> tuple[plans.RouterLayer, ...]:
+        """The weights, one a layer; "" = the model's own. NotFound where there are none."""
+        request = admin_pb2.GetRouterRequest(router_id=_check.text("router_id", router_id))
+        call = self._connection.read(_calls.GET_ROUTER, request, timeout)
+        return tuple(_calls.Watch(
+            call, lambda message: plans.RouterLayer.from_proto(message.router_layer)))
+
+    def put_router(self, router_id: str, layers: Iterable[plans.RouterLayer], *,
+                   timeout: float | None = None) -> plans.Router:
+        """Adds weights of some layers, none twice; policies name them as their `router`.
+
+        The same again: no effect. Conflict where other weights have that name.
+        """
+        name = _check.text("router_id", router_id)
+        weights = _check.items("layers", layers, plans.RouterLayer.checked, "RouterLayer")
+
+        def requests() -> Iterator[admin_pb2.PutRouterRequest]:
+            for i, each in enumerate(weights):
+                yield admin_pb2.PutRouterRequest(router_id=name if i == 0 else "",
+                                                 router_layer=each.to_proto())
+        answer = self._connection.write(_calls.PUT_ROUTER, requests(), timeout)
+        return plans.Router.from_proto(answer.router)
+
+    def delete_router(self, router_id: str, *, timeout: float | None = None) -> None:
+        """NotFound where there is none, Conflict (ROUTER_IN_USE) while a plan needs it."""
+        request = admin_pb2.DeleteRouterRequest(router_id=_check.text("router_id", router_id))
+        self._connection.call(_calls.DELETE_ROUTER, request, timeout, repeatable=False)
 
     # ---- Server
 

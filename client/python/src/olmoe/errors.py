@@ -73,7 +73,7 @@ class InvalidRequest(OlmoeError):
 
 
 class NotFound(OlmoeError):
-    """NOT_FOUND: no such generation, arm or calibration."""
+    """NOT_FOUND: no such generation, arm, calibration or router."""
 
 
 class Conflict(OlmoeError):

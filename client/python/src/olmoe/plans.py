@@ -1,10 +1,13 @@
-"""What the admin calls return about plans, assignments, calibrations and the server."""
+"""What the admin calls return about plans, assignments, calibrations, routers and the server."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
+import reprlib
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 from google.protobuf import timestamp_pb2
 
@@ -169,6 +172,82 @@ class Calibration:
         """The calibration of a message."""
         return cls(message.calibration_id, message.digest, message.num_layers, message.tokens,
                    message.trim_top, message.in_use)
+
+
+def _little_endian(name: str, value: Any) -> bytes:
+    """Bytes as they are, and the values of an array of float32 in C order."""
+    try:
+        view = memoryview(value)
+    except (TypeError, ValueError):
+        view = None
+    if view is None or view.format not in ("B", "b", "c", "f", "<f"):
+        raise TypeError(f"{name} must be bytes or an array of float32, not {reprlib.repr(value)}")
+    data = view.tobytes()
+    if view.itemsize == 1 or sys.byteorder == "little" or view.format == "<f":
+        return data
+    return b"".join(data[i:i + 4][::-1] for i in range(0, len(data), 4))
+
+
+def _dtype(name: str, value: object) -> str:
+    if value not in ("float32", "bfloat16"):
+        raise TypeError(f"{name} must be 'float32' or 'bfloat16', not {reprlib.repr(value)}")
+    return str(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class RouterLayer(_check.Fields):
+    """Router weights of one layer, [num_experts][hidden_size]: model.layers.N.mlp.gate.weight.
+
+    `weights` may be given as an array of float32, of numpy for one; it is kept as bytes.
+    """
+
+    layer: int  # 0-based
+    weights: bytes = dataclasses.field(repr=False)  # row-major, little-endian, of `dtype`
+    dtype: str = "float32"  # or "bfloat16"
+
+    _checks = {"bytes": _little_endian, "str": _dtype}
+
+    @staticmethod
+    def checked(name: str, value: object) -> RouterLayer:
+        """TypeError, naming it, where it is no RouterLayer."""
+        return _check.instance(name, value, RouterLayer, "a RouterLayer")
+
+    @property
+    def float32(self) -> bytes:
+        """The values as little-endian float32, exactly; for numpy.frombuffer(..., "<f4")."""
+        if self.dtype == "float32":
+            return self.weights
+        wide = bytearray(2 * len(self.weights))  # a bfloat16 is the upper half of a float32
+        wide[2::4] = self.weights[0::2]
+        wide[3::4] = self.weights[1::2]
+        return bytes(wide)
+
+    def to_proto(self) -> admin_pb2.RouterLayer:
+        """The message of it."""
+        message = admin_pb2.RouterLayer(layer=self.layer)
+        setattr(message, self.dtype, self.weights)
+        return message
+
+    @classmethod
+    def from_proto(cls, message: admin_pb2.RouterLayer) -> RouterLayer:
+        """The weights of a message."""
+        dtype = message.WhichOneof("weight") or "float32"
+        return cls(message.layer, getattr(message, dtype), dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Router:
+    """Router weights under a name."""
+
+    router_id: str
+    digest: str
+    layers: tuple[int, ...]  # ascending; the model's own route the others
+    in_use: bool  # by the current plan or one that still has requests
+
+    @classmethod
+    def from_proto(cls, message: admin_pb2.RouterInfo) -> Router:
+        """The router of a message."""
+        return cls(message.router_id, message.digest, tuple(message.layers), message.in_use)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ is asked for:
     TopK(8, adjust=Adjust(ban=[3, 17]))         # without two experts
     Keep("p > 0.3 * p1 && rank <= 12", min_k=2) # a rule of your own
     TopK(8).decode(TopK(2))                     # two experts for tokens beyond the prompt
+    TopK(8).routed_by("tuned")                  # by the weights of a router of your own
     Policy.parse("top-k=2,layers=0-3")          # as olmoectl writes it
 
 Everything here is immutable. Ranges are checked by the server (`InvalidRequest` names every
@@ -153,6 +154,10 @@ class Rule(_check.Fields):
         """This rule for the prompt, and `rule` for tokens beyond it."""
         return self.policy().decode(rule)
 
+    def routed_by(self, router: str) -> Policy:
+        """This rule on the logits of a router of one's own: see Admin.put_router."""
+        return self.policy().routed_by(router)
+
     def on(self, layers: Iterable[int], applied: Rule | None = None, *,
            analyzed: Rule | None = None, decoded: Rule | None = None) -> Policy:
         """This rule, but in `layers` (0-based) other ones."""
@@ -256,12 +261,15 @@ class Policy(_check.Fields):
     policy_id: str = ""  # "" = a name made of the rules, as olmoectl makes it: "top-k-4"
     description: str = ""  # <= 256 bytes
     decoded: Rule | None = None  # of tokens beyond the prompt; None = as all others
+    router: str = ""  # whose weights, in the layers that it has; "" = the model's own
 
     _checks = {"Rule": _rule, "tuple[LayerOverride, ...]": _overrides}
 
     @classmethod
     def parse(cls, text: str) -> Policy:
         """The policy of olmoectl's notation: "[NAME@]native" or "[NAME@]RULE[/RULE]...".
+
+        Behind them may stand "/router=ROUTER".
 
         ValueError names every part that is wrong.
         """
@@ -283,6 +291,10 @@ class Policy(_check.Fields):
     def decode(self, rule: Rule) -> Policy:
         """The same, but for tokens beyond the prompt `rule`."""
         return dataclasses.replace(self, decoded=rule)
+
+    def routed_by(self, router: str) -> Policy:
+        """The same, on the logits of a router of one's own: see Admin.put_router."""
+        return dataclasses.replace(self, router=router)
 
     def on(self, layers: Iterable[int], applied: Rule | None = None, *,
            analyzed: Rule | None = None, decoded: Rule | None = None) -> Policy:
@@ -433,7 +445,8 @@ def _rule_from_proto(message: routing_pb2.Rule) -> Rule | None:
 def policy_to_proto(policy: PolicyLike) -> routing_pb2.RoutingPolicy:
     """The message of a policy, with a name."""
     policy = as_policy(policy)
-    message = routing_pb2.RoutingPolicy(policy_id=policy.policy_id, description=policy.description)
+    message = routing_pb2.RoutingPolicy(policy_id=policy.policy_id, description=policy.description,
+                                        router=policy.router)
     _put_rules(policy, message)
     for override in policy.overrides:
         _put_rules(override, message.layer_overrides.add(layers=override.layers))
@@ -458,7 +471,8 @@ def policy_from_proto(message: routing_pb2.RoutingPolicy) -> Policy:
                       _rule_from_proto(each.analyze), _rule_from_proto(each.decode))
         for each in message.layer_overrides)
     return Policy(_rule_from_proto(message.apply), _rule_from_proto(message.analyze), overrides,
-                  message.policy_id, message.description, _rule_from_proto(message.decode))
+                  message.policy_id, message.description, _rule_from_proto(message.decode),
+                  message.router)
 
 
 def experiment_to_proto(experiment: Experiment) -> admin_pb2.RoutingPlan:

@@ -257,8 +257,21 @@ def _add_rule(rule: _RuleParser, policy: routing_pb2.RoutingPolicy) -> None:
     getattr(target, rule.use).CopyFrom(rule.rule)
 
 
+def _set_router(part: str, policy: routing_pb2.RoutingPolicy) -> bool:
+    """Whether the part names a router instead of a rule: "router=NAME"."""
+    key, _, name = (each.strip() for each in part.partition("="))
+    if key != "router":
+        return False
+    if not name:
+        raise ValueError("router: no name, as in router=tuned")
+    if policy.router:
+        raise ValueError("router: is given twice")
+    policy.router = name
+    return True
+
+
 def parse_policy(text: str) -> routing_pb2.RoutingPolicy:
-    """The policy of "[NAME@]native" or "[NAME@]RULE[/RULE]...".
+    """The policy of "[NAME@]native" or "[NAME@]RULE[/RULE]...", with "/router=ROUTER" or without.
 
     ValueError names every part that is wrong.
     """
@@ -275,7 +288,8 @@ def parse_policy(text: str) -> routing_pb2.RoutingPolicy:
         if index == 0 and part.strip() == "native":
             continue
         try:
-            _add_rule(_parse_rule(part), policy)
+            if not _set_router(part, policy):
+                _add_rule(_parse_rule(part), policy)
         except ValueError as error:
             errors.append(str(error))
     if errors:
@@ -385,7 +399,8 @@ def format_policy(policy: routing_pb2.RoutingPolicy) -> str:
         for use in ("apply", *_USES):
             if some.HasField(use):
                 texts.append(_format_rule(getattr(some, use), layers, use))
-    return "/".join(texts) or "native"
+    texts = texts or ["native"]
+    return "/".join([*texts, f"router={policy.router}"] if policy.router else texts)
 
 
 def default_policy_id(policy: routing_pb2.RoutingPolicy) -> str:
