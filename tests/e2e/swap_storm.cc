@@ -35,6 +35,7 @@ namespace {
 constexpr float kNearTieNats = 1e-3f;
 constexpr size_t kPrompts = 8;
 constexpr uint32_t kPromptTokens = 6;
+constexpr char kRouter[] = "swap-storm";
 
 struct Flags {
   std::string server, admin;
@@ -63,10 +64,10 @@ void AddArm(const v1::RoutingPolicy& policy, uint32_t weight, v1::RoutingPlan* p
   *arm->mutable_policy() = policy;
 }
 
-// Five plans; no policy is in two of them. Every policy has a fixed number of experts per token.
+// Six plans; no policy is in two of them. Every policy has a fixed number of experts per token.
 std::vector<v1::RoutingPlan> MakePlans(uint32_t own_k) {
-  std::vector<v1::RoutingPlan> plans(5);
-  v1::RoutingPolicy own, layers = TopK(2);
+  std::vector<v1::RoutingPlan> plans(6);
+  v1::RoutingPolicy own, layers = TopK(2), routed = TopK(4);
   own.set_policy_id("own");
   own.mutable_analyze()->mutable_top_k()->set_k(own_k + 1);
   layers.set_policy_id("layers");
@@ -80,6 +81,9 @@ std::vector<v1::RoutingPlan> MakePlans(uint32_t own_k) {
   AddArm(TopK(2 * own_k), 2, &plans[3]);
   plans[3].set_salt("few");
   AddArm(layers, 1, &plans[4]);
+  routed.set_policy_id("routed");
+  routed.set_router(kRouter);
+  AddArm(routed, 1, &plans[5]);
   return plans;
 }
 
@@ -138,6 +142,31 @@ class Storm {
     const grpc::Status status = stub->GetModelInfo(&context, {}, &info_);
     CHECK(status.ok()) << status.error_message();
     plans_ = MakePlans(info_.default_top_k());
+    PutRouter();
+  }
+
+  // The model's own, but the experts of each layer in another order.
+  void PutRouter() {
+    grpc::ClientContext get_context, put_context;
+    v1::PutRouterResponse response;
+    const auto writer = admin_->PutRouter(&put_context, &response);
+    const auto reader = admin_->GetRouter(&get_context, {});
+    v1::GetRouterResponse own;
+    while (reader->Read(&own)) {
+      v1::PutRouterRequest turned;
+      turned.set_router_id(kRouter);
+      *turned.mutable_router_layer() = own.router_layer();
+      v1::RouterLayer& layer = *turned.mutable_router_layer();
+      std::string& rows =
+          layer.has_float32() ? *layer.mutable_float32() : *layer.mutable_bfloat16();
+      const size_t row_bytes = rows.size() / info_.num_experts();
+      std::rotate(rows.begin(), rows.begin() + static_cast<ptrdiff_t>(row_bytes), rows.end());
+      CHECK(writer->Write(turned));
+    }
+    CHECK(reader->Finish().ok());
+    writer->WritesDone();
+    const grpc::Status status = writer->Finish();
+    CHECK(status.ok()) << status.error_message();
   }
 
   // Solo runs of random prompts under every policy, until enough prompts tell them all apart.
