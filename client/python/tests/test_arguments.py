@@ -272,20 +272,31 @@ def test_what_is_made_of_values_that_cannot_be_sent_says_which_field(make, said)
     assert str(error.value).startswith(said)
 
 
-def test_asyncio_checks_the_same(client):
+def test_asyncio_checks_the_same():
+    async def check(call, right, argument, value):
+        with pytest.raises((TypeError, ValueError)) as error:
+            made = call(**right, **{argument: value})
+            if inspect.isawaitable(made):
+                await made
+        assert names(error, argument), f"{call}({argument}={value!r}): {error.value}"
+
     async def calls():
-        async with olmoe.AsyncClient(NOBODY) as mine:
-            for call in (lambda: mine.generate(b"a"), lambda: mine.generate("a", seed=-1),
-                         lambda: mine.score("a", b"b"), lambda: mine.score_rolling(4),
-                         lambda: mine.score_batch(["ab"]), lambda: mine.tokenize(b"a"),
-                         lambda: mine.detokenize("12"), lambda: mine.model_info(timeout="1"),
-                         lambda: mine.health(timeout=-1), lambda: mine.wait_ready("1")):
-                with pytest.raises((TypeError, ValueError), match=" must be "):
-                    await call()
-            with pytest.raises(TypeError, match="prompt must be"):
-                mine.stream(b"a")
+        async with olmoe.AsyncClient(NOBODY) as client, olmoe.AsyncAdmin(NOBODY) as admin:
+            for service, method, right, argument, values in WRONG_TYPES + OUT_OF_RANGE:
+                call = getattr({"client": client, "admin": admin}[service], method)
+                for value in values:
+                    await check(call, right, argument, value)
 
     asyncio.run(calls())
+
+
+@pytest.mark.parametrize(("kind", "asynchronous"), [(olmoe.Client, olmoe.AsyncClient),
+                                                    (olmoe.Admin, olmoe.AsyncAdmin)])
+def test_asyncio_has_every_method_with_the_same_arguments(kind, asynchronous):
+    for name, function in inspect.getmembers(kind, inspect.isfunction):
+        if name == "__init__" or not name.startswith("_"):
+            assert inspect.signature(getattr(asynchronous, name)).parameters == \
+                inspect.signature(function).parameters, name
 
 
 def test_numbers_of_other_libraries_are_taken():

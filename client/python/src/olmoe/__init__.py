@@ -6,17 +6,20 @@
         with admin.patched(olmoe.TopK(4)):
             print(client.generate("Once upon a time", temperature=0).text)
 
-Client and AsyncClient generate and score, Admin patches the routers. Failures are OlmoeError. What
-is not covered can be called with the stubs in olmoe.v1.
+Client and AsyncClient generate and score, Admin and AsyncAdmin patch the routers. Failures are
+OlmoeError. What is not covered can be called with the stubs in olmoe.v1.
 """
 
 from importlib import metadata
 
 from olmoe import policies
+from olmoe._admin_calls import Target
+from olmoe._aio_calls import AsyncWatch
 from olmoe._calls import Watch
 from olmoe._requests import Prompt, Sampling, Scoring, TraceOptions
-from olmoe.admin import Admin, Target
+from olmoe.admin import Admin
 from olmoe.aio import AsyncClient, AsyncCompletionStream
+from olmoe.aio_admin import AsyncAdmin, AsyncPatched
 from olmoe.client import Client, CompletionStream
 from olmoe.errors import (Busy, Cancelled, Conflict, DeadlineExceeded, Internal, InvalidRequest,
                           NotFound, OlmoeError, PatchReplaced, PermissionDenied, Precondition,
@@ -32,15 +35,16 @@ from olmoe.results import (Assignment, Completion, Delta, FinishReason, Logprob,
 from olmoe.trace import Trace
 
 __all__ = [
-    "Admin", "ArmStats", "Assignment", "AsyncClient", "AsyncCompletionStream", "Busy",
-    "Calibration", "Cancelled", "Client", "Completion", "CompletionStream", "Conflict",
-    "DeadlineExceeded", "Decision", "Delta", "ExpertStats", "FinishReason", "Internal",
-    "InvalidRequest", "LayerCdf", "LayerStats", "Logprob", "ModelInfo", "NotFound", "OlmoeError",
-    "PatchReplaced", "PatchResult", "Patched", "PermissionDenied", "Phase", "PlanRecord",
-    "Precondition", "Probe", "ProbeResult", "Prompt", "RequestStatus", "Router", "RouterLayer", "Routing", "RoutingEvent",
-    "Sampling", "Score", "ScoreBatch", "ScoredToken", "Scoring", "ServerStatus", "Stamp", "Started",
-    "Target", "Timing", "Token", "Tokens", "Trace", "TraceOptions", "Unauthenticated",
-    "Unavailable", "UnitAssignment", "Usage", "Violation", "Watch", "__version__",
+    "Admin", "ArmStats", "Assignment", "AsyncAdmin", "AsyncClient", "AsyncCompletionStream",
+    "AsyncPatched", "AsyncWatch", "Busy", "Calibration", "Cancelled", "Client", "Completion",
+    "CompletionStream", "Conflict", "DeadlineExceeded", "Decision", "Delta", "ExpertStats",
+    "FinishReason", "Internal", "InvalidRequest", "LayerCdf", "LayerStats", "Logprob", "ModelInfo",
+    "NotFound", "OlmoeError", "PatchReplaced", "PatchResult", "Patched", "PermissionDenied",
+    "Phase", "PlanRecord", "Precondition", "Probe", "ProbeResult", "Prompt", "RequestStatus",
+    "Router", "RouterLayer", "Routing", "RoutingEvent", "Sampling", "Score", "ScoreBatch",
+    "ScoredToken", "Scoring", "ServerStatus", "Stamp", "Started", "Target", "Timing", "Token",
+    "Tokens", "Trace", "TraceOptions", "Unauthenticated", "Unavailable", "UnitAssignment", "Usage",
+    "Violation", "Watch", "__version__",
 ]
 __all__ += policies.__all__
 

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Self, TypeVar
 
-from google.protobuf import duration_pb2
-
-from olmoe import _calls, _check, _endpoint, experts, plans, policies
+from olmoe import _admin_calls, _calls, _check, _endpoint, experts, plans, policies
+from olmoe._admin_calls import Target
 from olmoe._endpoint import Access, Endpoint, PathLike
 from olmoe.patched import Patched, PatchStack
 from olmoe.v1 import admin_pb2
 
-# What is taken where a plan is asked for: a policy for all traffic, or arms.
-Target = policies.PolicyLike | policies.Experiment
-
-
-def _duration(name: str, seconds: float | None) -> duration_pb2.Duration | None:
-    if seconds is None:
-        return None
-    message = duration_pb2.Duration()
-    message.FromNanoseconds(round(_check.seconds(name, seconds) * 1e9))
-    return message
-
-
-def _generation(name: str, generation: int | None) -> int | None:
-    return None if generation is None else _check.integer(name, generation, bits=64)
+T = TypeVar("T")
 
 
 class Admin(_calls.Service):
@@ -45,9 +31,26 @@ class Admin(_calls.Service):
                  tls: bool | None = None, timeout: float | None = None,
                  retries: int = 0) -> None:
         access = Access(token, token_file, ca, cert, key, tls)
-        super().__init__(_calls.Connection(Endpoint(
-            _endpoint.ADMIN, target, access, timeout=timeout, retries=retries)))
+        self._open(Endpoint(_endpoint.ADMIN, target, access, timeout=timeout, retries=retries))
+
+    @classmethod
+    def _over(cls, endpoint: Endpoint) -> Self:
+        """With a connection of its own to the endpoint of another client."""
+        admin = cls.__new__(cls)
+        admin._open(endpoint)
+        return admin
+
+    def _open(self, endpoint: Endpoint) -> None:
+        super().__init__(_calls.Connection(endpoint))
         self._patches = PatchStack()
+
+    def _ask(self, ask: _admin_calls.Ask[T], timeout: float | None) -> T:
+        return ask.read(self._connection.call(ask.method, ask.request, timeout,
+                                              repeatable=ask.repeatable))
+
+    def _watch(self, ask: _admin_calls.AskStream[T],
+               timeout: float | None = None) -> _calls.Watch[T]:
+        return _calls.Watch(self._connection.read(ask.method, ask.request, timeout), ask.read)
 
     # ---- Plans
 
@@ -69,26 +72,16 @@ class Admin(_calls.Service):
         wait_for_drain: wait, at most this long, until no request uses an older plan.
         InvalidRequest names every field that is wrong.
         """
-        if idempotency_key is None:
-            idempotency_key = "" if validate_only else str(uuid.uuid4())
-        request = admin_pb2.PatchRoutersRequest(
-            expected_generation=_generation("expected_generation", expected_generation),
-            validate_only=_check.boolean("validate_only", validate_only),
-            idempotency_key=_check.text("idempotency_key", idempotency_key),
-            wait_for_drain=_duration("wait_for_drain", wait_for_drain))
-        request.MergeFrom(_patch_request(target, ttl=ttl, note=note, probe=probe))
-        return plans.PatchResult.from_proto(
-            self._connection.call(_calls.PATCH, request, timeout))
+        return self._ask(_admin_calls.patch(
+            target, expected_generation=expected_generation, ttl=ttl, note=note, probe=probe,
+            idempotency_key=idempotency_key, validate_only=validate_only,
+            wait_for_drain=wait_for_drain), timeout)
 
     def unpatch(self, *, expected_generation: int | None = None,
                 wait_for_drain: float | None = None,
                 timeout: float | None = None) -> plans.PatchResult:
         """Back to the model's own routing. Not patched: a warning in the result."""
-        request = admin_pb2.UnpatchRoutersRequest(
-            expected_generation=_generation("expected_generation", expected_generation),
-            wait_for_drain=_duration("wait_for_drain", wait_for_drain))
-        return plans.PatchResult.from_proto(
-            self._connection.call(_calls.UNPATCH, request, timeout, repeatable=False))
+        return self._ask(_admin_calls.unpatch(expected_generation, wait_for_drain), timeout)
 
     def rollback(self, to_generation: int | None = None, *,
                  expected_generation: int | None = None, ttl: float | None = None,
@@ -100,12 +93,7 @@ class Admin(_calls.Service):
         NotFound where the generation is not kept,
         Conflict where a calibration or router that it uses is gone.
         """
-        request = admin_pb2.RollbackRoutingRequest(
-            to_generation=_generation("to_generation", to_generation),
-            expected_generation=_generation("expected_generation", expected_generation),
-            ttl=_duration("ttl", ttl))
-        return plans.PatchResult.from_proto(
-            self._connection.call(_calls.ROLLBACK, request, timeout, repeatable=False))
+        return self._ask(_admin_calls.rollback(to_generation, expected_generation, ttl), timeout)
 
     def renew(self, generation: int, ttl: float, *, timeout: float | None = None) -> None:
         """Lets the current plan live for `ttl` from now.
@@ -113,56 +101,41 @@ class Admin(_calls.Service):
         Conflict where another one is current (GENERATION_MISMATCH), where it has no time to live
         (NO_TTL) or that has ended (EXPIRED).
         """
-        request = admin_pb2.RenewRoutingRequest(
-            generation=_check.integer("generation", generation, bits=64),
-            ttl=_duration("ttl", _check.seconds("ttl", ttl)))
-        self._connection.call(_calls.RENEW, request, timeout)
+        self._ask(_admin_calls.renew(generation, ttl), timeout)
 
     def patched(self, target: Target, ttl: float = 60.0, *, note: str = "",
                 probe: plans.Probe | bool = False) -> Patched:
         """A patch for the time of a `with` block: see Patched."""
         # What cannot be sent is told here, and not at the beginning of the block.
-        _patch_request(target, ttl=_check.seconds("ttl", ttl), note=note, probe=probe)
+        _admin_calls.patch_request(target, ttl=_check.seconds("ttl", ttl), note=note, probe=probe)
         return Patched(self, self._patches, target, ttl, note=note, probe=probe)
 
     def routing(self, *, timeout: float | None = None) -> plans.Routing:
         """The current plan, and older ones that still have requests."""
-        return plans.Routing.from_proto(
-            self._connection.call(_calls.ROUTING, admin_pb2.GetRoutingRequest(), timeout))
+        return self._ask(_admin_calls.routing(), timeout)
 
     def history(self, *, page_size: int = 100,
                 timeout: float | None = None) -> Iterator[plans.PlanRecord]:
         """All plans that are kept, newest first; read in pages of 1..100 as they are needed."""
-        request = admin_pb2.ListRoutingHistoryRequest(
-            page_size=_check.integer("page_size", page_size, least=1))
-        return self._records(request, _check.wait("timeout", timeout))
+        return self._records(_admin_calls.history(page_size), _check.wait("timeout", timeout))
 
     def _records(self, request: admin_pb2.ListRoutingHistoryRequest,
                  timeout: float | None) -> Iterator[plans.PlanRecord]:
         while True:
-            page = self._connection.call(_calls.HISTORY, request, timeout)
-            yield from map(plans.PlanRecord.from_proto, page.records)
-            if not page.next_page_token:
+            records, request.page_token = self._ask(_admin_calls.history_page(request), timeout)
+            yield from records
+            if not request.page_token:
                 return
-            request.page_token = page.next_page_token
 
     def watch_routing(self, *,
                       timeout: float | None = None) -> _calls.Watch[plans.RoutingEvent]:
         """The current plan, then each change. Ends with Unavailable when the server drains."""
-        call = self._connection.read(_calls.WATCH_ROUTING, admin_pb2.WatchRoutingRequest(),
-                                     timeout)
-        return _calls.Watch(call, plans.RoutingEvent.from_proto)
+        return self._watch(_admin_calls.watch_routing(), timeout)
 
     def explain(self, units: Sequence[str], plan: policies.Experiment | None = None, *,
                 timeout: float | None = None) -> tuple[plans.UnitAssignment, ...]:
         """The arms of <= 1000 units, under the current plan or another one; in their order."""
-        request = admin_pb2.ExplainAssignmentRequest(unit_ids=_check.texts("units", units))
-        if plan is not None:
-            _check.instance("plan", plan, policies.Experiment, "an Experiment")
-            request.plan.CopyFrom(policies.experiment_to_proto(plan))
-        answer = self._connection.call(_calls.EXPLAIN, request, timeout)
-        return tuple(plans.UnitAssignment(each.unit_id, each.arm_id, each.bucket)
-                     for each in answer.assignments)
+        return self._ask(_admin_calls.explain(units, plan), timeout)
 
     # ---- Experts
 
@@ -179,12 +152,8 @@ class Admin(_calls.Service):
         current_plan: only what the policies of the current plan's arms counted.
         last: seconds, 1..86400, without since; about so far back, see start_time of the answer.
         """
-        request = _stats_request(since, arms, layers, kinds)
-        request.current_plan = _check.boolean("current_plan", current_plan)
-        if (duration := _duration("last", last)) is not None:
-            request.since.CopyFrom(duration)
-        return experts.ExpertStats.from_proto(
-            self._connection.call(_calls.EXPERT_STATS, request, timeout))
+        return self._ask(_admin_calls.expert_stats(
+            since, arms, layers, kinds, current_plan=current_plan, last=last), timeout)
 
     def watch_expert_stats(self, interval: float = 1.0, *,
                            since: experts.ExpertStats | str = "", arms: Sequence[str] = (),
@@ -194,19 +163,13 @@ class Admin(_calls.Service):
 
         Together they are all that was counted. Ends with Unavailable when the server drains.
         """
-        request = admin_pb2.WatchExpertStatsRequest(
-            filter=_stats_request(since, arms, layers, kinds),
-            interval=_duration("interval", _check.seconds("interval", interval)))
-        call = self._connection.read(_calls.WATCH_EXPERT_STATS, request)
-        return _calls.Watch(call, lambda message: experts.ExpertStats.from_proto(message.delta))
+        return self._watch(_admin_calls.watch_expert_stats(interval, since, arms, layers, kinds))
 
     # ---- Calibrations
 
     def calibrations(self, *, timeout: float | None = None) -> tuple[plans.Calibration, ...]:
         """All of them."""
-        answer = self._connection.call(_calls.LIST_CALIBRATIONS,
-                                       admin_pb2.ListCalibrationsRequest(), timeout)
-        return tuple(map(plans.Calibration.from_proto, answer.calibrations))
+        return self._ask(_admin_calls.calibrations(), timeout)
 
     def build_calibration(self, calibration_id: str, *, texts: Sequence[str] = (),
                           live_tokens: int | None = None, arms: Sequence[str] = (),
@@ -218,31 +181,14 @@ class Admin(_calls.Service):
         trim_top: leave the highest logits of every token out, 0..num_experts - 2.
         Conflict where other tables have that name.
         """
-        request = admin_pb2.BuildCalibrationRequest(
-            calibration_id=_check.text("calibration_id", calibration_id),
-            trim_top=_check.integer("trim_top", trim_top))
-        listed, arm_ids = _check.texts("texts", texts), _check.texts("arms", arms)
-        if (live_tokens is None) == (not listed):
-            raise ValueError("texts or live_tokens: one of the two")
-        if live_tokens is None:
-            if arm_ids:
-                raise ValueError("arms: with live_tokens only, texts are run by the model alone")
-            request.texts.CopyFrom(admin_pb2.BuildCalibrationRequest.Texts(texts=listed))
-        else:
-            request.live.CopyFrom(admin_pb2.BuildCalibrationRequest.LiveTokens(
-                tokens=_check.integer("live_tokens", live_tokens, bits=64), arm_ids=arm_ids))
-        answer = self._connection.call(_calls.BUILD_CALIBRATION, request, timeout,
-                                       repeatable=False)
-        return plans.Calibration.from_proto(answer.calibration)
+        return self._ask(_admin_calls.build_calibration(
+            calibration_id, texts=texts, live_tokens=live_tokens, arms=arms, trim_top=trim_top),
+            timeout)
 
     def get_calibration(self, calibration_id: str, *,
                         timeout: float | None = None) -> tuple[plans.LayerCdf, ...]:
         """The tables, one a layer. NotFound where there are none."""
-        request = admin_pb2.GetCalibrationRequest(
-            calibration_id=_check.text("calibration_id", calibration_id))
-        call = self._connection.read(_calls.GET_CALIBRATION, request, timeout)
-        return tuple(_calls.Watch(
-            call, lambda message: plans.LayerCdf.from_proto(message.layer_cdf)))
+        return tuple(self._watch(_admin_calls.get_calibration(calibration_id), timeout))
 
     def put_calibration(self, calibration_id: str, layers: Iterable[plans.LayerCdf], *,
                         timeout: float | None = None) -> plans.Calibration:
@@ -250,40 +196,23 @@ class Admin(_calls.Service):
 
         Conflict where other tables have that name.
         """
-        # Checked first: what an iterator of requests raises is lost in gRPC.
-        name = _check.text("calibration_id", calibration_id)
-        tables = _check.items("layers", layers, plans.LayerCdf.checked, "LayerCdf")
-
-        def requests() -> Iterator[admin_pb2.PutCalibrationRequest]:
-            for i, each in enumerate(tables):
-                yield admin_pb2.PutCalibrationRequest(
-                    calibration_id=name if i == 0 else "", layer_cdf=admin_pb2.LayerCdf(
-                        layer=each.layer, x0=each.x0, dx=each.dx, cdf=each.cdf,
-                        survival=each.survival))
-        answer = self._connection.write(_calls.PUT_CALIBRATION, requests(), timeout)
-        return plans.Calibration.from_proto(answer.calibration)
+        send = _admin_calls.put_calibration(calibration_id, layers)
+        return send.read(self._connection.write(send.method, iter(send.requests), timeout))
 
     def delete_calibration(self, calibration_id: str, *, timeout: float | None = None) -> None:
         """NotFound where there is none, Conflict (CALIBRATION_IN_USE) while a plan needs it."""
-        request = admin_pb2.DeleteCalibrationRequest(
-            calibration_id=_check.text("calibration_id", calibration_id))
-        self._connection.call(_calls.DELETE_CALIBRATION, request, timeout, repeatable=False)
+        self._ask(_admin_calls.delete_calibration(calibration_id), timeout)
 
     # ---- Routers
 
     def list_routers(self, *, timeout: float | None = None) -> tuple[plans.Router, ...]:
         """All of them, beside the model's own."""
-        answer = self._connection.call(_calls.LIST_ROUTERS, admin_pb2.ListRoutersRequest(),
-                                       timeout)
-        return tuple(map(plans.Router.from_proto, answer.routers))
+        return self._ask(_admin_calls.list_routers(), timeout)
 
     def get_router(self, router_id: str = "", *,
                    timeout: float | None = None) -> tuple[plans.RouterLayer, ...]:
         """The weights, one a layer; "" = the model's own. NotFound where there are none."""
-        request = admin_pb2.GetRouterRequest(router_id=_check.text("router_id", router_id))
-        call = self._connection.read(_calls.GET_ROUTER, request, timeout)
-        return tuple(_calls.Watch(
-            call, lambda message: plans.RouterLayer.from_proto(message.router_layer)))
+        return tuple(self._watch(_admin_calls.get_router(router_id), timeout))
 
     def put_router(self, router_id: str, layers: Iterable[plans.RouterLayer], *,
                    timeout: float | None = None) -> plans.Router:
@@ -291,71 +220,22 @@ class Admin(_calls.Service):
 
         The same again: no effect. Conflict where other weights have that name.
         """
-        name = _check.text("router_id", router_id)
-        weights = _check.items("layers", layers, plans.RouterLayer.checked, "RouterLayer")
-
-        def requests() -> Iterator[admin_pb2.PutRouterRequest]:
-            for i, each in enumerate(weights):
-                yield admin_pb2.PutRouterRequest(router_id=name if i == 0 else "",
-                                                 router_layer=each.to_proto())
-        answer = self._connection.write(_calls.PUT_ROUTER, requests(), timeout)
-        return plans.Router.from_proto(answer.router)
+        send = _admin_calls.put_router(router_id, layers)
+        return send.read(self._connection.write(send.method, iter(send.requests), timeout))
 
     def delete_router(self, router_id: str, *, timeout: float | None = None) -> None:
         """NotFound where there is none, Conflict (ROUTER_IN_USE) while a plan needs it."""
-        request = admin_pb2.DeleteRouterRequest(router_id=_check.text("router_id", router_id))
-        self._connection.call(_calls.DELETE_ROUTER, request, timeout, repeatable=False)
+        self._ask(_admin_calls.delete_router(router_id), timeout)
 
     # ---- Server
 
     def server_status(self, *, timeout: float | None = None) -> plans.ServerStatus:
         """What the server is doing."""
-        return plans.ServerStatus.from_proto(self._connection.call(
-            _calls.SERVER_STATUS, admin_pb2.GetServerStatusRequest(), timeout))
+        return self._ask(_admin_calls.server_status(), timeout)
 
     def drain(self, grace: float = 0.0, *, timeout: float | None = None) -> int:
         """No new requests; those that were accepted have `grace` to finish.
 
         Returns how many had to be aborted.
         """
-        request = admin_pb2.DrainRequest(grace=_duration("grace", _check.seconds("grace", grace)))
-        return self._connection.call(_calls.DRAIN, request, timeout,
-                                     repeatable=False).aborted_requests
-
-
-def _patch_request(target: Target, *, ttl: float | None, note: str,
-                   probe: plans.Probe | bool) -> admin_pb2.PatchRoutersRequest:
-    """What every patch says."""
-    request = admin_pb2.PatchRoutersRequest(ttl=_duration("ttl", ttl))
-    _set_target(request, target, _check.text("note", note))
-    if isinstance(probe, bool):
-        probe_or_none = plans.Probe() if probe else None
-    else:
-        probe_or_none = _check.instance("probe", probe, plans.Probe, "a Probe, True or False")
-    if probe_or_none is not None:
-        request.probe.CopyFrom(admin_pb2.Probe(text=probe_or_none.text,
-                                               require_change=probe_or_none.require_change))
-    return request
-
-
-def _set_target(request: admin_pb2.PatchRoutersRequest, target: Target, note: str) -> None:
-    if not isinstance(target, policies.Experiment):
-        policy = policies.as_policy(target, "target")
-        if not note:
-            request.policy.CopyFrom(policies.policy_to_proto(policy))
-            return
-        target = policies.Experiment({"default": policies.Arm(policy)})
-    request.plan.CopyFrom(policies.experiment_to_proto(target))
-    request.plan.note = note or target.note
-
-
-def _stats_request(since: experts.ExpertStats | str, arms: Sequence[str], layers: Iterable[int],
-                   kinds: Sequence[experts.Decision]) -> admin_pb2.GetExpertStatsRequest:
-    if not isinstance(since, str):
-        since = _check.instance("since", since, experts.ExpertStats,
-                                "an ExpertStats or its cursor").cursor
-    decisions = _check.items("kinds", kinds, experts.checked_decision, "Decision")
-    return admin_pb2.GetExpertStatsRequest(
-        arm_ids=_check.texts("arms", arms), layers=_check.integers("layers", layers),
-        kinds=[f"DECISION_KIND_{kind.name}" for kind in decisions],
-        since_cursor=_check.text("since", since))
+        return self._ask(_admin_calls.drain(grace), timeout)

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Self
 from olmoe import errors, plans
 
 if TYPE_CHECKING:
-    from olmoe.admin import Admin, Target
+    from olmoe._admin_calls import Target
+    from olmoe.admin import Admin
 
 _SHORTEST_TTL_S = 0.001
 _RESTORE_TIMEOUT_S = 60.0
