@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from importlib import metadata
 
 import pytest
 
@@ -52,6 +53,11 @@ def test_a_wrong_use_is_told_by_the_types(tmp_path):
                           capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert [int(line.split(":")[1]) for line in done.stdout.splitlines()
             if ": error:" in line] == [2, 3, 4, 5, 6]
+
+
+def test_the_extra_brings_what_analysis_needs():
+    needs = [need for need in metadata.requires("olmoe") if 'extra == "analysis"' in need]
+    assert sorted(re.match(r"\w+", need)[0] for need in needs) == ["matplotlib", "numpy", "pandas"]
 
 
 def ports(server):

@@ -5,9 +5,15 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
+from typing import TYPE_CHECKING
 
 from olmoe import _check, plans
 from olmoe.v1 import admin_pb2
+
+if TYPE_CHECKING:
+    import numpy
+    import pandas
+    from numpy.typing import NDArray
 
 
 class Decision(enum.IntEnum):
@@ -75,6 +81,14 @@ class ArmStats:
     phase: Phase
     layers: tuple[LayerStats, ...]
 
+    def to_numpy(self) -> NDArray[numpy.int64]:
+        """(token, expert) selections: [layers, num_experts], layers as in `layers`.
+
+        ImportError without numpy (`olmoe[analysis]`).
+        """
+        from olmoe import arrays
+        return arrays.of_arm(self)
+
 
 @dataclasses.dataclass(frozen=True)
 class ExpertStats:
@@ -94,3 +108,34 @@ class ExpertStats:
             for each in message.arms)
         return cls(arms, plans.utc(message.start_time), plans.utc(message.end_time),
                    message.cursor)
+
+    def to_numpy(self, arm: str | None = None, *, kind: Decision = Decision.APPLIED,
+                 phase: Phase | None = None) -> NDArray[numpy.int64]:
+        """(token, expert) selections of all policies and phases: [layers, num_experts].
+
+        arm, phase: only of these; None = of all. kind: whose choice.
+        ValueError where nothing was counted of them; ImportError without numpy
+        (`olmoe[analysis]`).
+        """
+        from olmoe import arrays
+        _check.optional(_check.text, "arm", arm)
+        _check.one_of("kind", kind, Decision)
+        if phase is not None:
+            _check.one_of("phase", phase, Phase)
+        return arrays.of_arms(each for each in self.arms
+                              if arm in (None, each.arm) and phase in (None, each.phase)
+                              and each.kind is kind)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each arm, policy, policy_digest, kind, phase, layer and expert.
+
+        expert_tokens: tokens that chose the expert; tokens: all that the layer routed.
+        ImportError without pandas (`olmoe[analysis]`).
+        """
+        from olmoe import frames
+        return frames.of_experts(self)
+
+    def layers_frame(self) -> pandas.DataFrame:
+        """A row for each arm, policy, policy_digest, kind, phase and layer, as in LayerStats."""
+        from olmoe import frames
+        return frames.of_layers(self)

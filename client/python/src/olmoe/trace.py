@@ -6,9 +6,14 @@ import dataclasses
 import functools
 import struct
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from olmoe.v1 import inference_pb2
+
+if TYPE_CHECKING:
+    import pandas
+
+    from olmoe.arrays import TraceArrays
 
 T = TypeVar("T")
 
@@ -17,8 +22,8 @@ T = TypeVar("T")
 class Trace:
     """Which experts ran, per position and layer. The lists are made when they are asked for.
 
-    `raw` holds the arrays as they came, for numpy.frombuffer: counts and experts as uint8, weights
-    and logits as little-endian float32.
+    `raw` holds the arrays as they came: counts and experts as uint8, weights and logits as
+    little-endian float32.
     """
 
     first_position: int  # 0-based, from the start of the sequence
@@ -69,6 +74,20 @@ class Trace:
         size = len(flat) // rows
         return self._by_position([flat[row * size:(row + 1) * size] for row in range(rows)]
                                  if flat else [])
+
+    def to_numpy(self) -> TraceArrays:
+        """The trace as numpy arrays; ImportError without numpy (`olmoe[analysis]`)."""
+        from olmoe import arrays
+        return arrays.of_trace(self)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """A row for each expert that ran: position, layer, rank (1 = first), expert.
+
+        With weights also weight, with logits also logit. ValueError where experts were not asked
+        for; ImportError without pandas (`olmoe[analysis]`).
+        """
+        from olmoe import frames
+        return frames.of_trace(self)
 
     def _ragged(self, flat: list[T]) -> list[list[list[T]]]:
         if not flat:
