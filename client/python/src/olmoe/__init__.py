@@ -30,6 +30,7 @@ from olmoe.plans import (Calibration, LayerCdf, PatchResult, PlanRecord, Probe, 
                          RequestStatus, Router, RouterLayer, Routing, RoutingEvent, ServerStatus,
                          UnitAssignment)
 from olmoe.policies import *
+from olmoe.recordings import RecordedPart, Recording, RecordingWriter, recording_metadata
 from olmoe.results import (Assignment, Completion, Delta, FinishReason, Logprob, ModelInfo, Score,
                            ScoreBatch, ScoredToken, Stamp, Started, Timing, Token, Tokens, Usage)
 from olmoe.trace import Trace
@@ -40,11 +41,12 @@ __all__ = [
     "CompletionStream", "Conflict", "DeadlineExceeded", "Decision", "Delta", "ExpertStats",
     "FinishReason", "Internal", "InvalidRequest", "LayerCdf", "LayerStats", "Logprob", "ModelInfo",
     "NotFound", "OlmoeError", "PatchReplaced", "PatchResult", "Patched", "PermissionDenied",
-    "Phase", "PlanRecord", "Precondition", "Probe", "ProbeResult", "Prompt", "RequestStatus",
-    "Router", "RouterLayer", "Routing", "RoutingEvent", "Sampling", "Score", "ScoreBatch",
-    "ScoredToken", "Scoring", "ServerStatus", "Stamp", "Started", "Target", "Timing", "Token",
-    "Tokens", "Trace", "TraceOptions", "Unauthenticated", "Unavailable", "UnitAssignment", "Usage",
-    "Violation", "Watch", "__version__",
+    "Phase", "PlanRecord", "Precondition", "Probe", "ProbeResult", "Prompt", "RecordedPart",
+    "Recording", "RecordingWriter", "RequestStatus", "Router", "RouterLayer", "Routing",
+    "RoutingEvent", "Sampling", "Score", "ScoreBatch", "ScoredToken", "Scoring", "ServerStatus",
+    "Stamp", "Started", "Target", "Timing", "Token", "Tokens", "Trace", "TraceOptions",
+    "Unauthenticated", "Unavailable", "UnitAssignment", "Usage", "Violation", "Watch",
+    "__version__", "recording_metadata",
 ]
 __all__ += policies.__all__
 
