@@ -21,9 +21,11 @@ from olmoe.admin import Admin
 from olmoe.aio import AsyncClient, AsyncCompletionStream
 from olmoe.aio_admin import AsyncAdmin, AsyncPatched
 from olmoe.client import Client, CompletionStream
+from olmoe.corpus import Corpus, Question
 from olmoe.errors import (Busy, Cancelled, Conflict, DeadlineExceeded, Internal, InvalidRequest,
                           NotFound, OlmoeError, PatchReplaced, PermissionDenied, Precondition,
                           Unauthenticated, Unavailable, Violation)
+from olmoe.evaluation import Evaluation, EvaluationRow, evaluate
 from olmoe.experts import ArmStats, Decision, ExpertStats, LayerStats, Phase
 from olmoe.patched import Patched
 from olmoe.plans import (Calibration, LayerCdf, PatchResult, PlanRecord, Probe, ProbeResult,
@@ -38,15 +40,15 @@ from olmoe.trace import Trace
 __all__ = [
     "Admin", "ArmStats", "Assignment", "AsyncAdmin", "AsyncClient", "AsyncCompletionStream",
     "AsyncPatched", "AsyncWatch", "Busy", "Calibration", "Cancelled", "Client", "Completion",
-    "CompletionStream", "Conflict", "DeadlineExceeded", "Decision", "Delta", "ExpertStats",
-    "FinishReason", "Internal", "InvalidRequest", "LayerCdf", "LayerStats", "Logprob", "ModelInfo",
-    "NotFound", "OlmoeError", "PatchReplaced", "PatchResult", "Patched", "PermissionDenied",
-    "Phase", "PlanRecord", "Precondition", "Probe", "ProbeResult", "Prompt", "RecordedPart",
-    "Recording", "RecordingWriter", "RequestStatus", "Router", "RouterLayer", "Routing",
-    "RoutingEvent", "Sampling", "Score", "ScoreBatch", "ScoredToken", "Scoring", "ServerStatus",
-    "Stamp", "Started", "Target", "Timing", "Token", "Tokens", "Trace", "TraceOptions",
-    "Unauthenticated", "Unavailable", "UnitAssignment", "Usage", "Violation", "Watch",
-    "__version__", "recording_metadata",
+    "CompletionStream", "Conflict", "Corpus", "DeadlineExceeded", "Decision", "Delta", "Evaluation",
+    "EvaluationRow", "ExpertStats", "FinishReason", "Internal", "InvalidRequest", "LayerCdf",
+    "LayerStats", "Logprob", "ModelInfo", "NotFound", "OlmoeError", "PatchReplaced", "PatchResult",
+    "Patched", "PermissionDenied", "Phase", "PlanRecord", "Precondition", "Probe", "ProbeResult",
+    "Prompt", "Question", "RecordedPart", "Recording", "RecordingWriter", "RequestStatus", "Router",
+    "RouterLayer", "Routing", "RoutingEvent", "Sampling", "Score", "ScoreBatch", "ScoredToken",
+    "Scoring", "ServerStatus", "Stamp", "Started", "Target", "Timing", "Token", "Tokens", "Trace",
+    "TraceOptions", "Unauthenticated", "Unavailable", "UnitAssignment", "Usage", "Violation",
+    "Watch", "__version__", "evaluate", "recording_metadata",
 ]
 __all__ += policies.__all__
 

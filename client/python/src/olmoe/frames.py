@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from olmoe import _optional, arrays
+from olmoe.evaluation import Evaluation, EvaluationRow
 from olmoe.experts import ArmStats, ExpertStats, LayerStats
 from olmoe.trace import Trace
 
@@ -53,3 +54,9 @@ def of_layers(stats: ExpertStats) -> pandas.DataFrame:
     return pandas.DataFrame([
         {**_names(arm), **{name: getattr(layer, name) for name in _BY_LAYER}}
         for arm in stats.arms for layer in arm.layers], columns=(*_NAMES, *_BY_LAYER))
+
+
+def of_evaluation(evaluation: Evaluation) -> pandas.DataFrame:
+    """See Evaluation.to_frame."""
+    return pandas.DataFrame(list(map(dataclasses.asdict, evaluation.rows)), columns=[
+        field.name for field in dataclasses.fields(EvaluationRow)])
