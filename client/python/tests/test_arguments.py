@@ -4,13 +4,16 @@ import asyncio
 import dataclasses
 import fractions
 import inspect
+import pathlib
 import re
 import struct
+import tempfile
 
 import pytest
 
 import olmoe
 from olmoe import _requests
+from olmoe.v1 import inference_pb2
 
 NOBODY = "127.0.0.1:1"  # nothing is sent there
 BIG = 10 ** 400
@@ -270,6 +273,111 @@ def test_what_is_made_of_values_that_cannot_be_sent_says_which_field(make, said)
     with pytest.raises(ValueError) as error:
         make()
     assert str(error.value).startswith(said)
+
+
+# ---- What is no method of a client: (function, arguments that are right, argument, wrong values).
+
+ROUTED = olmoe.Trace.join([inference_pb2.RoutingTrace(num_positions=1, num_layers=1,
+                                                     counts=b"\1", experts=b"\0")])
+ARRAYS = ROUTED.to_numpy()
+STAMP = olmoe.Stamp(1, "default", "native", "", olmoe.Assignment.DEFAULT)
+MODEL = olmoe.ModelInfo(**{field.name: 1 for field in dataclasses.fields(olmoe.ModelInfo)})
+METADATA = {"format": "olmoe-routing-trace-1", "num_layers": "1", "num_experts": "1",
+            "default_top_k": "1"}
+STATS = olmoe.ExpertStats((), None, None, "")
+CORPUS = olmoe.Corpus("a", ("a",))
+ROW = olmoe.EvaluationRow(*["a"] * 4, *[1] * 14)
+NOT_PATH = (4, True, None, b"a", ["a"])
+
+
+def evaluate(**arguments):
+    with olmoe.Client(NOBODY) as client:
+        return olmoe.evaluate(**{"client": client, "data": CORPUS, **arguments})
+
+
+def append(**arguments):
+    with tempfile.TemporaryDirectory() as folder, \
+            olmoe.RecordingWriter(pathlib.Path(folder) / "a", METADATA) as writer:
+        writer.append(**arguments)
+
+
+WRONG_TYPES_OF_FUNCTIONS = [
+    (evaluate, {}, "client", ("127.0.0.1:1", None)),
+    (evaluate, {}, "data", (4, None, b"a", [4], [b"a"], {"a": "b"})),
+    (evaluate, {}, "policies", ("native", olmoe.TopK(4), 4, None, [4], {"a": "native"})),
+    (evaluate, {}, "arms", NOT_TEXTS),
+    (evaluate, {}, "window", (*NOT_INT, None)),
+    (evaluate, {"window": 4}, "stride", NOT_INT),
+    (evaluate, {}, "limit", (*NOT_INT, None)),
+    (evaluate, {}, "lines", NOT_BOOL),
+    (evaluate, {}, "in_flight", (*NOT_INT, None)),
+    (evaluate, {}, "seed", (*NOT_INT, None)),
+    (olmoe.Corpus.read, {}, "path", NOT_PATH),
+    (olmoe.Corpus.read, {"path": "a"}, "lines", NOT_BOOL),
+    (olmoe.Question.parse, {}, "line", NOT_TEXT),
+    (olmoe.Recording, {}, "path", NOT_PATH),
+    (olmoe.RecordingWriter, {"metadata": METADATA}, "path", NOT_PATH),
+    (olmoe.RecordingWriter, {"path": "a"}, "metadata", ("a", 4, None, {**METADATA, "a": 4})),
+    (append, {}, "part", (ROUTED, None)),
+    (olmoe.recording_metadata, {"stamp": STAMP}, "model", (4, None, METADATA)),
+    (olmoe.recording_metadata, {"model": MODEL}, "stamp", (4, None)),
+    (olmoe.RecordedPart.of, {"sequence": [1]}, "trace", (4, None)),
+    (olmoe.RecordedPart.of, {"trace": ROUTED}, "sequence", NOT_IDS),
+    (olmoe.RecordedPart.of, {"trace": ROUTED, "sequence": [1]}, "item", NOT_INT),
+    (ARRAYS.expert_tokens, {}, "num_experts", NOT_INT),
+    (STATS.to_numpy, {}, "arm", NOT_TEXT),
+    (STATS.to_numpy, {}, "kind", (1, "APPLIED", None)),
+    (STATS.to_numpy, {}, "phase", (1, "SCORE")),
+    (olmoe.plots.expert_load, {}, "counts", (4, "abc", None, {1: 2}, [1])),
+    (olmoe.plots.expert_load, {"counts": [[1]]}, "path", (4, b"a")),
+    (olmoe.plots.expert_load, {"counts": [[1]]}, "title", NOT_TEXT),
+    (olmoe.plots.pareto, {}, "rows", (4, [4], None, "abc")),
+    (olmoe.plots.pareto, {"rows": [ROW]}, "path", (4, b"a")),
+    (olmoe.plots.pareto, {"rows": [ROW]}, "title", NOT_TEXT),
+    (olmoe.plots.pareto_rows, {}, "rows", (4, [4], None)),
+]
+FUNCTIONS = (olmoe.Corpus.read, olmoe.Question.parse, olmoe.Recording, olmoe.RecordingWriter,
+             olmoe.recording_metadata, olmoe.RecordedPart.of, ARRAYS.expert_tokens,
+             STATS.to_numpy, olmoe.plots.expert_load, olmoe.plots.pareto, olmoe.plots.pareto_rows)
+
+
+@pytest.mark.parametrize(("function", "right", "argument", "values"), WRONG_TYPES_OF_FUNCTIONS,
+                         ids=[f"{row[0].__name__}-{row[2]}" for row in WRONG_TYPES_OF_FUNCTIONS])
+def test_a_value_of_a_wrong_type_is_told_by_a_function_too(function, right, argument, values):
+    for value in values:
+        with pytest.raises(TypeError) as error:
+            function(**right, **{argument: value})
+        assert names(error, argument), f"{function}({argument}={value!r}): {error.value}"
+
+
+def test_every_argument_of_every_function_is_in_the_table_of_wrong_types():
+    tested = {(row[0], row[2]) for row in WRONG_TYPES_OF_FUNCTIONS}
+    for function in FUNCTIONS:
+        assert {(function, name) for name in inspect.signature(function).parameters} <= tested
+    assert {name for function, name in tested if function is evaluate} == \
+        set(inspect.signature(olmoe.evaluate).parameters)
+
+
+@pytest.mark.parametrize(("function", "right", "argument", "values"), [
+    (evaluate, {}, "window", (-1, 2 ** 32)),
+    (evaluate, {"window": 4}, "stride", (0, -1, 5)),
+    (evaluate, {}, "stride", (4,)),
+    (evaluate, {}, "limit", (-1,)),
+    (evaluate, {}, "in_flight", (0, 33)),
+    (evaluate, {}, "seed", (-1, 2 ** 64)),
+    (evaluate, {}, "policies", (["top-q=4"], ["native", "native"])),
+    (olmoe.RecordingWriter, {"path": "a"}, "metadata", (
+        {}, {**METADATA, "format": "a"}, {**METADATA, "num_layers": "0"},
+        {**METADATA, "default_top_k": "129"}, {**METADATA, "num_experts": "-1"})),
+    (olmoe.RecordedPart.of, {"trace": ROUTED}, "sequence", ([], [-1])),
+    (olmoe.RecordedPart.of, {"trace": ROUTED, "sequence": [1]}, "item", (-1, 2 ** 32)),
+    (ARRAYS.expert_tokens, {}, "num_experts", (0, 512, BIG)),
+])
+def test_a_value_out_of_range_is_told_by_a_function_too(function, right, argument, values):
+    for value in values:
+        with pytest.raises(ValueError) as error:
+            function(**right, **{argument: value})
+        assert names(error, argument), f"{function}({argument}={value!r}): {error.value}"
 
 
 def test_asyncio_checks_the_same():

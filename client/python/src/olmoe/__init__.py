@@ -12,7 +12,7 @@ OlmoeError. What is not covered can be called with the stubs in olmoe.v1.
 
 from importlib import metadata
 
-from olmoe import policies
+from olmoe import plots, policies
 from olmoe._admin_calls import Target
 from olmoe._aio_calls import AsyncWatch
 from olmoe._calls import Watch
@@ -48,7 +48,7 @@ __all__ = [
     "RouterLayer", "Routing", "RoutingEvent", "Sampling", "Score", "ScoreBatch", "ScoredToken",
     "Scoring", "ServerStatus", "Stamp", "Started", "Target", "Timing", "Token", "Tokens", "Trace",
     "TraceOptions", "Unauthenticated", "Unavailable", "UnitAssignment", "Usage", "Violation",
-    "Watch", "__version__", "evaluate", "recording_metadata",
+    "Watch", "__version__", "evaluate", "plots", "recording_metadata",
 ]
 __all__ += policies.__all__
 
