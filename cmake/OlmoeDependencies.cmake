@@ -13,7 +13,7 @@ if(OLMOE_BUILD_TESTS)
 endif()
 
 if(OLMOE_BUILD_SERVER)
-  find_package(Boost 1.74 REQUIRED)  # its headers: Asio and Beast
+  find_package(Boost 1.74 REQUIRED)  # its headers: Asio, Beast and Math
   find_package(CLI11 REQUIRED)
   find_package(prometheus-cpp REQUIRED COMPONENTS core)
   find_package(ZLIB REQUIRED)
