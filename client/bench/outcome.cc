@@ -11,7 +11,9 @@ absl::Duration ToDuration(const google::protobuf::Duration& duration) {
 
 }  // namespace
 
-OutcomeTimer::OutcomeTimer(absl::Time due, absl::Time sent, TimeWindow window) : window_(window) {
+OutcomeTimer::OutcomeTimer(absl::Time due, absl::Time sent, TimeWindow window, uint64_t unit)
+    : window_(window) {
+  outcome_.unit = unit;
   outcome_.due = due;
   outcome_.send_delay = sent - due;
 }

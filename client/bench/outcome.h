@@ -28,6 +28,7 @@ struct Outcome {
     uint32_t tokens = 0;
   };
 
+  uint64_t unit = 0;  // number of the unit that it belongs to
   bool is_score = false;
   bool abandoned = false;  // cancelled by Ctrl-C: neither a result nor an error
   absl::Time due, done;
@@ -46,7 +47,7 @@ struct Outcome {
 // threads but not at the same time. Thread-compatible.
 class OutcomeTimer {
  public:
-  OutcomeTimer(absl::Time due, absl::Time sent, TimeWindow window);
+  OutcomeTimer(absl::Time due, absl::Time sent, TimeWindow window, uint64_t unit = 0);
 
   void OnEvent(const v1::GenerateStreamResponse& event, absl::Time now);
   Outcome Finish(const absl::Status& status, absl::Time now);

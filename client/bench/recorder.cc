@@ -67,7 +67,9 @@ void Recorder::Add(const Outcome& outcome) {
   measurement_.send_delay.Add(outcome.send_delay);
   if (outcome.stamp.generation() > 0) measurement_.generations.insert(outcome.stamp.generation());
   AddTo(outcome, measurement_.window, &measurement_.all);
-  if (!arm.empty()) AddTo(outcome, measurement_.window, &measurement_.arms[arm]);
+  if (arm.empty()) return;
+  AddTo(outcome, measurement_.window, &measurement_.arms[arm]);
+  measurement_.units[arm].Add(outcome);
 }
 
 void Recorder::AddDropped(absl::Time due) {

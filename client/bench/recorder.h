@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/time/time.h"
+#include "client/bench/arm_units.h"
 #include "client/bench/histogram.h"
 #include "client/bench/outcome.h"
 
@@ -39,6 +40,7 @@ struct Measurement {
   absl::Time end;  // of what was measured
   Numbers all;
   std::map<std::string, Numbers> arms;
+  std::map<std::string, ArmUnits> units;  // of the arms
   std::set<uint64_t> generations;
   Histogram send_delay;
   uint64_t warmup_requests = 0, abandoned = 0, dropped = 0;

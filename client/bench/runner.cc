@@ -78,8 +78,10 @@ std::optional<absl::Time> Runner::NextOpen() {
 }
 
 void Runner::Send(absl::Time due) {
-  auto timer = std::make_shared<OutcomeTimer>(due, clock_->Now(), window_);
-  const BenchRequest request = traffic_->Make(next_index_++);
+  const absl::Time sent = clock_->Now();
+  const uint64_t index = next_index_++;
+  const BenchRequest request = traffic_->Make(index);
+  auto timer = std::make_shared<OutcomeTimer>(due, sent, window_, Traffic::UnitOf(request, index));
   if (const auto* score = std::get_if<v1::ScoreRequest>(&request)) {
     target_->Score(*score, [this, timer](const absl::StatusOr<v1::ScoreResponse>& response) {
       Done(timer->Finish(response, clock_->Now()));

@@ -4,10 +4,15 @@
 #include <cstddef>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 
 namespace olmoe::client::bench {
 namespace {
+
+constexpr absl::string_view kUnitPrefix = "u";
 
 // Numbers that belong to request `index` of a run with `seed` alone.
 eval::Random RandomOf(uint64_t seed, uint64_t index) {
@@ -53,6 +58,15 @@ BenchRequest Traffic::Make(uint64_t index) const {
   v1::GenerateRequest request = MakeGenerate(drawn, &random);
   Address(&random, &request);
   return request;
+}
+
+uint64_t Traffic::UnitOf(const BenchRequest& request, uint64_t index) {
+  const std::string& id = std::visit(
+      [](const auto& message) -> const std::string& { return message.unit_id(); }, request);
+  absl::string_view digits = id;
+  uint64_t unit = 0;
+  return absl::ConsumePrefix(&digits, kUnitPrefix) && absl::SimpleAtoi(digits, &unit) ? unit
+                                                                                      : index;
 }
 
 Prompt Traffic::RandomPrompt(eval::Random* random) const {
@@ -102,7 +116,7 @@ v1::ScoreRequest Traffic::MakeScore(const Prompt& prompt) const {
 template <typename Request>
 void Traffic::Address(eval::Random* random, Request* request) const {
   if (!options_.arm.empty()) request->mutable_routing()->set_arm_id(options_.arm);
-  if (units_) request->set_unit_id(absl::StrCat("u", units_->Draw(random)));
+  if (units_) request->set_unit_id(absl::StrCat(kUnitPrefix, units_->Draw(random)));
 }
 
 absl::Duration Arrivals::Next() {

@@ -48,6 +48,9 @@ class Traffic {
   Traffic(Options options, PromptMix mix);
 
   BenchRequest Make(uint64_t index) const;
+  // Of request `index`: N of unit id uN, or where requests have no units the index, as then
+  // each is a unit of its own.
+  static uint64_t UnitOf(const BenchRequest& request, uint64_t index);
 
  private:
   Prompt RandomPrompt(eval::Random* random) const;

@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "client/bench/arm_units.h"
 #include "client/bench/histogram.h"
 #include "client/bench/outcome.h"
 #include "client/bench/prompt_mix.h"
@@ -189,6 +190,15 @@ TEST(Traffic, AScoreWithoutContinuationScoresItsPrompt) {
   EXPECT_EQ(item.continuation_text(), " b");
 }
 
+TEST(Traffic, AUnitIsTheNumberOfItsIdOrTheRequestsOwn) {
+  v1::GenerateRequest request;
+  EXPECT_EQ(Traffic::UnitOf(request, 17), 17u);
+  request.set_unit_id("u9999999");
+  EXPECT_EQ(Traffic::UnitOf(request, 17), 9999999u);
+  const Traffic traffic({.units = 3}, PromptMix::BuiltIn());
+  EXPECT_LT(Traffic::UnitOf(traffic.Make(17), 17), 3u);
+}
+
 v1::GenerateStreamResponse Started(const std::string& arm, uint64_t generation) {
   v1::GenerateStreamResponse event;
   event.mutable_started()->set_prompt_tokens(3);
@@ -262,6 +272,52 @@ TEST(Recorder, ErrorsAreCountedByCodeAndDropsAreErrors) {
   EXPECT_EQ(measurement.all.requests, 3u);
   EXPECT_EQ(measurement.ErrorRatio(), 0.75);
   EXPECT_EQ(measurement.all.duration.count(), 1u);
+}
+
+// A request of `unit` that took a second.
+Outcome OutcomeOf(uint64_t unit, const absl::Status& status = absl::OkStatus()) {
+  return OutcomeTimer(At(0), At(0), {}, unit).Finish(status, At(1000));
+}
+
+TEST(ArmUnits, RequestsOfAUnitAreOneSum) {
+  ArmUnits units;
+  for (int i = 0; i < 3; ++i) units.Add(OutcomeOf(7));
+  units.Add(OutcomeOf(2));
+  EXPECT_EQ(units.units(), 2u);
+  const auto sums = units.Sums(Metric::kGenerateSeconds);
+  ASSERT_EQ(sums.size(), 2u);
+  EXPECT_EQ(sums[1].sum, 3);
+  EXPECT_EQ(sums[1].weight, 3);
+  EXPECT_TRUE(units.Sums(Metric::kLogprob).empty());
+  EXPECT_TRUE(units.Sums(Metric::kFirstTokenSeconds).empty());
+}
+
+TEST(ArmUnits, TokensAfterTheFirstAreTimedOneByOne) {
+  ArmUnits units;
+  units.Add(TimedOutcome({}));
+  const auto sums = units.Sums(Metric::kTokenSeconds);
+  ASSERT_EQ(sums.size(), 1u);
+  EXPECT_EQ(sums[0].weight, 5);
+  EXPECT_NEAR(sums[0].sum, 0.2, 1e-9);
+  EXPECT_NEAR(units.Sums(Metric::kFirstTokenSeconds)[0].sum, 0.1, 1e-9);
+  EXPECT_EQ(units.Sums(Metric::kCompletionTokens)[0].sum, 6);
+}
+
+TEST(ArmUnits, AFailureCountsForTheSplitAlone) {
+  ArmUnits units;
+  units.Add(OutcomeOf(3, absl::InternalError("broken")));
+  EXPECT_EQ(units.units(), 1u);
+  EXPECT_TRUE(units.Sums(Metric::kGenerateSeconds).empty());
+}
+
+TEST(ArmUnits, ManyUnitsShareSumsAndAreStillCounted) {
+  ArmUnits units;
+  constexpr uint64_t kUnits = 3 * ArmUnits::kMostGroups;
+  for (uint64_t unit = 0; unit < kUnits; ++unit) units.Add(OutcomeOf(unit));
+  EXPECT_EQ(units.units(), kUnits);
+  const auto sums = units.Sums(Metric::kGenerateSeconds);
+  ASSERT_EQ(sums.size(), ArmUnits::kMostGroups);
+  for (const auto& sum : sums) EXPECT_EQ(sum.weight, 3);
 }
 
 TEST(BootstrapMedian, IsTheMedianWithAnIntervalAroundIt) {
