@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "client/bench/comparison_report.h"
 #include "client/render/format.h"
 #include "client/render/table.h"
 
@@ -186,7 +187,10 @@ std::optional<eval::Median> MedianP99Ratio(const std::vector<RunPair>& pairs, ui
 }
 
 std::string RenderBench(const BenchReport& report, const render::Style& style) {
-  return report.run ? RenderRun(*report.run, style) : RenderPairs(report, style);
+  if (!report.run) return RenderPairs(report, style);
+  std::string text = RenderRun(*report.run, style);
+  if (!report.comparison) return text;
+  return absl::StrCat(text, "\n", RenderComparison(*report.comparison, style));
 }
 
 }  // namespace olmoe::client::bench

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "client/bench/benchmark.h"
+#include "client/bench/comparison.h"
 #include "client/eval/bootstrap.h"
 #include "client/render/style.h"
 #include "olmoe/v1/inference.pb.h"
@@ -30,7 +31,8 @@ struct BenchReport {
   Runner::Options load;
   uint64_t seed = 0;
   bool interrupted = false;
-  std::optional<RunResult> run;  // or
+  std::optional<RunResult> run;
+  std::optional<Comparison> comparison;  // of the run's arms; or
   std::vector<RunPair> pairs;    // measured in this order
 };
 

@@ -2,6 +2,7 @@
 #include <optional>
 #include <string>
 
+#include "client/bench/comparison_report.h"
 #include "client/bench/report.h"
 #include "nlohmann/json.hpp"
 
@@ -151,6 +152,7 @@ std::string RenderBenchJson(const BenchReport& report, bool indent) {
   out["load"] = LoadJson(report);
   out["interrupted"] = report.interrupted;
   out["run"] = report.run ? RunJson(*report.run) : ordered_json();
+  out["comparison"] = report.comparison ? ComparisonJson(*report.comparison) : ordered_json();
   out["pairs"] = ordered_json::array();
   for (const RunPair& pair : report.pairs) out["pairs"].push_back(PairJson(pair));
   out["inter_token_p99_ratio"] = MedianJson(report);

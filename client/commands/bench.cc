@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/bench/async_calls.h"
 #include "client/bench/benchmark.h"
+#include "client/bench/comparison.h"
 #include "client/bench/report.h"
 #include "client/commands/bench_flags.h"
 #include "client/commands/command.h"
@@ -45,6 +46,7 @@ absl::Status Measure(const BenchOptions& options, bench::Benchmark& benchmark, S
       auto result = run(with_swaps, absl::StrCat("pair ", i + 1, " of ", options.paired,
                                                  with_swaps ? ", with swaps  " : "  "));
       if (!result.ok()) return result.status();
+      result->measurement.units.clear();  // of many pairs, memory for what is not compared
       (with_swaps ? pair.with : pair.without) = *std::move(result);
       if (benchmark.stopped()) return absl::OkStatus();  // half a pair compares nothing
     }
@@ -102,6 +104,17 @@ ExitCode RunBenchmark(const BenchOptions& options, const bench::Benchmark::Optio
   return status.ok() ? ExitCode::kOk : session.Fail(status);
 }
 
+// The plan that splits the run's requests; an error: why they are not split, or by what is not
+// known. A server may let a caller in who may not read plans.
+absl::StatusOr<v1::PlanRecord> ReadPlan(const BenchOptions& options, Session& session) {
+  if (!options.arm.empty()) return absl::FailedPreconditionError("requests name their arm");
+  if (!options.swap_every.empty()) return absl::FailedPreconditionError("plans are swapped");
+  auto routing = session.rpc().GetRouting({});
+  if (routing.ok()) return std::move(*routing->mutable_current());
+  return absl::Status(routing.status().code(),
+                      absl::StrCat("the plan could not be read: ", routing.status().message()));
+}
+
 ExitCode Run(const BenchOptions& options, Session& session) {
   auto mix = ReadMix(options, session);
   if (!mix.ok()) return session.UsageError(mix.status());
@@ -117,6 +130,12 @@ ExitCode Run(const BenchOptions& options, Session& session) {
   if (!model.ok()) return session.Fail(model.status());
   const auto traffic = MakeTraffic(options, *std::move(mix), *model);
   if (!traffic.ok()) return session.UsageError(traffic.status());
+  const auto plan = ReadPlan(options, session);
+  if (absl::IsCancelled(plan.status())) return session.Fail(plan.status());  // Ctrl-C
+  if (plan.ok()) {
+    const absl::Status control = CheckControl(options.control, plan->plan());
+    if (!control.ok()) return session.UsageError(control);
+  }
   const bench::Benchmark::Options runs{.run = RunOptions(options),
                                        .swaps = *SwapOptions(options, model->default_top_k())};
   bench::BenchReport report{.model = *std::move(model),
@@ -124,9 +143,15 @@ ExitCode Run(const BenchOptions& options, Session& session) {
                             .seed = options.seed,
                             .interrupted = false,
                             .run = std::nullopt,
+                            .comparison = std::nullopt,
                             .pairs = {}};
   if (auto code = RunBenchmark(options, runs, *traffic, &report, session); code != ExitCode::kOk) {
     return code;
+  }
+  if (report.run && options.swap_every.empty()) {
+    report.comparison = bench::Compare(
+        report.run->measurement, plan,
+        {.control = options.control, .always_valid = options.always_valid, .seed = options.seed});
   }
   return Print(options, report, &json_file, session);
 }

@@ -4,6 +4,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "client/commands/command.h"
 #include "client/notation/duration.h"
 #include "client/notation/policy_spec.h"
@@ -23,7 +24,10 @@ constexpr char kHelp[] =
     "--swap-every patches all traffic to one --swap-policy after the other, and brings back at\n"
     "the end, and at Ctrl-C, the plan that was there. Without --swap-policy these are two names\n"
     "of the model's own routing. --paired measures pairs of runs, without swaps and with, and\n"
-    "compares the p99 of inter-token latency.\n";
+    "compares the p99 of inter-token latency.\n"
+    "Where the plan has several arms, each is compared with the control: latencies, length and\n"
+    "log-probability of scored tokens, with intervals by units, after a test that the split is\n"
+    "as planned.\n";
 
 void LoadFlags(CLI::App& command, BenchOptions& options) {
   auto* concurrency = AddNumber(command, "-c,--concurrency", options.concurrency,
@@ -82,6 +86,22 @@ void TrafficFlags(CLI::App& command, BenchOptions& options) {
       ->type_name("ARM");
 }
 
+void ComparisonFlags(CLI::App& command, BenchOptions& options, CLI::Option* swap_every) {
+  CLI::Option* arm = command.get_option("--arm");
+  command
+      .add_option("--control", options.control,
+                  "Compare the other arms with this one; default: the plan's first")
+      ->check(IsUtf8())
+      ->excludes(arm)
+      ->excludes(swap_every)
+      ->type_name("ARM");
+  command
+      .add_flag("--always-valid", options.always_valid,
+                "Wider intervals, which hold whenever and for whatever reason a run is ended")
+      ->excludes(arm)
+      ->excludes(swap_every);
+}
+
 absl::Duration ReadDuration(const std::string& text) {
   const auto duration = notation::ParseDuration(text);  // checked by the flag
   return absl::Seconds(duration->seconds()) + absl::Nanoseconds(duration->nanos());
@@ -110,6 +130,7 @@ void BenchFlags(CLI::App& command, BenchOptions& options) {
   AddNumber(command, "--max-p99-ratio", options.max_p99_ratio,
             "Exit with 1 if the median of the pairs' ratios is higher", {.least = 0})
       ->needs(paired);
+  ComparisonFlags(command, options, swap_every);
   AddNumber(command, "--max-error-ratio", options.max_error_ratio,
             "Exit with 1 if a larger part of the requests (0..1) fails or is dropped", {0, 1})
       ->capture_default_str();
@@ -169,6 +190,18 @@ absl::StatusOr<std::optional<bench::Swapper::Options>> SwapOptions(const BenchOp
     swaps.policies.push_back(*std::move(policy));
   }
   return swaps;
+}
+
+absl::Status CheckControl(const std::string& control, const v1::RoutingPlan& plan) {
+  std::vector<std::string> arms;
+  for (const v1::Arm& arm : plan.arms()) {
+    if (arm.arm_id() == control) return absl::OkStatus();
+    arms.push_back(arm.arm_id());
+  }
+  if (control.empty() || arms.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("bench: --control: the plan has no arm \"",
+                                                 control, "\", it has ",
+                                                 absl::StrJoin(arms, ", ")));
 }
 
 absl::StatusOr<bench::Traffic> MakeTraffic(const BenchOptions& options, bench::PromptMix mix,

@@ -7,12 +7,14 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/bench/prompt_mix.h"
 #include "client/bench/runner.h"
 #include "client/bench/swapper.h"
 #include "client/bench/traffic.h"
 #include "client/commands/session.h"
+#include "olmoe/v1/admin.pb.h"
 #include "olmoe/v1/inference.pb.h"
 
 namespace CLI {
@@ -35,6 +37,8 @@ struct BenchOptions {
   uint64_t seed = 1;
   uint32_t units = 0;
   std::string unit_distribution = "uniform", arm;
+  std::string control;
+  bool always_valid = false;
   std::string swap_every;
   std::vector<std::string> swap_policies;
   int paired = 0;
@@ -51,6 +55,8 @@ absl::StatusOr<bench::PromptMix> ReadMix(const BenchOptions& options, Session& s
 // nullopt: without swaps. `default_top_k`: of the model.
 absl::StatusOr<std::optional<bench::Swapper::Options>> SwapOptions(const BenchOptions& options,
                                                                    uint32_t default_top_k);
+// Fails where the plan has arms and `control` is none of them.
+absl::Status CheckControl(const std::string& control, const v1::RoutingPlan& plan);
 absl::StatusOr<bench::Traffic> MakeTraffic(const BenchOptions& options, bench::PromptMix mix,
                                            const v1::GetModelInfoResponse& model);
 

@@ -2,6 +2,7 @@
 leave the plan as it was, and the load is what was asked for."""
 
 import json
+import math
 import re
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import time
 import pytest
 
 import api
-from server_process import DEADLINE_S, ServerProcess, wait_until
+from server_process import DEADLINE_S, ServerProcess, bin_dir, wait_until
 from unread_stream import UnreadStream
 
 
@@ -101,6 +102,74 @@ def test_units_get_the_arms_of_the_split(demo):
     arms = {assignment.arm_id for assignment in explained}
     run = bench(demo, "--requests", 60, "-n", 1, "--units", 6)["run"]
     assert set(run["arms"]) == arms
+
+
+TEXTS = ("Once upon a time there was a little fox who lived in a hole under an old oak tree.",
+         "The old hen sat by the door of the barn and looked at the rain.",
+         "In a house at the edge of the forest there lived a woodcutter and his three daughters.")
+
+
+def compare_arms(server, tmp_path, k, *arguments):
+    """The comparison of the model's own routing with top-k, by scored texts. Who scores what in
+    which arm depends on seed and salt alone, and so do the log-probabilities."""
+    prompts = tmp_path / "texts.jsonl"
+    prompts.write_text("".join(json.dumps({"method": "score", "prompt": text}) + "\n"
+                               for text in TEXTS))
+    plan = api.admin.RoutingPlan(salt="outcomes", arms=[
+        api.admin.Arm(arm_id="control", weight=1,
+                      policy=api.routing.RoutingPolicy(policy_id="native")),
+        api.admin.Arm(arm_id="other", weight=1,
+                      policy=api.routing.RoutingPolicy(policy_id="other", apply=top_k(k))),
+    ])
+    server.admin.PatchRouters(api.admin.PatchRoutersRequest(plan=plan), timeout=DEADLINE_S)
+    result = bench(server, "--requests", 200, "-c", 4, "--units", 120, "--prompts", prompts,
+                   *arguments)
+    comparison = result["comparison"]
+    rows = {row["metric"]: row for row in comparison["differences"]}
+    assert set(rows) == {"score_seconds", "logprob_per_token"}
+    assert not comparison["sample_ratio"]["is_broken"]
+    row = rows["logprob_per_token"]
+    for name, mean in ((comparison["control"], "control_mean"), (row["arm"], "mean")):
+        assert row[mean] == pytest.approx(-math.log(result["run"]["arms"][name]["perplexity"]))
+    return comparison, row
+
+
+def test_arms_that_differ_differ_in_log_probability(demo, tmp_path):
+    comparison, row = compare_arms(demo, tmp_path, 1)
+    assert row["difference"] < 0 and row["high"] < 0
+    assert row["is_different"] and row["holm_p_value"] < 0.001
+    assert "log-probability of scored tokens: other is lower than control by " in row["verdict"]
+    units = comparison["sample_ratio"]["arms"]
+    explained = demo.admin.ExplainAssignment(api.admin.ExplainAssignmentRequest(
+        unit_ids=[f"u{i}" for i in range(120)]), timeout=DEADLINE_S).assignments
+    for arm in ("control", "other"):
+        most = sum(assignment.arm_id == arm for assignment in explained)
+        assert 0.5 * most < units[arm]["units"] <= most
+        assert units[arm]["planned_share"] == 0.5
+
+
+@pytest.mark.parametrize("flags", [(), ("--always-valid",), ("--control", "other")])
+def test_equal_arms_do_not(demo, tmp_path, flags):
+    comparison, row = compare_arms(demo, tmp_path, demo.model_info().default_top_k, *flags)
+    assert row["low"] <= 0 <= row["high"]
+    assert not row["is_different"]
+    assert "no difference between " in row["verdict"] and comparison["verdict"][0].startswith(
+        "split: as planned")
+    assert comparison["intervals"] == ("always_valid" if "--always-valid" in flags else
+                                       "bootstrap")
+
+
+def test_without_the_admin_port_arms_are_compared_and_the_split_is_not_tested(demo):
+    patch_two_arms(demo)
+    command = [str(bin_dir() / "olmoectl"), "--server", demo.address(), "--admin", "127.0.0.1:1",
+               "--json", "bench", "--requests", "120", "--units", "100", "-n", "2"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True,
+                          timeout=DEADLINE_S)
+    assert done.returncode == 0, done.stderr
+    comparison = json.loads(done.stdout)["comparison"]
+    assert comparison["control"] == "control" and comparison["sample_ratio"] is None
+    assert comparison["not_tested"].startswith("the plan could not be read: ")
+    assert {row["arm"] for row in comparison["differences"]} == {"thin"}
 
 
 def bench_until(server, condition, what, *arguments):

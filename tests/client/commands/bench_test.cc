@@ -76,6 +76,23 @@ class BenchCommandTest : public AppFixture {
     arguments.insert(arguments.begin(), {"bench", "--json"});
     return Run(std::move(arguments));
   }
+  // The split that Generate makes.
+  static v1::GetRoutingResponse TwoArms() {
+    v1::GetRoutingResponse routing;
+    routing.mutable_current()->set_generation(1);
+    for (const char* name : {"b", "a"}) {
+      v1::Arm* arm = routing.mutable_current()->mutable_plan()->add_arms();
+      arm->set_arm_id(name);
+      arm->set_weight(1);
+    }
+    return routing;
+  }
+  static json MetricOf(const json& comparison, const std::string& metric) {
+    for (const json& row : comparison["differences"]) {
+      if (row["metric"] == metric) return row;
+    }
+    return {};
+  }
   json Result() { return json::parse(out_.str()); }
 
   testing::TempFolder folder_;
@@ -125,6 +142,56 @@ TEST_F(BenchCommandTest, ScoredPromptsGivePerplexity) {
   EXPECT_EQ(Result()["run"]["all"]["scored_tokens"], 6);
   EXPECT_EQ(Result()["run"]["all"]["score_seconds"]["count"], 3);
   EXPECT_TRUE(server_.score_request.items(0).rolling());
+}
+
+TEST_F(BenchCommandTest, ArmsAreComparedWithThePlansFirst) {
+  server_.routing_response = TwoArms();
+  ASSERT_EQ(Bench({"--requests", "300", "--units", "100"}), ExitCode::kOk) << err_.str();
+  const json comparison = Result()["comparison"];
+  EXPECT_EQ(comparison["control"], "b");
+  EXPECT_EQ(comparison["interval_confidence"], 0.95);
+  EXPECT_EQ(comparison["intervals"], "bootstrap");
+  const json ratio = comparison["sample_ratio"];
+  std::set<std::string> odd, even;
+  for (const auto& request : asked_) {
+    ((request.unit_id().back() - '0') % 2 == 1 ? odd : even).insert(request.unit_id());
+  }
+  EXPECT_EQ(ratio["arms"]["b"]["units"], odd.size());
+  EXPECT_EQ(ratio["arms"]["a"]["units"], even.size());
+  EXPECT_EQ(ratio["arms"]["a"]["planned_share"], 0.5);
+  EXPECT_EQ(ratio["is_broken"], false);
+  const json length = MetricOf(comparison, "completion_tokens");
+  EXPECT_EQ(length["arm"], "a");
+  EXPECT_EQ(length["mean"], 3);
+  EXPECT_EQ(length["difference"], 0);
+  EXPECT_EQ(length["is_different"], false);
+  EXPECT_THAT(comparison["verdict"][0], StartsWith("split: as planned: b "));
+}
+
+TEST_F(BenchCommandTest, ABrokenSplitComesFirst) {
+  server_.routing_response = TwoArms();
+  server_.routing_response.mutable_current()->mutable_plan()->mutable_arms(0)->set_weight(9);
+  ASSERT_EQ(Run({"bench", "--requests", "100", "--units", "100", "--control", "a"}), ExitCode::kOk);
+  EXPECT_THAT(out_.str(), HasSubstr("\nTHE SPLIT IS BROKEN"));
+  EXPECT_THAT(out_.str(), HasSubstr("no difference between b and a shown"));
+}
+
+TEST_F(BenchCommandTest, AlwaysValidIntervalsAreNamedSo) {
+  server_.routing_response = TwoArms();
+  ASSERT_EQ(Bench({"--requests", "300", "--units", "100", "--always-valid"}), ExitCode::kOk);
+  EXPECT_EQ(Result()["comparison"]["intervals"], "always_valid");
+}
+
+TEST_F(BenchCommandTest, WithoutASplitThereIsNothingToCompare) {
+  ASSERT_EQ(Bench({"--requests", "3"}), ExitCode::kOk);
+  EXPECT_TRUE(Result()["comparison"].is_null());
+}
+
+TEST_F(BenchCommandTest, AControlThatIsNoArmIsToldBeforeThereIsTraffic) {
+  server_.routing_response = TwoArms();
+  EXPECT_EQ(Bench({"--requests", "1", "--control", "c"}), ExitCode::kUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("the plan has no arm \\\"c\\\", it has b, a"));
+  EXPECT_TRUE(asked_.empty());
 }
 
 TEST_F(BenchCommandTest, ErrorsAreCountedByCodeAndEndInAnExitCode) {
@@ -223,6 +290,8 @@ TEST_F(BenchCommandTest, BadUsage) {
       {{"--prompts", folder_.Write("p.jsonl", "{}")}, "line 1: needs prompt"},
       {{"--json-out", folder_.File("no/out.json")}, "cannot be written"},
       {{"--max-error-ratio", "2"}, "--max-error-ratio"},
+      {{"--control", "a", "--arm", "a"}, "--control"},
+      {{"--always-valid", "--swap-every", "1s"}, "--always-valid"},
   };
   for (const auto& [arguments, message] : cases) {
     EXPECT_EQ(Bench(arguments), ExitCode::kUsage) << ::testing::PrintToString(arguments);
