@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # An A/B experiment of an hour in a minute: serves the demo model, splits units between the
 # model's own routing and another policy, sends them traffic of which a part is scored, and
-# prints what each arm did. Where Prometheus is installed, one scrapes the server every
+# prints what each arm did and, at the end, in what they differ. Where Prometheus is installed, one scrapes the server every
 # second by the rules of deploy/observability, and what the dashboards show is printed too;
 # --keep DIR leaves its data for Grafana.
 #   OLMOE_EXPERIMENT_SECONDS  of traffic, 60
@@ -87,12 +87,16 @@ step "3. $seconds s of traffic from many units"
 step "4. What the candidate's routers did differently"
 "$bin/olmoectl" experts diff control candidate
 
-step "5. Was the split as planned, and what do the dashboards show?"
-python3 deploy/experiment_report.py "$run_dir/bench.json" ${prometheus:+"http://$address"}
-
-if [ -n "$keep" ] && [ -n "$prometheus" ]; then
-  step "The data is in $keep. For Grafana, with deploy/observability/grafana:"
-  echo "  prometheus --config.file=$keep/prometheus.yml --storage.tsdb.path=$keep/data"
-elif [ -z "$prometheus" ]; then
-  step "Without Prometheus (Debian package prometheus) there is nothing for dashboards."
+step "5. What do the dashboards show?"
+if [ -n "$prometheus" ]; then
+  python3 deploy/experiment_report.py rules "http://$address"
+else
+  echo "Without Prometheus (Debian package prometheus) there is nothing for dashboards."
 fi
+if [ -n "$keep" ] && [ -n "$prometheus" ]; then
+  echo "The data is in $keep. For Grafana, with deploy/observability/grafana:"
+  echo "  prometheus --config.file=$keep/prometheus.yml --storage.tsdb.path=$keep/data"
+fi
+
+step "6. The verdict: was the split as planned, and in what do the arms differ?"
+python3 deploy/experiment_report.py verdict "$run_dir/bench.json"

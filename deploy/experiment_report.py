@@ -1,26 +1,14 @@
-"""The end of experiment.sh: checks the sample ratio of two arms of equal weight, and prints
-the values of all recording rules.
+"""The end of experiment.sh: the values of all recording rules, and the verdict.
 
-    experiment_report.py BENCH.json [http://PROMETHEUS]
+    experiment_report.py rules http://PROMETHEUS
+    experiment_report.py verdict BENCH.json
 """
 
 import json
-import math
 import sys
 import time
 import urllib.parse
 import urllib.request
-
-
-def sample_ratio(bench):
-    """A chi-square test with one degree of freedom, as the rule olmoe_srm makes it."""
-    counts = {arm: row["requests"] for arm, row in bench["run"]["arms"].items()}
-    expected = sum(counts.values()) / 2
-    chi2 = sum((counts.get(arm, 0) - expected) ** 2 / expected for arm in ("control", "candidate"))
-    p_value = math.erfc(math.sqrt(chi2 / 2))
-    verdict = "as planned" if p_value >= 0.001 else "NOT as planned: read no result"
-    arms = ", ".join(f"{arm} {count}" for arm, count in sorted(counts.items()))
-    return f"requests: {arms}; chi-square {chi2:.2f}, p = {p_value:.3f}: {verdict}"
 
 
 def get(prometheus, path, **parameters):
@@ -52,12 +40,7 @@ def describe(series, most=4):
                         f"{value:.4g}"])
 
 
-def main():
-    bench = json.load(open(sys.argv[1], encoding="utf-8"))
-    print(sample_ratio(bench))
-    if len(sys.argv) < 3:
-        return
-    prometheus = sys.argv[2]
+def print_rules(prometheus):
     time.sleep(2)  # the last scrape, and the rules after it
     for name in recording_rules(prometheus):
         series = get(prometheus, "query", query=name)["result"]
@@ -66,5 +49,12 @@ def main():
             print(f"  {line}")
 
 
+def print_verdict(path):
+    with open(path, encoding="utf-8") as file:
+        comparison = json.load(file)["comparison"]
+    for sentence in comparison["verdict"]:
+        print(sentence)
+
+
 if __name__ == "__main__":
-    main()
+    {"rules": print_rules, "verdict": print_verdict}[sys.argv[1]](sys.argv[2])

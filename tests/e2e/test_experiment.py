@@ -52,13 +52,17 @@ def test_both_arms_have_requests_and_a_perplexity(output):
         assert int(row[3]) == 0 or float(row[4]) > 1
 
 
-def test_the_sample_ratio_is_checked(output):
-    counts = re.search(r"requests: candidate (\d+), control (\d+); chi-square (\S+), p = ",
-                       output[0])
+def test_it_ends_with_the_verdict(output):
+    end = output[0].partition("\n6. The verdict")[2]
+    counts = re.search(r"^split: as planned: control (\d+) units \(planned 50.0%\), "
+                       r"candidate (\d+) units \(planned 50.0%\); chi-square (\S+), p = ", end,
+                       re.MULTILINE)
     assert counts, output[0]
-    candidate, control = int(counts[1]), int(counts[2])
+    control, candidate = int(counts[1]), int(counts[2])
     chi2 = (candidate - control) ** 2 / (candidate + control)
     assert float(counts[3]) == pytest.approx(chi2, abs=0.01)
+    for metric in ("end-to-end latency", "time to first token", "generated length"):
+        assert re.search(rf"^{metric}: .*candidate", end, re.MULTILINE), end
 
 
 def test_the_arms_experts_are_compared(output):
