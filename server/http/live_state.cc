@@ -157,23 +157,41 @@ struct ArmExperts {
   std::vector<stats::LayerCounts> layers;
 };
 
-Json ExpertsOfArm(const ArmExperts& arm) {
-  Json expert_tokens = Json::array(), experts_per_token = Json::array();
-  for (const stats::LayerCounts& layer : arm.layers) {
-    expert_tokens.push_back(layer.expert_tokens);
-    experts_per_token.push_back(layer.experts_per_token);
+Json IdsJson(const routing::ExpertSet& experts) {
+  Json ids = Json::array();
+  for (size_t id = 0; id < experts.size(); ++id) {
+    if (experts.test(id)) ids.push_back(id);
   }
+  return ids;
+}
+
+Json ExpertsOfArm(const ArmExperts& arm, const routing::RoutingPolicy& policy) {
   const bool applied = arm.names->kind == stats::DecisionKind::kApplied;
+  Json expert_tokens = Json::array(), experts_per_token = Json::array();
+  Json banned = Json::array(), forced = Json::array();
+  for (size_t i = 0; i < arm.layers.size(); ++i) {
+    expert_tokens.push_back(arm.layers[i].expert_tokens);
+    experts_per_token.push_back(arm.layers[i].experts_per_token);
+    const int layer = static_cast<int>(i);
+    const routing::FixedExperts fixed =
+        applied ? policy.FixedApplied(layer) : policy.FixedAnalyzed(layer);
+    banned.push_back(IdsJson(fixed.banned));
+    forced.push_back(IdsJson(fixed.forced));
+  }
   return {{"arm", arm.names->arm_id},
           {"policy_id", arm.names->policy_id},
           {"policy_digest", arm.names->policy_digest},
           {"decision", applied ? "applied" : "analyzed"},
           {"tokens", arm.layers[0].tokens},
           {"expert_tokens", std::move(expert_tokens)},
-          {"experts_per_token", std::move(experts_per_token)}};
+          {"experts_per_token", std::move(experts_per_token)},
+          {"banned", std::move(banned)},
+          {"forced", std::move(forced)}};
 }
 
-Json ExpertArmsJson(const std::vector<stats::ExpertCounts>& counts) {
+// `counts` are of the plan's arms.
+Json ExpertArmsJson(const routing::RoutingPlan& plan,
+                    const std::vector<stats::ExpertCounts>& counts) {
   std::map<std::pair<std::string, stats::DecisionKind>, ArmExperts> arms;
   for (const stats::ExpertCounts& part : counts) {
     ArmExperts& arm = arms[{part.arm_id, part.kind}];
@@ -184,7 +202,12 @@ Json ExpertArmsJson(const std::vector<stats::ExpertCounts>& counts) {
     }
   }
   Json json = Json::array();
-  for (const auto& [key, arm] : arms) json.push_back(ExpertsOfArm(arm));
+  for (const routing::Arm& arm : plan.arms()) {
+    for (const auto kind : {stats::DecisionKind::kApplied, stats::DecisionKind::kAnalyzed}) {
+      const auto found = arms.find({arm.arm_id, kind});
+      if (found != arms.end()) json.push_back(ExpertsOfArm(found->second, *arm.policy));
+    }
+  }
   return json;
 }
 
@@ -235,7 +258,7 @@ std::string LiveState::ExpertsJson() const {
                {"generation", plan->generation()},
                {"layers", options_.model.num_layers},
                {"experts", options_.model.num_experts},
-               {"arms", ExpertArmsJson(options_.metrics->experts().SnapshotOf(policies))}});
+               {"arms", ExpertArmsJson(*plan, options_.metrics->experts().SnapshotOf(policies))}});
 }
 
 }  // namespace olmoe::http

@@ -54,7 +54,9 @@ namespace olmoe::http {
 //                               policy: arm, policy_id, policy_digest, decision ("applied",
 //                               "analyzed"), tokens (the same in every layer),
 //                               expert_tokens[layer][expert] selections,
-//                               experts_per_token[layer][k] tokens with k experts
+//                               experts_per_token[layer][k] tokens with k experts,
+//                               banned[layer] and forced[layer] ids of the experts that the policy
+//                               runs for no token and for every one
 //
 // Nothing is made before it is asked for. Thread-safe.
 class LiveState {

@@ -188,6 +188,13 @@ absl::StatusOr<CompiledLayer> CompileLayer(const LayerSource& source, int layer,
   return compiled;
 }
 
+FixedExperts FixedBy(const Rule& rule) {
+  FixedExperts fixed;
+  for (const uint32_t id : rule.adjust.ban) fixed.banned.set(id);
+  for (const uint32_t id : rule.adjust.force) fixed.forced.set(id);
+  return fixed;
+}
+
 }  // namespace
 
 void ValidatePolicy(const PolicySpec& spec, const RouterShape& shape, std::string_view prefix,
@@ -248,6 +255,22 @@ std::shared_ptr<const RoutingPolicy> RoutingPolicy::Native(const RouterShape& sh
       Create(std::move(spec), shape, nullptr, "");
   CHECK(policy.ok()) << policy.status();
   return *std::move(policy);
+}
+
+FixedExperts RoutingPolicy::FixedApplied(int layer) const {
+  const size_t i = static_cast<size_t>(layer);
+  FixedExperts fixed = FixedBy(apply_[i].rule);
+  if (decode_[i]) {
+    const FixedExperts late = FixedBy(decode_[i]->rule);
+    fixed.banned &= late.banned;
+    fixed.forced &= late.forced;
+  }
+  return fixed;
+}
+
+FixedExperts RoutingPolicy::FixedAnalyzed(int layer) const {
+  const std::optional<LayerRule>& analyze = analyze_[static_cast<size_t>(layer)];
+  return analyze ? FixedBy(analyze->rule) : FixedExperts{};
 }
 
 RouteError RoutingPolicy::Route(const RowPlace& place, std::span<const float> logits,

@@ -58,6 +58,12 @@ struct PolicySpec {
 void ValidatePolicy(const PolicySpec& spec, const RouterShape& shape, std::string_view prefix,
                     std::vector<FieldViolation>* violations);
 
+// Experts of a layer about which no row decides.
+struct FixedExperts {
+  ExpertSet banned;  // run for no row
+  ExpertSet forced;  // run for every row
+};
+
 // A policy that can run: checked against the model, defaults filled in, layer
 // overrides expanded, calibration tables and router resolved and kept alive. The one
 // argument by which the forward pass learns how to route. Immutable: thread-safe.
@@ -85,6 +91,10 @@ class RoutingPolicy {
   bool analyzes() const { return analyzes_; }
   // The weights of its rows, in the layers that it has; null: the model's own.
   const Router* router() const { return router_.get(); }
+  // What holds for all rows of a layer, late or not, that are applied.
+  FixedExperts FixedApplied(int layer) const;
+  // Of the analyzed rule; empty sets where nothing is analyzed.
+  FixedExperts FixedAnalyzed(int layer) const;
   // Layers whose applied rule, weights of experts or router differ from the model's own.
   int num_changed_layers() const { return num_changed_layers_; }
 

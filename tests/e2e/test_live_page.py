@@ -154,6 +154,32 @@ def test_cells_are_those_of_get_expert_stats(server, experiment):
     assert page.distribution("control").keys() == {8}
 
 
+def test_banned_and_forced_experts_are_marked(server, driver):
+    patched = server.ctl("patch", "--top-k", 8, "--ban", "5,9", "--force", "2", "--json")
+    assert patched.returncode == 0, patched.stderr
+    live_page.set_size(driver, 1440, 1000)
+    page = Page(driver, server)
+    page.await_generation(int(json.loads(patched.stdout)["current"]["generation"]))
+    server.greedy([5, 6, 7], 3)
+    page.open_numbers()
+
+    def marked(name):
+        return set(page.js("""
+            return [...document.querySelectorAll(`td.${arguments[0]}`)].map((cell) =>
+                +cell.dataset.expert);""", name))
+
+    wait_until(lambda: marked("banned") == {5, 9} and marked("forced") == {2}, "the marks")
+    cells = page.cells("default")
+    tokens = max(cells.values())
+    assert all(cells[layer, 2] == tokens and cells[layer, 5] == cells[layer, 9] == 0
+               for layer in range(16))
+    page.driver.find_element("css selector", "canvas[data-arm=default]").send_keys(
+        *["\ue014"] * 6)  # arrow right
+    page.await_readout("default", "layer 0, expert 5: 0 of ")
+    assert page.readout("default").endswith("banned")
+    assert not page.complaints()
+
+
 def test_the_keyboard_reads_the_same_cell_of_every_arm(server, experiment):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys

@@ -171,6 +171,31 @@ TEST_F(LiveTest, ExpertsAreThoseOfTheStatisticsSummedOverPhases) {
   EXPECT_EQ(experts["arms"][1]["experts_per_token"][0][3], 11);
 }
 
+routing::Rule TopTwo(std::vector<uint32_t> ban, std::vector<uint32_t> force) {
+  routing::Rule rule{routing::TopK{2}, {}};
+  rule.adjust.ban = std::move(ban);
+  rule.adjust.force = std::move(force);
+  return rule;
+}
+
+TEST_F(LiveTest, ExpertsThatNeverOrAlwaysRunAreNamed) {
+  routing::ArmSpec arm = Arm("a", 1);
+  arm.policy.apply = TopTwo({3, 1}, {0});
+  arm.policy.analyze = TopTwo({2}, {});
+  // Tokens beyond the prompt may run expert 1, and need not run expert 0.
+  arm.policy.layer_overrides.push_back({{1}, {}, {}, TopTwo({3}, {})});
+  Patch({arm, Arm("b", 1)});
+  Generate(5, 7, "a");
+  Generate(2, 2, "b");
+  const json experts = Experts();
+  ASSERT_EQ(experts["arms"].size(), 3);
+  EXPECT_EQ(experts["arms"][0]["banned"], json({{1, 3}, {3}}));
+  EXPECT_EQ(experts["arms"][0]["forced"], json({json::array({0}), json::array()}));
+  EXPECT_EQ(experts["arms"][1]["banned"], json({{2}, {2}}));
+  EXPECT_EQ(experts["arms"][1]["forced"], json({json::array(), json::array()}));
+  EXPECT_EQ(experts["arms"][2]["banned"], json({json::array(), json::array()}));
+}
+
 TEST_F(LiveTest, ANewPolicyOfAnArmBeginsWithNoExperts) {
   Generate(5, 7);
   ASSERT_EQ(Experts()["arms"].size(), 1);

@@ -10,8 +10,18 @@ const HINTS = {
   analyzed: "what the analyzed rule would have run; it changes no reply",
 };
 
+const KEYS = { unused: "no token", banned: "banned", forced: "forced" };
+
 // [layer][k] -> [k]
 const sumOverLayers = (rows) => rows[0].map((_, k) => rows.reduce((sum, row) => sum + row[k], 0));
+
+// [layer][expert] "banned", "forced" or undefined.
+const marksOf = (data) => data.banned.map((banned, layer) => {
+  const marks = [];
+  for (const expert of banned) marks[expert] = "banned";
+  for (const expert of data.forced[layer]) marks[expert] = "forced";
+  return marks;
+});
 
 class ArmPanel {
   constructor(arm, onCursor) {
@@ -39,11 +49,12 @@ class ArmPanel {
 
   show(data, distribution, range) {
     this.data = data;
+    this.marks = marksOf(data);
     this.empty.hidden = true;
     this.shown.hidden = false;
     this.facts.textContent = `${data.policy_id}: ${count(data.tokens)} tokens in each layer`;
     this.kTitle.textContent = `Experts per token, mean ${meanOf(distribution).toFixed(2)}`;
-    this.heat.setData(data.expert_tokens);
+    this.heat.setData(data.expert_tokens, this.marks);
     this.distribution.setData(distribution, range);
     this.showNumbers();
   }
@@ -55,7 +66,7 @@ class ArmPanel {
       old?.remove();
       return;
     }
-    const table = el("div", { class: "scroll", tabindex: "0" }, numbersTable(this.data));
+    const table = el("div", { class: "scroll", tabindex: "0" }, numbersTable(this.data, this.marks));
     if (old === null) {
       this.numbers.append(table);
     } else {
@@ -144,5 +155,6 @@ function showLegend() {
     el("span", {}, "An expert\u2019s share of its layer\u2019s selections:"),
     el("div", { class: "scale" }, strip,
       el("div", { class: "scale-labels" }, ...labels.map((text) => el("span", {}, text)))),
-    el("span", { class: "unused-key" }, el("i", { "aria-hidden": "true" }), "no token"));
+    ...Object.entries(KEYS).map(([name, text]) => el("span", { class: `key-cell ${name}` },
+      el("i", { "aria-hidden": "true" }), text)));
 }

@@ -41,6 +41,7 @@ export class HeatMap {
     this.onCursor = onCursor;
     this.rows = [];     // [layer][expert] selections
     this.totals = [];   // [layer]
+    this.marks = [];    // [layer][expert] "banned", "forced" or undefined
     this.cursor = null;
     this.canvas = el("canvas", { tabindex: "0", role: "application", "data-arm": arm });
     this.readout = el("p", { class: "readout" });
@@ -63,8 +64,9 @@ export class HeatMap {
     return this.rows.length > 0 ? this.rows[0].length : 0;
   }
 
-  setData(rows) {
+  setData(rows, marks) {
     this.rows = rows;
+    this.marks = marks;
     this.totals = rows.map((row) => row.reduce((sum, n) => sum + n, 0));
     this.canvas.setAttribute("aria-label", `Selections of arm ${this.arm} by layer and expert: ` +
       `${rows.length} layers of ${this.numExperts} experts. Arrow keys move from cell to cell.`);
@@ -120,7 +122,13 @@ export class HeatMap {
     this.readout.replaceChildren(
       el("b", {}, `layer ${at.layer}, expert ${at.expert}`),
       `: ${count(selections)} of ${count(total)} selections, ${percent(selections / total)}, `,
-      el("b", {}, `${this.relative(at.layer, at.expert).toFixed(2)} \u00d7 even`));
+      el("b", {}, `${this.relative(at.layer, at.expert).toFixed(2)} \u00d7 even`),
+      ...this.markText(at));
+  }
+
+  markText({ layer, expert }) {
+    const mark = this.marks[layer][expert];
+    return mark ? [", ", el("b", {}, mark)] : [];
   }
 
   draw() {
@@ -158,10 +166,30 @@ export class HeatMap {
       const color = heatColor(scale, this.relative(layer, expert));
       context.fillStyle = color ?? unused;
       context.fillRect(x, y, w, h);
-      if (color !== null) return;
-      context.fillStyle = dot;
-      context.fillRect(x + w / 2 - 1, y + h / 2 - 1, 2, 2);
+      const mark = this.marks[layer][expert];
+      if (mark) {
+        this.drawMark(context, mark, [x, y, w, h]);
+      } else if (color === null) {
+        context.fillStyle = dot;
+        context.fillRect(x + w / 2 - 1, y + h / 2 - 1, 2, 2);
+      }
     }));
+  }
+
+  // A cross for an expert that never runs, a frame around one that always does.
+  drawMark(context, mark, [x, y, w, h]) {
+    context.strokeStyle = style(this.canvas, `--${mark}`);
+    context.lineWidth = 1.5;
+    context.beginPath();
+    if (mark === "banned") {
+      context.moveTo(x + 1, y + 1);
+      context.lineTo(x + w - 1, y + h - 1);
+      context.moveTo(x + w - 1, y + 1);
+      context.lineTo(x + 1, y + h - 1);
+    } else {
+      context.rect(x + 0.75, y + 0.75, w - 1.5, h - 1.5);
+    }
+    context.stroke();
   }
 
   drawAxes(context) {
