@@ -130,9 +130,10 @@ def test_choices_are_those_of_plain_score_calls(server):
 def interrupt_when(server, condition, *arguments):
     """What olmoectl printed that got Ctrl-C when the condition was true. It has one request at a
     time, and the server one slot, which the requests get one by one: it is not over before."""
-    with (contextlib.ExitStack() as streams,
-          subprocess.Popen(server.ctl_command(*arguments), stdout=subprocess.PIPE,
-                           stderr=subprocess.PIPE, text=True) as client):
+    with (subprocess.Popen(server.ctl_command(*arguments), stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True) as client,
+          contextlib.ExitStack() as streams):
+        streams.callback(client.kill)  # what fails here does not wait for it
         in_slot = streams.enter_context(UnreadStream(server))
         wait_until(lambda: server.status().queued_requests == 1, "a request waits")
         while not condition():
