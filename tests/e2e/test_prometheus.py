@@ -279,3 +279,35 @@ def test_the_committed_configuration_finds_a_server_on_the_same_machine(demo_fol
              "CONFIG": str(OBSERVABILITY / "prometheus.yml")})
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'up{instance="127.0.0.1:9464", job="olmoe"} => 1' in done.stdout
+
+
+def test_a_banned_expert_gets_no_token_while_the_traffic_goes_on(demo_folder):
+    banned = [5, 17]
+    rule = api.routing.Rule(top_k=api.routing.TopK(k=8), adjust=api.routing.Adjust(ban=banned))
+    with (ServerProcess(demo_folder, "--allow-inline-policy") as server,
+          PrometheusProcess(server.address("http")) as prometheus):
+        build_calibration(server)
+        patch(server, "before")
+        traffic = Traffic(server)
+        with traffic:
+            wait_until(wait_for_traffic(traffic, 3), "traffic before")
+            plan = make_plan("after")
+            for arm in plan.arms:
+                arm.arm_id += "-banned"
+                arm.policy.CopyFrom(api.routing.RoutingPolicy(policy_id="banned", apply=rule))
+            server.admin.PatchRouters(admin.PatchRoutersRequest(plan=plan), timeout=DEADLINE_S)
+            wait_until(wait_for_traffic(traffic, 5), "traffic after")
+        server.wait_until_idle()
+        wait_for_scrape(prometheus)
+        counted = by(prometheus.query(
+            'sum by (arm, expert) (olmoe_moe_expert_tokens_total{decision="applied"})',
+            time.time()), "arm", "expert")
+        for arm in plan.arms:
+            tokens = {int(expert): n for (name, expert), n in counted.items()
+                      if name == arm.arm_id}
+            assert len(tokens) == server.model_info().num_experts
+            assert {expert for expert, n in tokens.items() if n == 0} >= set(banned)
+            assert sum(tokens.values()) > 0
+        # The arms before the ban had given them tokens.
+        assert all(sum(n for (name, expert), n in counted.items()
+                       if name in ARMS and int(expert) == each) > 0 for each in banned)
