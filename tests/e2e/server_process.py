@@ -24,6 +24,16 @@ def bin_dir():
     return pathlib.Path(os.environ.get("OLMOE_BIN_DIR", api.SOURCE_DIR / "build/release/bin"))
 
 
+@contextlib.contextmanager
+def running(command, **options):
+    """A child process that does not outlive the block, however that ends."""
+    with subprocess.Popen(command, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()  # of one that has ended: nothing
+
+
 def server_command(model, *flags):
     return [str(bin_dir() / "olmoe-server"), "--model", str(model), *map(str, flags)]
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 import api
-from server_process import DEADLINE_S, ServerProcess, bin_dir, wait_until
+from server_process import DEADLINE_S, ServerProcess, bin_dir, running, wait_until
 from unread_stream import UnreadStream
 
 
@@ -174,8 +174,8 @@ def test_without_the_admin_port_arms_are_compared_and_the_split_is_not_tested(de
 
 def bench_until(server, condition, what, *arguments):
     """What an endless run prints that gets Ctrl-C when the condition is true."""
-    with subprocess.Popen(server.ctl_command("--json", "bench", "--duration", "10h", *arguments),
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+    with running(server.ctl_command("--json", "bench", "--duration", "10h", *arguments),
+                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
         wait_until(condition, what)
         client.send_signal(signal.SIGINT)
         out, errors = client.communicate(timeout=DEADLINE_S)
@@ -260,7 +260,7 @@ def test_ctrl_c_in_a_paired_run_brings_the_plan_back(demo):
 def test_a_client_that_is_killed_leaves_a_plan_that_ends_by_itself(demo):
     command = demo.ctl_command("bench", "--duration", "10m", "-c", 1, "-n", 4, "--swap-every",
                                "50ms")
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as client:
+    with running(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as client:
         wait_until(lambda: current(demo).plan.arms[0].policy.policy_id.startswith("bench-"),
                    "a swap")
         client.kill()

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 import api
-from server_process import DEADLINE_S, ServerProcess, wait_until
+from server_process import DEADLINE_S, ServerProcess, running, wait_until
 from unread_stream import UnreadStream
 
 STORY = """Once upon a time there was a little fox who lived in a hole under an old oak tree.
@@ -130,10 +130,9 @@ def test_choices_are_those_of_plain_score_calls(server):
 def interrupt_when(server, condition, *arguments):
     """What olmoectl printed that got Ctrl-C when the condition was true. It has one request at a
     time, and the server one slot, which the requests get one by one: it is not over before."""
-    with (subprocess.Popen(server.ctl_command(*arguments), stdout=subprocess.PIPE,
-                           stderr=subprocess.PIPE, text=True) as client,
+    with (running(server.ctl_command(*arguments), stdout=subprocess.PIPE,
+                  stderr=subprocess.PIPE, text=True) as client,
           contextlib.ExitStack() as streams):
-        streams.callback(client.kill)  # what fails here does not wait for it
         in_slot = streams.enter_context(UnreadStream(server))
         wait_until(lambda: server.status().queued_requests == 1, "a request waits")
         while not condition():

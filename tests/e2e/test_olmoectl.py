@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 import api
-from server_process import DEADLINE_S, ServerProcess, bin_dir, wait_until
+from server_process import DEADLINE_S, ServerProcess, bin_dir, running, wait_until
 
 OLMOECTL = bin_dir() / "olmoectl"
 
@@ -142,8 +142,8 @@ def test_bytes_that_are_not_utf8_are_bad_usage(demo):
 
 def test_ctrl_c_cancels_the_call(busy):
     server = busy.server
-    with subprocess.Popen(server.ctl_command("generate", "--tokens", "1", "--stream-json"),
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+    with running(server.ctl_command("generate", "--tokens", "1", "--stream-json"),
+                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
         assert "started" in client.stdout.readline()
         client.send_signal(signal.SIGINT)
         _, errors = client.communicate(timeout=DEADLINE_S)
@@ -154,8 +154,8 @@ def test_ctrl_c_cancels_the_call(busy):
 
 def test_a_reader_that_goes_away_is_no_crash(busy):
     server = busy.server
-    with subprocess.Popen(server.ctl_command("generate", "--tokens", "1", "--stream-json"),
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
+    with running(server.ctl_command("generate", "--tokens", "1", "--stream-json"),
+                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as client:
         assert "started" in client.stdout.readline()
         client.stdout.close()
         busy.close()  # the client has something to write from here on

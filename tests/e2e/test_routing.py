@@ -8,7 +8,7 @@ import pytest
 
 import api
 from api import admin, routing
-from server_process import DEADLINE_S, wait_until
+from server_process import DEADLINE_S, running, wait_until
 from unread_stream import UnreadStream
 
 PROMPT = [5, 6, 7, 8, 9]
@@ -106,8 +106,8 @@ def test_a_request_keeps_the_plan_that_it_started_with(demo):
 
 def test_wait_for_drain_returns_when_the_old_plan_is_unused(demo):
     with UnreadStream(demo, [5]) as stream:
-        with subprocess.Popen(demo.ctl_command("patch", "--top-k", 2, f"--wait={DEADLINE_S}"),
-                              stdout=subprocess.DEVNULL) as client:
+        with running(demo.ctl_command("patch", "--top-k", 2, f"--wait={DEADLINE_S}"),
+                     stdout=subprocess.DEVNULL) as client:
             wait_until(lambda: draining(demo), "the old plan drains")
             assert client.poll() is None
             done = stream.read()[-1].done

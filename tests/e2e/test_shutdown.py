@@ -9,7 +9,7 @@ import pytest
 
 import api
 import unread_stream
-from server_process import DEADLINE_S, ServerProcess, wait_until
+from server_process import DEADLINE_S, ServerProcess, running, wait_until
 from unread_stream import CHANNEL_OPTIONS, HOLD_S, UnreadStream, heavy_request
 
 HELD = 3
@@ -34,8 +34,8 @@ def test_a_deadline_in_mid_stream_frees_its_pages(demo):
 
 
 def test_a_client_that_is_killed_in_mid_stream_frees_its_pages(demo):
-    with subprocess.Popen([sys.executable, unread_stream.__file__, demo.address()],
-                          stdout=subprocess.PIPE, text=True) as client:
+    with running([sys.executable, unread_stream.__file__, demo.address()],
+                 stdout=subprocess.PIPE, text=True) as client:
         request_id = client.stdout.readline().strip()
         wait_until(lambda: demo.is_generating(request_id), "the stream is running")
         assert demo.kv_used_bytes() > 0

@@ -11,7 +11,7 @@ import pytest
 
 import api
 from api import admin
-from server_process import DEADLINE_S, ServerProcess, server_command, wait_until
+from server_process import DEADLINE_S, ServerProcess, running, server_command, wait_until
 from test_state import write_plan
 from unread_stream import HOLD_S, UnreadStream
 
@@ -80,8 +80,8 @@ def test_a_signal_while_the_model_loads_ends_it_with_a_line(demo_folder, tmp_pat
     """A pipe in place of a plan file that nobody writes holds the start."""
     pipe = tmp_path / "plan.json"
     os.mkfifo(pipe)
-    with subprocess.Popen(server_command(demo_folder, "--routing", pipe),
-                          stderr=subprocess.PIPE, text=True) as process:
+    with running(server_command(demo_folder, "--routing", pipe),
+                 stderr=subprocess.PIPE, text=True) as process:
         with open(pipe, "w", encoding="ascii"):  # opened by the server: it has begun
             process.send_signal(signal.SIGTERM)
             _, log = process.communicate(timeout=DEADLINE_S)
