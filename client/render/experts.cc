@@ -1,7 +1,6 @@
 #include "client/render/experts.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -31,20 +30,6 @@ int LoadLevel(double load) {
                               std::begin(kBounds));
 }
 
-// Less in blue, more in red.
-const HeatScale& DifferenceScale() {
-  static const HeatScale scale = {{'=', 25, "<-1"},        {'-', 75, "<-0.5"}, {',', 153, "<-0.1"},
-                                  {'.', kNoColor, "same"}, {'+', 223, ">0.1"}, {'*', 209, ">0.5"},
-                                  {'#', 160, ">1"}};
-  return scale;
-}
-
-int DifferenceLevel(double difference) {
-  const double size = std::abs(difference);
-  const int steps = size > 1 ? 3 : size > 0.5 ? 2 : size > 0.1 ? 1 : 0;
-  return difference < 0 ? 3 - steps : 3 + steps;
-}
-
 const char* KindName(v1::DecisionKind kind) {
   return kind == v1::DECISION_KIND_ANALYZED ? "analyzed" : "applied";
 }
@@ -65,56 +50,6 @@ std::string PolicyName(const v1::ArmExpertStats& stats) {
   return absl::StrCat("policy ", stats.policy_id());
 }
 
-std::string Heading(const v1::ArmExpertStats& stats, const Style& style) {
-  const std::string digest = stats.policy_digest().substr(0, kShortDigest);
-  const std::string arm = absl::StrCat("arm ", stats.arm_id());
-  const std::string policy = PolicyName(stats);
-  constexpr size_t kRoom = 72;  // for both in a line, behind "from"
-  const char* between = arm.size() + policy.size() > kRoom ? ",\n" : ", ";
-  return absl::StrCat(style.Bold(absl::StrCat(arm, between, policy)), "\n", KindName(stats.kind()),
-                      ", ", PhaseName(stats.phase()), ": ", TokensRouted(stats), " tokens, mean k ",
-                      FormatFixed(MeanExperts(stats), 2), digest.empty() ? "" : ", digest ", digest,
-                      "\n");
-}
-
-struct Mover {
-  uint32_t layer = 0;
-  size_t expert = 0;
-  double share_a = 0, share_b = 0;  // of the layer's selections
-};
-
-std::vector<Mover> LargestMovers(const std::vector<LayerDifference>& differences, size_t top) {
-  std::vector<Mover> movers;
-  for (const LayerDifference& layer : differences) {
-    const size_t experts = std::min(layer.load_a.size(), layer.load_b.size());
-    for (size_t expert = 0; expert < experts; ++expert) {
-      movers.push_back({layer.layer, expert, layer.load_a[expert] / static_cast<double>(experts),
-                        layer.load_b[expert] / static_cast<double>(experts)});
-    }
-  }
-  std::stable_sort(movers.begin(), movers.end(), [](const Mover& a, const Mover& b) {
-    return std::abs(a.share_b - a.share_a) > std::abs(b.share_b - b.share_a);
-  });
-  if (movers.size() > top) movers.resize(top);
-  return movers;
-}
-
-std::string RenderMovers(const std::vector<Mover>& movers, const Style& style) {
-  using enum Table::Align;
-  Table table({{"LAYER", kRight},
-               {"EXPERT", kRight},
-               {"FROM", kRight},
-               {"TO", kRight},
-               {"DIFFERENCE", kRight}});
-  for (const Mover& mover : movers) {
-    table.AddRow({absl::StrCat(mover.layer), absl::StrCat(mover.expert),
-                  absl::StrFormat("%.2f%%", 100 * mover.share_a),
-                  absl::StrFormat("%.2f%%", 100 * mover.share_b),
-                  absl::StrFormat("%+.2f%%", 100 * (mover.share_b - mover.share_a))});
-  }
-  return table.empty() ? "" : table.Render(style);
-}
-
 std::string Ratio(double part, double whole, int decimals) {
   return whole > 0 ? FormatFixed(part / whole, decimals) : "-";
 }
@@ -133,6 +68,18 @@ std::string CsvField(const std::string& text) {
 
 }  // namespace
 
+std::string DecisionHeading(const v1::ArmExpertStats& stats, const Style& style) {
+  const std::string digest = stats.policy_digest().substr(0, kShortDigest);
+  const std::string arm = absl::StrCat("arm ", stats.arm_id());
+  const std::string policy = PolicyName(stats);
+  constexpr size_t kRoom = 72;  // for both in a line, behind "from"
+  const char* between = arm.size() + policy.size() > kRoom ? ",\n" : ", ";
+  return absl::StrCat(style.Bold(absl::StrCat(arm, between, policy)), "\n", KindName(stats.kind()),
+                      ", ", PhaseName(stats.phase()), ": ", TokensRouted(stats), " tokens, mean k ",
+                      FormatFixed(MeanExperts(stats), 2), digest.empty() ? "" : ", digest ", digest,
+                      "\n");
+}
+
 std::string RenderExpertMap(const v1::ArmExpertStats& stats, const Style& style) {
   std::vector<HeatRow> rows;
   for (const v1::LayerExpertStats& layer : stats.layers()) {
@@ -143,7 +90,7 @@ std::string RenderExpertMap(const v1::ArmExpertStats& stats, const Style& style)
         absl::StrFormat(" %5.2f %5.1f", layer.mean_experts_per_token(), layer.load_max_over_mean());
     rows.push_back(std::move(row));
   }
-  return Heading(stats, style) + RenderHeatMap(rows, "     k   max", LoadScale(), style);
+  return DecisionHeading(stats, style) + RenderHeatMap(rows, "     k   max", LoadScale(), style);
 }
 
 std::string RenderLoadLegend(const Style& style) {
@@ -183,7 +130,7 @@ std::string RenderExpertTable(const v1::ArmExpertStats& stats, const Style& styl
     if (forced) cells.push_back(Percent(static_cast<double>(layer.force_hits()), tokens));
     table.AddRow(std::move(cells));
   }
-  return Heading(stats, style) + table.Render(style);
+  return DecisionHeading(stats, style) + table.Render(style);
 }
 
 std::string ExpertCsv(const std::vector<v1::ArmExpertStats>& arms) {
@@ -203,27 +150,6 @@ std::string ExpertCsv(const std::vector<v1::ArmExpertStats>& arms) {
     }
   }
   return csv;
-}
-
-std::string RenderExpertDiff(const v1::ArmExpertStats& a, const v1::ArmExpertStats& b, int top,
-                             const Style& style) {
-  const std::vector<LayerDifference> differences = Compare(a, b);
-  std::vector<HeatRow> rows;
-  for (const LayerDifference& layer : differences) {
-    HeatRow row;
-    row.label = absl::StrCat(layer.layer);
-    const size_t experts = std::min(layer.load_a.size(), layer.load_b.size());
-    for (size_t expert = 0; expert < experts; ++expert) {
-      row.levels.push_back(DifferenceLevel(layer.load_b[expert] - layer.load_a[expert]));
-    }
-    row.note = absl::StrFormat(" %5.3f %5.3f", layer.total_variation, layer.jensen_shannon_bits);
-    rows.push_back(std::move(row));
-  }
-  return absl::StrCat("from ", Heading(a, style), "to ", Heading(b, style),
-                      RenderHeatMap(rows, "    TV    JS", DifferenceScale(), style),
-                      RenderLegend("change of load, in even shares", DifferenceScale(), style),
-                      "TV: total variation, 0..1; JS: Jensen-Shannon divergence in bits, 0..1\n\n",
-                      RenderMovers(LargestMovers(differences, static_cast<size_t>(top)), style));
 }
 
 }  // namespace olmoe::client::render

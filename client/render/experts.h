@@ -1,4 +1,4 @@
-// Expert statistics as a heat map, a table, CSV, or the difference of two arms.
+// Expert statistics as a heat map, a table or CSV.
 #ifndef OLMOE_CLIENT_RENDER_EXPERTS_H_
 #define OLMOE_CLIENT_RENDER_EXPERTS_H_
 
@@ -11,7 +11,10 @@
 
 namespace olmoe::client::render {
 
-// A line on whose decisions these are, then layers x experts: the load of each
+// On whose decisions these are: arm and policy, then tokens and mean k.
+std::string DecisionHeading(const v1::ArmExpertStats& stats, const Style& style);
+
+// The heading, then layers x experts: the load of each
 // expert over the even share, with mean k and the largest load of each layer.
 std::string RenderExpertMap(const v1::ArmExpertStats& stats, const Style& style);
 // What the signs or colours of the map mean; one line below all maps.
@@ -22,10 +25,6 @@ std::string RenderExpertTable(const v1::ArmExpertStats& stats, const Style& styl
 
 // A line of names, then one line for each arm, kind, phase, layer and expert.
 std::string ExpertCsv(const std::vector<v1::ArmExpertStats>& arms);
-
-// A map of what `b` does more and less than `a`, and the `top` experts that move most.
-std::string RenderExpertDiff(const v1::ArmExpertStats& a, const v1::ArmExpertStats& b, int top,
-                             const Style& style);
 
 }  // namespace olmoe::client::render
 

@@ -228,7 +228,7 @@ v1::ArmExpertStats Stats(const std::string& arm, v1::Phase phase) {
   stats.set_phase(phase);
   auto* layer = stats.add_layers();
   layer->set_tokens(2);
-  for (const uint64_t count : {1, 3}) layer->add_expert_tokens(count);
+  for (const uint64_t count : {2, 2}) layer->add_expert_tokens(count);
   for (const uint64_t count : {0, 0, 2}) layer->add_experts_per_token(count);
   return stats;
 }
@@ -253,7 +253,7 @@ TEST_F(AdminAppTest, ExpertsAreAskedForByFilterAndShownInFourForms) {
             "[the current plan's policies (--all: earlier ones too), 1970-01-01 00:00:00 "
             "UTC to 1970-01-01 00:00:00 UTC]\n");
   ASSERT_EQ(Run({"experts", "--format", "csv"}), ExitCode::kOk);
-  EXPECT_THAT(out_.str(), HasSubstr("control,p,,applied,prefill,0,1,3,2,1.5\n"));
+  EXPECT_THAT(out_.str(), HasSubstr("control,p,,applied,prefill,0,1,2,2,1\n"));
   ASSERT_EQ(Run({"experts", "--format", "json"}), ExitCode::kOk);
   EXPECT_THAT(out_.str(), HasSubstr("\"cursor\":\"c2\""));
 }

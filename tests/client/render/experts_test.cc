@@ -92,9 +92,8 @@ TEST(RenderExperts, EverythingFitsEightyColumns) {
   layer->set_idle_experts(63);
   layer->set_common_experts(1);
   layer->set_union_experts(3);
-  for (const std::string& text :
-       {RenderExpertTable(stats, Style()), RenderExpertMap(stats, Style()),
-        RenderLoadLegend(Style()), RenderExpertDiff(stats, stats, 3, Style())}) {
+  for (const std::string& text : {RenderExpertTable(stats, Style()),
+                                  RenderExpertMap(stats, Style()), RenderLoadLegend(Style())}) {
     for (const absl::string_view line : absl::StrSplit(text, '\n')) {
       EXPECT_LE(line.size(), 80u) << line;
     }
@@ -108,17 +107,6 @@ TEST(ExpertCsv, IsOneLineAnExpertAndQuotesNames) {
             "arm,policy,policy_digest,kind,phase,layer,expert,expert_tokens,layer_tokens,load\n"
             "\"a,\"\"b\"\"\",top-k-2,0123456789abcdef,applied,decode,0,0,1,10,0.5\n"
             "\"a,\"\"b\"\"\",top-k-2,0123456789abcdef,applied,decode,0,1,3,10,1.5\n");
-}
-
-TEST(RenderExpertDiff, ShowsTheDirectionAndTheLargestMovers) {
-  const std::string diff =
-      RenderExpertDiff(Stats("a", {4, 4, 4, 4}), Stats("b", {0, 3, 5, 12}), 2, Style());
-  EXPECT_THAT(diff, StartsWith("from arm a, "));
-  EXPECT_THAT(diff, HasSubstr("\n0 -,.# 0.350 "));
-  EXPECT_THAT(diff, HasSubstr("LAYER  EXPERT    FROM      TO  DIFFERENCE\n"
-                              "    0       3  25.00%  60.00%     +35.00%\n"
-                              "    1       3  25.00%  60.00%     +35.00%\n"));
-  EXPECT_EQ(diff.find("-25.00%"), std::string::npos);  // only the two largest
 }
 
 }  // namespace
