@@ -65,6 +65,7 @@ void AddCommands(CLI::App& app, commands::ChosenCommand& chosen) {
   app.fallthrough();  // global flags may come after the command
   commands::AddGenerate(app, chosen);
   commands::AddScore(app, chosen);
+  commands::AddTokens(app, chosen);
   commands::AddTokenize(app, chosen);
   commands::AddDetokenize(app, chosen);
   commands::AddModel(app, chosen);

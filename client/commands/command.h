@@ -19,6 +19,7 @@ using ChosenCommand = std::function<ExitCode(Session&)>;
 
 void AddGenerate(CLI::App& app, ChosenCommand& chosen);
 void AddScore(CLI::App& app, ChosenCommand& chosen);
+void AddTokens(CLI::App& app, ChosenCommand& chosen);
 void AddTokenize(CLI::App& app, ChosenCommand& chosen);
 void AddDetokenize(CLI::App& app, ChosenCommand& chosen);
 void AddModel(CLI::App& app, ChosenCommand& chosen);
