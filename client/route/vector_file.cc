@@ -42,6 +42,18 @@ uint32_t ReadCount(const JsonCursor& value) {
   return static_cast<uint32_t>(std::clamp(number, 0.0, kMost));
 }
 
+// The counts or the ids of a trace. What a byte cannot hold becomes the largest, which is no count
+// and the id of no expert.
+std::vector<uint8_t> ReadBytes(const JsonCursor& array) {
+  static constexpr uint32_t kMost = std::numeric_limits<uint8_t>::max();
+  std::vector<uint8_t> bytes;
+  array.ForEach([&bytes](const JsonCursor& value) {
+    const uint32_t number = value.Number() < 0 ? kMost : ReadCount(value);
+    bytes.push_back(static_cast<uint8_t>(std::min(number, kMost)));
+  });
+  return bytes;
+}
+
 // Whole numbers; a negative one becomes the largest, which is the id of no expert.
 std::vector<uint32_t> ReadCounts(const JsonCursor& array) {
   constexpr uint32_t kMost = std::numeric_limits<uint32_t>::max();
@@ -152,8 +164,8 @@ routing::Replay ReadReplay(const JsonCursor& object) {
   replay.first_position = trace["first_position"].Unsigned();
   replay.num_positions = trace["num_positions"].Unsigned();
   replay.num_layers = trace["num_layers"].Unsigned();
-  replay.counts = ReadCounts(trace["counts"]);
-  replay.experts = ReadCounts(trace["experts"]);
+  replay.counts = ReadBytes(trace["counts"]);
+  replay.experts = ReadBytes(trace["experts"]);
   if (const JsonCursor weights = trace["weights"]; !weights.IsAbsent()) {
     replay.weights = ToLogits(notation::ReadNumbers(weights));
   }
@@ -235,7 +247,9 @@ ordered_json Decide(const Case& c, const CdfTables& tables) {
                  .analyze = {},
                  .decode = {}};
   if (c.base) rules.analyze = routing::MakeLayerRule(c.policy, c.shape, table);
-  const auto recorded = c.replay ? routing::RecordedAt(*c.replay, c.place) : std::nullopt;
+  if (!c.replay) return RouteLogits(c.logits, rules, c.place).json;
+  const routing::RecordedRouting replay(*c.replay);
+  const auto recorded = replay.At(c.place);
   if (!recorded) return RouteLogits(c.logits, rules, c.place).json;
   routing::RowRouting decision;
   const routing::RouteError error =

@@ -126,6 +126,10 @@ RoutingPlan::Draw RoutingPlan::DrawUnit(std::string_view unit_id) const {
   return {bucket, ArmOfBucket(weights_, bucket)};
 }
 
+std::string Assignment::policy_id() const {
+  return replay == nullptr ? policy->spec().policy_id : kReplayPolicyId;
+}
+
 Assignment RoutingPlan::Assign(std::string_view unit_id, std::string_view request_id) const {
   if (arms_.size() == 1) {
     return {arms_[0].arm_id, arms_[0].policy, AssignmentReason::kDefault};

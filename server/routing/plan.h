@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/routing/policy.h"
+#include "server/routing/replay.h"
 
 namespace olmoe::routing {
 
@@ -59,6 +60,11 @@ struct Assignment {
   std::string arm_id;
   std::shared_ptr<const RoutingPolicy> policy;
   AssignmentReason reason = AssignmentReason::kDefault;
+  // Runs what it covers; the policy routes the rest. Null: the policy routes all.
+  std::shared_ptr<const RecordedRouting> replay = {};
+
+  // Of the policy; kReplayPolicyId with a replay.
+  std::string policy_id() const;
 };
 
 // A plan that can run: arms with compiled policies, under a generation number.

@@ -273,13 +273,17 @@ FixedExperts RoutingPolicy::FixedAnalyzed(int layer) const {
   return analyze ? FixedBy(analyze->rule) : FixedExperts{};
 }
 
-RouteError RoutingPolicy::Route(const RowPlace& place, std::span<const float> logits,
-                                RowRouting* out) const {
+const LayerRule& RoutingPolicy::RuleOf(const RowPlace& place) const {
   CHECK(place.layer >= 0 && place.layer < shape_.num_layers);
   const size_t layer = static_cast<size_t>(place.layer);
-  const bool decodes = place.late && decode_[layer].has_value();
-  return RouteRow(logits, shape_, decodes ? *decode_[layer] : apply_[layer],
-                  analyze_[layer] ? &*analyze_[layer] : nullptr, place, out);
+  return place.late && decode_[layer].has_value() ? *decode_[layer] : apply_[layer];
+}
+
+RouteError RoutingPolicy::Route(const RowPlace& place, std::span<const float> logits,
+                                RowRouting* out) const {
+  const LayerRule& rule = RuleOf(place);
+  const size_t layer = static_cast<size_t>(place.layer);
+  return RouteRow(logits, shape_, rule, analyze_[layer] ? &*analyze_[layer] : nullptr, place, out);
 }
 
 }  // namespace olmoe::routing

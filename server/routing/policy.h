@@ -84,6 +84,9 @@ class RoutingPolicy {
   // Routes one row; `logits`: [num_experts], by the weights of router() where that has the layer.
   RouteError Route(const RowPlace& place, std::span<const float> logits, RowRouting* out) const;
 
+  // That of the rule which runs the row; never kModelDefault.
+  WeightMode weight_mode(const RowPlace& place) const { return RuleOf(place).rule.weight_mode; }
+
   const PolicySpec& spec() const { return spec_; }
   const RouterShape& shape() const { return shape_; }
   // SHA-256 of the canonical form: equal behaviour, equal digest. Lower-case hex.
@@ -100,6 +103,9 @@ class RoutingPolicy {
 
  private:
   RoutingPolicy() = default;
+
+  // What runs the row.
+  const LayerRule& RuleOf(const RowPlace& place) const;
 
   PolicySpec spec_;
   RouterShape shape_;

@@ -1,13 +1,16 @@
 #include "server/routing/replay.h"
 
 #include <algorithm>
-#include <array>
+#include <bit>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "server/routing/field_checks.h"
+#include "server/routing/policy.h"
 #include "server/routing/weights.h"
+#include "server/util/sha256.h"
 
 namespace olmoe::routing {
 namespace {
@@ -41,8 +44,8 @@ class ReplayChecker {
       Add("counts", absl::StrCat("must have num_positions * num_layers values, has ", size));
       return false;
     }
-    for (const uint32_t count : replay.counts) {
-      if (count >= 1 && count <= static_cast<uint32_t>(shape_.num_experts)) continue;
+    for (const uint8_t count : replay.counts) {
+      if (count >= 1 && count <= shape_.num_experts) continue;
       Add("counts", absl::StrCat("must be 1..", shape_.num_experts, ", has ", count));
       return false;
     }
@@ -56,10 +59,10 @@ class ReplayChecker {
                                          ", has ", replay.experts.size()));
     }
     auto next = replay.experts.begin();
-    for (const uint32_t count : replay.counts) {
+    for (const uint8_t count : replay.counts) {
       ExpertSet seen;
       for (const auto end = next + count; next != end; ++next) {
-        if (*next >= static_cast<uint32_t>(shape_.num_experts)) {
+        if (*next >= shape_.num_experts) {
           return Add("experts",
                      absl::StrCat("must be 0..", shape_.num_experts - 1, ", has ", *next));
         }
@@ -89,6 +92,21 @@ class ReplayChecker {
   std::vector<FieldViolation>& violations_;
 };
 
+std::string DigestOf(const Replay& replay) {
+  static_assert(std::endian::native == std::endian::little, "the digest is of little-endian bytes");
+  Sha256 sha;
+  for (const uint64_t value : {replay.first_position, replay.num_positions, replay.num_layers}) {
+    const uint32_t word = static_cast<uint32_t>(value);
+    sha.Update(&word, sizeof(word));
+  }
+  sha.Update(replay.counts.data(), replay.counts.size());
+  sha.Update(replay.experts.data(), replay.experts.size());
+  if (replay.mode == ReplayWeights::kRecorded) {
+    sha.Update(replay.weights.data(), replay.weights.size() * sizeof(float));
+  }
+  return sha.HexDigest();
+}
+
 }  // namespace
 
 void ValidateReplay(const Replay& replay, const RouterShape& shape, std::string_view prefix,
@@ -96,46 +114,71 @@ void ValidateReplay(const Replay& replay, const RouterShape& shape, std::string_
   ReplayChecker(shape, prefix, violations).Check(replay);
 }
 
-std::optional<RecordedRow> RecordedAt(const Replay& replay, const RowPlace& place) {
-  if (place.position < replay.first_position ||
-      place.position - replay.first_position >= replay.num_positions) {
+RecordedRouting::RecordedRouting(Replay replay) : replay_(std::move(replay)) {
+  first_expert_.reserve(replay_.num_positions);
+  uint64_t next = 0;
+  for (auto count = replay_.counts.begin(); count != replay_.counts.end();) {
+    first_expert_.push_back(next);
+    const auto end = count + static_cast<ptrdiff_t>(replay_.num_layers);
+    next = std::accumulate(count, end, next);
+    count = end;
+  }
+  digest_ = DigestOf(replay_);
+}
+
+std::optional<RecordedRow> RecordedRouting::At(const RowPlace& place) const {
+  if (place.position < replay_.first_position ||
+      place.position - replay_.first_position >= replay_.num_positions) {
     return std::nullopt;
   }
-  const uint64_t slot = (place.position - replay.first_position) * replay.num_layers +
-                        static_cast<uint64_t>(place.layer);
-  const auto counts = replay.counts.begin();
-  const uint64_t begin =
-      std::accumulate(counts, counts + static_cast<ptrdiff_t>(slot), uint64_t{0});
+  const uint64_t position = place.position - replay_.first_position;
+  const auto of_position =
+      replay_.counts.begin() + static_cast<ptrdiff_t>(position * replay_.num_layers);
+  const auto of_row = of_position + place.layer;
+  const uint64_t begin = std::accumulate(of_position, of_row, first_expert_[position]);
   RecordedRow row;
-  row.experts = std::span(replay.experts).subspan(begin, replay.counts[slot]);
-  if (replay.mode == ReplayWeights::kRecorded) {
-    row.weights = std::span(replay.weights).subspan(begin, replay.counts[slot]);
+  row.experts = std::span(replay_.experts).subspan(begin, *of_row);
+  if (replay_.mode == ReplayWeights::kRecorded) {
+    row.weights = std::span(replay_.weights).subspan(begin, *of_row);
   }
   return row;
+}
+
+size_t RecordedRouting::bytes() const {
+  return replay_.counts.size() + replay_.experts.size() + replay_.weights.size() * sizeof(float) +
+         first_expert_.size() * sizeof(uint64_t);
 }
 
 RouteError ReplayRow(std::span<const float> logits, const RouterShape& shape, WeightMode mode,
                      const RecordedRow& recorded, RowRouting* out) {
   if (!AllFinite(logits)) return RouteError::kNonFiniteLogit;
   LogitRow raw(logits);
-  AdjustedRow row(raw, Adjust(), RowPlace());
   const size_t k = recorded.experts.size();
   out->applied = Decision{.k = static_cast<uint8_t>(k)};
   out->analyzed.reset();
   out->router_entropy = raw.entropy();
   double mass = 0;
-  for (size_t i = 0; i < k; ++i) {
-    out->experts[i] = static_cast<uint8_t>(recorded.experts[i]);
-    mass += raw.probabilities()[recorded.experts[i]];
-  }
+  for (const uint8_t expert : recorded.experts) mass += raw.probabilities()[expert];
+  std::copy(recorded.experts.begin(), recorded.experts.end(), out->experts.begin());
   out->applied.selected_mass = static_cast<float>(mass);
   const std::span<float> weights = std::span(out->weights).first(k);
   if (!recorded.weights.empty()) {
     std::copy(recorded.weights.begin(), recorded.weights.end(), weights.begin());
   } else {
-    Weigh(mode, 1, shape, std::span(out->experts).first(k), &row, &raw, weights);
+    AdjustedRow row(raw, Adjust(), RowPlace());
+    Weigh(mode, 1, shape, recorded.experts, &row, &raw, weights);
   }
   return RouteError::kNone;
+}
+
+RouteError RouteRequestRow(const RoutingPolicy& policy, const RecordedRouting* recorded,
+                           const RowPlace& place, std::span<const float> logits, RowRouting* out) {
+  if (recorded != nullptr) {
+    if (const std::optional<RecordedRow> row = recorded->At(place)) {
+      return ReplayRow(logits, policy.shape(), policy.weight_mode(place), *row, out);
+    }
+  }
+  return policy.Route(place, logits, out);
 }
 
 }  // namespace olmoe::routing
