@@ -52,12 +52,17 @@ uint32_t PromptTokens(const Request& request) {
 void CheckValid(const Request& request, const model::ModelInfo& model) {
   CHECK(request.assignment.policy != nullptr);
   CHECK(request.assignment.policy->shape() == model.router_shape());
+  const bool replays = request.assignment.replay != nullptr;
+  if (replays) {
+    CHECK_EQ(request.assignment.replay->num_layers(), static_cast<uint64_t>(model.num_layers));
+  }
   if (const auto* generate = std::get_if<GenerateWork>(&request.work)) {
     CheckGenerate(*generate, model.max_context);
     return;
   }
   const auto& windows = std::get<ScoreWork>(request.work).windows;
   CHECK(!windows.empty());
+  CHECK(!replays || windows.size() == 1) << "a replay is of one sequence";
   for (const ScoreWindow& window : windows) CheckWindow(window, model.max_context);
 }
 

@@ -52,6 +52,7 @@ model::Chunk Sequence::NextChunk(int num_rows) const {
   chunk.first_position = num_computed_;
   chunk.pages = pages_;
   chunk.policy = request.assignment.policy.get();
+  chunk.replay = request.assignment.replay.get();
   chunk.prompt_tokens = prompt_tokens_;
   chunk.routing_seed = request.routing_seed;
   chunk.router_logits = request_->trace().logits;

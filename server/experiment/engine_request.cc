@@ -14,7 +14,7 @@ absl::StatusOr<routing::Assignment> Assign(const RoutingChoice& choice,
                                            const routing::RoutingPlan& plan) {
   if (choice.inline_policy != nullptr) {
     return routing::Assignment{std::string(routing::kInlineArm), choice.inline_policy,
-                               routing::AssignmentReason::kInlinePolicy};
+                               routing::AssignmentReason::kInlinePolicy, choice.replay};
   }
   if (choice.arm_id) return plan.AssignExplicit(*choice.arm_id);
   return plan.Assign(choice.unit_id, request_id);
@@ -77,7 +77,7 @@ void EngineRequest::Report(const absl::Status& status, const engine::Completion*
   outcome.scored_tokens = scored_tokens;
   if (assignment_.policy != nullptr) {
     outcome.arm_id = assignment_.arm_id;
-    outcome.policy_id = assignment_.policy->spec().policy_id;
+    outcome.policy_id = assignment_.policy_id();
     outcome.generation = generation_;
     outcome.assignment = assignment_.reason;
   }

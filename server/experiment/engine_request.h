@@ -25,6 +25,8 @@ struct RoutingChoice {
   std::string unit_id;
   std::optional<std::string> arm_id;
   std::shared_ptr<const routing::RoutingPolicy> inline_policy;  // or null
+  // Or null; with inline_policy for what it does not cover.
+  std::shared_ptr<const routing::RecordedRouting> replay;
   uint64_t routing_seed = 0;
 };
 

@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "server/routing/policy.h"
 #include "server/routing/record.h"
+#include "server/routing/replay.h"
 #include "server/routing/router.h"
 #include "server/util/token_id.h"
 
@@ -96,6 +97,7 @@ struct Chunk {
   int first_position = 0;           // of tokens[0]
   std::span<const PageId> pages;    // of the whole sequence; cover first_position + rows
   const routing::RoutingPolicy* policy = nullptr;
+  const routing::RecordedRouting* replay = nullptr;  // runs the rows that it covers
   // Tokens of the sequence's prompt: rows from that position on are late, for the policy.
   int prompt_tokens = std::numeric_limits<int>::max();
   uint64_t routing_seed = 0;  // of the policy's noise
@@ -111,6 +113,11 @@ struct Chunk {
             .position = static_cast<uint64_t>(position),
             .routing_seed = routing_seed,
             .late = position >= prompt_tokens};
+  }
+  // Routes row number `row` of the chunk; `logits`: [num_experts].
+  routing::RouteError Route(int row, int layer, std::span<const float> logits,
+                            routing::RowRouting* out) const {
+    return routing::RouteRequestRow(*policy, replay, PlaceOf(row, layer), logits, out);
   }
 };
 

@@ -195,9 +195,8 @@ void OlmoeModel<Ops>::DecideRows(int layer, const RouterLogits& logits, const St
     const Block& block = blocks[static_cast<size_t>(i)];
     for (int row = block.begin; row < block.end; ++row) {
       RoutedRow& routed = routed_[static_cast<size_t>(block.first_row + row)];
-      routed.error = block.chunk->policy->Route(
-          block.chunk->PlaceOf(row, layer), logits.rows[static_cast<size_t>(block.first_row + row)],
-          &routed.routing);
+      routed.error = block.chunk->Route(
+          row, layer, logits.rows[static_cast<size_t>(block.first_row + row)], &routed.routing);
     }
   };
   const int num_blocks = static_cast<int>(blocks.size());

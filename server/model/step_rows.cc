@@ -30,6 +30,9 @@ void CheckChunk(const Chunk& chunk, const StepLimits& limits) {
   CheckPages(chunk, limits);
   CHECK(chunk.policy != nullptr) << "chunk without a policy";
   CHECK(chunk.policy->shape() == limits.router) << "the policy is of another model";
+  if (chunk.replay != nullptr) {
+    CHECK_EQ(chunk.replay->num_layers(), static_cast<uint64_t>(limits.router.num_layers));
+  }
   if (chunk.score.has_value()) CHECK_EQ(chunk.score->targets.size(), chunk.tokens.size());
 }
 

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <random>
@@ -91,21 +92,43 @@ GenerateWork Work(int prompt) {
   return work;
 }
 
-// Fingerprints of solo runs, by prompt and policy.
+std::shared_ptr<const routing::RecordedRouting> ReplayOf(const RoutingTrace& trace,
+                                                         routing::ReplayWeights mode) {
+  return std::make_shared<const routing::RecordedRouting>(
+      routing::Replay{.num_positions = static_cast<uint64_t>(trace.num_positions),
+                      .num_layers = static_cast<uint64_t>(trace.num_layers),
+                      .counts = trace.counts,
+                      .experts = trace.experts,
+                      .weights = trace.weights,
+                      .mode = mode});
+}
+
+// Solo runs, by prompt and policy.
 class SoloReplies {
  public:
   SoloReplies() {
     Add(Plan({Arm(2, 1)}));  // the model's own k, from which the storm starts
     for (const routing::PlanSpec& plan : Plans()) Add(plan);
   }
+  struct Solo {
+    std::string fingerprint;
+    // Its routing. All policies here have the same weight mode, so live weights do under each.
+    std::shared_ptr<const routing::RecordedRouting> live, recorded;
+  };
   const std::string& Of(int prompt, const routing::RoutingPolicy& policy) const {
-    return replies_.at({prompt, policy.digest()});
+    return replies_.at({prompt, policy.digest()}).fingerprint;
+  }
+  // That of any policy.
+  const Solo& AnyOf(int prompt, std::mt19937& random) const {
+    const auto begin = replies_.lower_bound({prompt, ""});
+    const auto end = replies_.lower_bound({prompt + 1, ""});
+    return std::next(begin, static_cast<ptrdiff_t>(random() % std::distance(begin, end)))->second;
   }
   // Distinct replies to a prompt.
   size_t NumDistinct(int prompt) const {
     std::set<std::string> distinct;
     for (const auto& [key, reply] : replies_) {
-      if (key.first == prompt) distinct.insert(reply);
+      if (key.first == prompt) distinct.insert(reply.fingerprint);
     }
     return distinct.size();
   }
@@ -119,12 +142,16 @@ class SoloReplies {
       for (int prompt = 0; prompt < kPrompts; ++prompt) {
         Request request = alone.MakeRequest(Work(prompt));
         request.assignment.policy = policy.value();
-        replies_[{prompt, policy.value()->digest()}] = Fingerprint(alone.Run(std::move(request)));
+        const Reply reply = alone.Run(std::move(request));
+        replies_[{prompt, policy.value()->digest()}] = {
+            .fingerprint = Fingerprint(reply),
+            .live = ReplayOf(reply.trace, routing::ReplayWeights::kLive),
+            .recorded = ReplayOf(reply.trace, routing::ReplayWeights::kRecorded)};
       }
     }
   }
 
-  std::map<std::pair<int, std::string>, std::string> replies_;
+  std::map<std::pair<int, std::string>, Solo> replies_;
 };
 
 // The part of a server that a swap meets: admission, engine, controller. Thread-safe.
@@ -174,10 +201,16 @@ class Stream {
     ASSERT_GE(generation, published) << "admitted after a patch, with the plan before it";
     ASSERT_GE(generation, stamps_.empty() ? 0 : stamps_.back().generation) << "went back";
     stamps_.push_back({generation, request.assignment.arm_id});
+    std::string expected = solo_->Of(prompt, *policy);
+    if (random_() % 4 == 0) {  // the routing of another run, whatever the plan is
+      const SoloReplies::Solo& solo = solo_->AnyOf(prompt, random_);
+      request.assignment.replay = random_() % 2 == 0 ? solo.live : solo.recorded;
+      expected = solo.fingerprint;
+    }
     const auto sink = std::make_shared<RecordingSink>();
     const auto handle = SubmitTo(storm_->engine.get(), std::move(request), sink);
     ASSERT_TRUE(handle.ok()) << handle.status();
-    ASSERT_EQ(Fingerprint(sink->AwaitDone()), solo_->Of(prompt, *policy));
+    ASSERT_EQ(Fingerprint(sink->AwaitDone()), expected);
   }
 
   std::mt19937 random_;

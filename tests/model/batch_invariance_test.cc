@@ -7,8 +7,11 @@
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
+#include <memory>
+#include <numeric>
 #include <random>
 #include <tuple>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "server/model/checkpoint.h"
@@ -70,6 +73,7 @@ class BatchInvarianceTest : public ::testing::TestWithParam<std::tuple<DType, st
       if (i % 3 == 2) spec.decode = routing::Rule{routing::Expression{"rank == 1 || p > 0.3"}};
       if (i >= kSequences / 2) spec.router = i % 2 == 0 ? "a" : "b";
       specs_.push_back(std::move(spec));
+      replays_.push_back(i % 2 == 0 ? nullptr : MakeReplay(i, shape, random));
     }
   }
 
@@ -100,6 +104,29 @@ class BatchInvarianceTest : public ::testing::TestWithParam<std::tuple<DType, st
     }
   }
 
+  // Any experts, from position 2 on; the policy routes the last positions again.
+  static std::unique_ptr<routing::RecordedRouting> MakeReplay(int sequence,
+                                                              const routing::RouterShape& shape,
+                                                              std::mt19937& random) {
+    routing::Replay replay;
+    replay.first_position = 2;
+    replay.num_positions = static_cast<uint64_t>(9 * sequence - 2);
+    replay.num_layers = static_cast<uint64_t>(shape.num_layers);
+    if (sequence % 4 == 1) replay.mode = routing::ReplayWeights::kRecorded;
+    std::vector<uint8_t> ids(static_cast<size_t>(shape.num_experts));
+    std::iota(ids.begin(), ids.end(), uint8_t{0});
+    for (uint64_t slot = 0; slot < replay.num_positions * replay.num_layers; ++slot) {
+      std::shuffle(ids.begin(), ids.end(), random);
+      const uint8_t count = static_cast<uint8_t>(1 + random() % std::min<size_t>(ids.size(), 8));
+      replay.counts.push_back(count);
+      replay.experts.insert(replay.experts.end(), ids.begin(), ids.begin() + count);
+      for (int i = 0; i < count; ++i) {
+        replay.weights.push_back(static_cast<float>(random() % 1000) * 1e-3f);
+      }
+    }
+    return std::make_unique<routing::RecordedRouting>(std::move(replay));
+  }
+
   std::string Folder() const { return ModelFolder() == nullptr ? folder_.path() : ModelFolder(); }
 
   SequenceRunner MakeRunner(int threads, int page_tokens) const {
@@ -120,6 +147,7 @@ class BatchInvarianceTest : public ::testing::TestWithParam<std::tuple<DType, st
     chunk.first_position = static_cast<int>(first);
     chunk.pages = pages;
     chunk.policy = policies_[sequence].get();
+    chunk.replay = replays_[sequence].get();
     chunk.prompt_tokens = 7;
     chunk.routing_seed = sequence;
     chunk.last_logits = true;
@@ -187,6 +215,7 @@ class BatchInvarianceTest : public ::testing::TestWithParam<std::tuple<DType, st
   std::vector<std::vector<TokenId>> tokens_;
   std::vector<routing::PolicySpec> specs_;
   std::vector<std::shared_ptr<const routing::RoutingPolicy>> policies_;  // of the newest runner
+  std::vector<std::unique_ptr<routing::RecordedRouting>> replays_;  // null: the policy routes all
 };
 
 TEST_P(BatchInvarianceTest, NoBitDependsOnWhatSharesTheStep) {

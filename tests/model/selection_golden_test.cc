@@ -1,11 +1,12 @@
-// Whole models under adjusted and written rules, rules for late rows, and routers of their own, in
-// float32 on the CPU: README of tests/data/selection/golden. Plans with a replay are not here.
+// Whole models under adjusted and written rules, rules for late rows, routers of their own and
+// replays, in float32 on the CPU: README of tests/data/selection/golden.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -56,12 +57,16 @@ class SelectionGoldenTest : public ::testing::TestWithParam<std::tuple<const cha
     ASSERT_TRUE(routers_.Add(*routing::Router::Create(std::move(options))).ok());
   }
 
-  // Null for a plan whose routing is not a policy's own.
+  // That of `otherwise` for a replay.
   std::shared_ptr<const routing::RoutingPolicy> PolicyOf(const nlohmann::json& plan) {
-    if (!plan.contains("policy")) return nullptr;
+    const bool replays = plan.contains("replay");
+    const nlohmann::json& owner = replays ? plan.at("replay") : plan;
+    const char* const name = replays ? "otherwise" : "policy";
+    if (!owner.contains(name))
+      return routing::RoutingPolicy::Native(runner_->info().router_shape());
     v1::RoutingPolicy message;
     const auto parsed =
-        google::protobuf::util::JsonStringToMessage(plan.at("policy").dump(), &message);
+        google::protobuf::util::JsonStringToMessage(owner.at(name).dump(), &message);
     EXPECT_TRUE(parsed.ok()) << parsed.ToString();
     api::RequestErrors errors;
     auto policy = routing::RoutingPolicy::Create(api::ToPolicySpec(message, "policy", &errors),
@@ -70,6 +75,58 @@ class SelectionGoldenTest : public ::testing::TestWithParam<std::tuple<const cha
     EXPECT_TRUE(errors.empty());
     EXPECT_TRUE(policy.ok()) << policy.status();
     return policy.ok() ? *policy : nullptr;
+  }
+
+  // The stored trace that a plan replays for a sequence. Null for a plan that is no replay.
+  std::unique_ptr<routing::RecordedRouting> ReplayOf(const nlohmann::json& plan,
+                                                     const std::string& sequence) {
+    if (!plan.contains("replay")) return nullptr;
+    const nlohmann::json& json = plan.at("replay");
+    const std::string key = absl::StrCat(sequence, ".", json.at("trace_of").get<std::string>());
+    routing::Replay replay;
+    replay.num_positions = json.at("num_positions").at(sequence);
+    replay.num_layers = static_cast<uint64_t>(runner_->info().num_layers);
+    size_t selections = 0;
+    for (const int count : golden_->Ints(key + ".counts")) {
+      if (replay.counts.size() == replay.num_positions * replay.num_layers) break;
+      replay.counts.push_back(static_cast<uint8_t>(count));
+      selections += static_cast<size_t>(count);
+    }
+    for (const int expert : golden_->Ints(key + ".experts")) {
+      replay.experts.push_back(static_cast<uint8_t>(expert));
+    }
+    replay.experts.resize(selections);
+    replay.weights = golden_->Floats(key + ".weights");
+    replay.weights.resize(selections);
+    if (json.at("weights") == "RECORDED") replay.mode = routing::ReplayWeights::kRecorded;
+    return Recorded(std::move(replay));
+  }
+
+  // What ran.
+  std::unique_ptr<routing::RecordedRouting> ReplayOf(const SequenceResult& result,
+                                                     routing::ReplayWeights mode) {
+    routing::Replay replay;
+    replay.num_positions = result.expert_ids[0].size();
+    replay.num_layers = result.expert_ids.size();
+    replay.mode = mode;
+    for (size_t position = 0; position < replay.num_positions; ++position) {
+      for (size_t layer = 0; layer < replay.num_layers; ++layer) {
+        const std::vector<int>& ids = result.expert_ids[layer][position];
+        const std::vector<float>& weights = result.expert_weights[layer][position];
+        replay.counts.push_back(static_cast<uint8_t>(ids.size()));
+        replay.experts.insert(replay.experts.end(), ids.begin(), ids.end());
+        replay.weights.insert(replay.weights.end(), weights.begin(), weights.end());
+      }
+    }
+    return Recorded(std::move(replay));
+  }
+
+  std::unique_ptr<routing::RecordedRouting> Recorded(routing::Replay replay) {
+    std::vector<FieldViolation> violations;
+    routing::ValidateReplay(replay, runner_->info().router_shape(), "replay", &violations);
+    EXPECT_TRUE(violations.empty());
+    return violations.empty() ? std::make_unique<routing::RecordedRouting>(std::move(replay))
+                              : nullptr;
   }
 
   // Positions before the first decision that rounding may turn.
@@ -126,6 +183,8 @@ TEST_P(SelectionGoldenTest, EveryPlanMatchesInWholeSequencesAndInChunks) {
       SequenceRunner::RequestPart part;
       part.prompt_tokens = sequence.at("prompt_tokens");
       part.routing_seed = json.value("routing_seed", uint64_t{0});
+      const auto replay = ReplayOf(json, name);
+      part.replay = replay.get();
       for (const int chunk : {1 << 20, 7}) {
         SCOPED_TRACE(absl::StrCat(plan, " ", name, " chunks of ", chunk));
         ExpectGolden(absl::StrCat(name, ".", plan), runner_->Run({ids}, *policy, chunk, part)[0],
@@ -133,7 +192,7 @@ TEST_P(SelectionGoldenTest, EveryPlanMatchesInWholeSequencesAndInChunks) {
       }
     }
   }
-  EXPECT_EQ(plans, 18);
+  EXPECT_EQ(plans, 21);
 }
 
 TEST_P(SelectionGoldenTest, GreedyTokensMatchWithLateRows) {
@@ -181,6 +240,49 @@ TEST_P(SelectionGoldenTest, ScoreUnderADecodeRuleHasTheBitsOfGenerate) {
   for (size_t i = 0; i < generated.ids.size(); ++i) {
     EXPECT_EQ(scored.next_logprobs[4 + i], generated.logprobs[i]) << i;
   }
+}
+
+// A text under the routing that it left: the bits that it had. Recorded weights do so for every
+// policy, live ones where the policy's are those of all raw logits.
+TEST_P(SelectionGoldenTest, AReplayHasTheBitsOfThePolicyThatLeftIt) {
+  const std::set<std::string> other_weights = {"ban_redistribute",
+                                               "ban_default_weights",
+                                               "steer",
+                                               "bias_both",
+                                               "expression_adjusted",
+                                               "combined",
+                                               "bh_ban",
+                                               "decode"};
+  const nlohmann::json& sequence = golden_->json().at("sequences").at("middle");
+  const std::vector<TokenId> ids = sequence.at("ids");
+  const auto native = routing::RoutingPolicy::Native(runner_->info().router_shape());
+  int live = 0;
+  for (const auto& [plan, json] : golden_->json().at("plans").items()) {
+    if (json.contains("replay")) continue;
+    const auto policy = PolicyOf(json);
+    if (policy == nullptr) continue;
+    SCOPED_TRACE(plan);
+    SequenceRunner::RequestPart part;
+    part.prompt_tokens = sequence.at("prompt_tokens");
+    part.routing_seed = json.value("routing_seed", uint64_t{0});
+    const SequenceResult under = runner_->Run({ids}, *policy, 1 << 20, part)[0];
+    const auto expect_same = [&](routing::ReplayWeights mode,
+                                 const routing::RoutingPolicy& otherwise) {
+      const auto replay = ReplayOf(under, mode);
+      ASSERT_NE(replay, nullptr);
+      SequenceRunner::RequestPart replayed = part;
+      replayed.replay = replay.get();
+      const SequenceResult result = runner_->Run({ids}, otherwise, 1 << 20, replayed)[0];
+      EXPECT_EQ(result.logits, under.logits);
+      EXPECT_EQ(result.expert_ids, under.expert_ids);
+      EXPECT_EQ(result.expert_weights, under.expert_weights);
+    };
+    expect_same(routing::ReplayWeights::kRecorded, *native);
+    if (other_weights.contains(plan)) continue;
+    ++live;
+    expect_same(routing::ReplayWeights::kLive, *policy);
+  }
+  EXPECT_EQ(live, 8);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, SelectionGoldenTest,

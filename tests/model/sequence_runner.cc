@@ -79,6 +79,7 @@ std::vector<SequenceResult> SequenceRunner::Run(const std::vector<std::vector<To
       rows_of.policy = &policy;
       rows_of.prompt_tokens = part.prompt_tokens;
       rows_of.routing_seed = part.routing_seed;
+      rows_of.replay = part.replay;
       rows_of.score = ScoreRequest{std::span(targets[i]).subspan(first, rows), 0};
       rows_of.router_logits = true;
       sequence_of_chunk.push_back(i);

@@ -40,6 +40,7 @@ class SequenceRunner {
   struct RequestPart {
     int prompt_tokens = Chunk().prompt_tokens;  // of each sequence; Generate has its prompt's
     uint64_t routing_seed = 0;
+    const routing::RecordedRouting* replay = nullptr;
   };
 
   // Runs the sequences side by side, at most `chunk` tokens of each in a step.

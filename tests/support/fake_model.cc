@@ -244,8 +244,7 @@ uint64_t FakeModel::MixApplied(const model::Chunk& chunk, int row, uint64_t inpu
   for (int layer = 0; layer < options_.num_layers; ++layer) {
     routing::RowRouting routed;
     const std::vector<float> logits = RouterLogits(chunk, input, token, layer);
-    const routing::RowPlace place = chunk.PlaceOf(row, layer);
-    if (chunk.policy->Route(place, logits, &routed) != routing::RouteError::kNone) continue;
+    if (chunk.Route(row, layer, logits, &routed) != routing::RouteError::kNone) continue;
     for (size_t i = 0; i < routed.applied.k; ++i) {
       hash = Mix(hash, routed.experts[i]);
       hash = Mix(hash, std::bit_cast<uint32_t>(routed.weights[i]));
@@ -294,8 +293,9 @@ void FakeModel::Route(const model::StepBatch& batch, const std::vector<std::vect
         const std::vector<float> logits =
             RouterLogits(chunk, rows[i][row].input, chunk.tokens[row], layer);
         routing::RowRouting routed;
-        const routing::RowPlace place = chunk.PlaceOf(static_cast<int>(row), layer);
-        if (chunk.policy->Route(place, logits, &routed) == routing::RouteError::kNone) {
+        const routing::RouteError error =
+            chunk.Route(static_cast<int>(row), layer, logits, &routed);
+        if (error == routing::RouteError::kNone) {
           output->routing.Add(routed);
         } else {
           output->routing.AddFailed();
