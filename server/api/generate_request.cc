@@ -134,6 +134,10 @@ absl::StatusOr<GenerateInput> ParseGenerate(const v1::GenerateRequest& request,
   input.routing.routing_seed = request.routing_seed();
   work.max_new_tokens = ParseMaxNewTokens(request.max_new_tokens(), work.prompt.size(),
                                           serving.model.max_context, &errors);
+  if (!work.prompt.empty() && work.max_new_tokens > 0) {
+    const size_t num_tokens = work.prompt.size() + static_cast<size_t>(work.max_new_tokens);
+    CheckReplayFits(request.routing(), num_tokens, serving, &errors);
+  }
   if (!errors.empty()) return errors.ToStatus();
   return input;
 }

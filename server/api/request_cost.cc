@@ -60,6 +60,10 @@ int64_t StreamMemoryOf(const engine::GenerateWork& work, const model::ModelInfo&
   return PromptBytes(work) + std::min(OutputBytes(work, model), pending);
 }
 
+int64_t MemoryOf(const experiment::RoutingChoice& routing) {
+  return routing.replay == nullptr ? 0 : static_cast<int64_t>(routing.replay->bytes());
+}
+
 // The windows, and the router logits of the largest group as the engine gives them.
 int64_t MemoryOf(const experiment::CalibrationInput& input, const model::ModelInfo& model) {
   int64_t bytes = 0, largest = 0;

@@ -8,6 +8,7 @@
 #include "server/api/calibration_request.h"
 #include "server/api/score_request.h"
 #include "server/engine/request.h"
+#include "server/experiment/engine_request.h"
 #include "server/model/model.h"
 
 namespace olmoe::api {
@@ -22,6 +23,8 @@ int64_t MemoryOf(const engine::GenerateWork& work, const model::ModelInfo& model
 int64_t StreamMemoryOf(const engine::GenerateWork& work, const model::ModelInfo& model,
                        int64_t pending);
 int64_t MemoryOf(const ScoreInput& input, const model::ModelInfo& model);
+// Of what the request brought along to be routed by.
+int64_t MemoryOf(const experiment::RoutingChoice& routing);
 int64_t MemoryOf(const experiment::CalibrationInput& input, const model::ModelInfo& model);
 
 }  // namespace olmoe::api

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/api/policy_proto.h"
+#include "server/api/replay_proto.h"
 #include "server/routing/controller.h"
 #include "server/text/tokenizer.h"
 #include "server/util/random.h"
@@ -15,6 +16,7 @@ namespace {
 
 constexpr size_t kMaxRequestIdBytes = 64;
 constexpr int kMaxListedIds = 8;
+constexpr char kReplayField[] = "routing.replay";
 
 bool IsPrintableAscii(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
@@ -30,20 +32,23 @@ void CheckVocabulary(const std::vector<TokenId>& ids, const std::string& field,
   }
 }
 
+// False, with an error, where requests may not bring their own routing. `what`: in words.
+bool InlineIsAllowed(const char* what, const experiment::Serving& serving, RequestErrors* errors) {
+  if (serving.allow_inline_policy) return true;
+  errors->Add(WithErrorInfo(
+      absl::PermissionDeniedError(absl::StrCat("this server does not take ", what,
+                                               " (it was started without --allow-inline-policy)")),
+      "INLINE_POLICY_NOT_ALLOWED"));
+  return false;
+}
+
 std::shared_ptr<const routing::RoutingPolicy> CompileInline(const v1::RoutingPolicy& policy,
+                                                            const char* field,
                                                             const experiment::Serving& serving,
                                                             RequestErrors* errors) {
-  if (!serving.allow_inline_policy) {
-    errors->Add(
-        WithErrorInfo(absl::PermissionDeniedError("this server does not take inline policies "
-                                                  "(it was started without --allow-inline-policy)"),
-                      "INLINE_POLICY_NOT_ALLOWED"));
-    return nullptr;
-  }
-  constexpr char kField[] = "routing.policy";
-  auto compiled = routing::RoutingPolicy::Create(ToPolicySpec(policy, kField, errors),
+  auto compiled = routing::RoutingPolicy::Create(ToPolicySpec(policy, field, errors),
                                                  serving.controller->shape(),
-                                                 {serving.calibrations, serving.routers}, kField);
+                                                 {serving.calibrations, serving.routers}, field);
   errors->Add(compiled.status());
   return compiled.ok() ? *std::move(compiled) : nullptr;
 }
@@ -132,10 +137,30 @@ experiment::RoutingChoice ParseRouting(const v1::RoutingSelector& selector,
                 absl::StrCat("must be at most ", kMaxUnitIdBytes, " bytes, is ", unit_id.size()));
   }
   if (selector.choice_case() == v1::RoutingSelector::kArmId) choice.arm_id = selector.arm_id();
-  if (selector.choice_case() == v1::RoutingSelector::kPolicy) {
-    choice.inline_policy = CompileInline(selector.policy(), serving, errors);
+  if (selector.choice_case() == v1::RoutingSelector::kPolicy &&
+      InlineIsAllowed("inline policies", serving, errors)) {
+    choice.inline_policy = CompileInline(selector.policy(), "routing.policy", serving, errors);
+  }
+  if (selector.choice_case() == v1::RoutingSelector::kReplay &&
+      InlineIsAllowed("replays", serving, errors)) {
+    const v1::Replay& replay = selector.replay();
+    choice.replay = ParseReplay(replay, kReplayField, serving.controller->shape(), errors);
+    choice.inline_policy =
+        replay.has_otherwise()
+            ? CompileInline(replay.otherwise(), "routing.replay.otherwise", serving, errors)
+            : serving.controller->native_policy();
   }
   return choice;
+}
+
+void CheckReplayFits(const v1::RoutingSelector& selector, size_t num_tokens,
+                     const experiment::Serving& serving, RequestErrors* errors) {
+  if (!selector.has_replay() || !serving.allow_inline_policy) return;
+  const size_t positions = selector.replay().trace().num_positions();
+  if (positions <= num_tokens) return;
+  errors->Add(absl::StrCat(kReplayField, ".trace.num_positions"),
+              absl::StrCat("must be at most the ", num_tokens,
+                           " tokens that the request can have, is ", positions));
 }
 
 }  // namespace olmoe::api

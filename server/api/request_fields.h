@@ -46,6 +46,11 @@ experiment::RoutingChoice ParseRouting(const v1::RoutingSelector& selector,
                                        const std::string& unit_id,
                                        const experiment::Serving& serving, RequestErrors* errors);
 
+// A replay must not have more positions than the request can have tokens: those of the prompt and
+// max_new_tokens, or of context and continuation.
+void CheckReplayFits(const v1::RoutingSelector& selector, size_t num_tokens,
+                     const experiment::Serving& serving, RequestErrors* errors);
+
 // Number of alternatives per token, 0..20.
 int ParseTop(uint32_t top, const std::string& field, RequestErrors* errors);
 

@@ -151,9 +151,10 @@ v1::RoutingStamp ToProto(uint64_t generation, const routing::Assignment& assignm
   v1::RoutingStamp out;
   out.set_generation(generation);
   out.set_arm_id(assignment.arm_id);
-  out.set_policy_id(assignment.policy->spec().policy_id);
+  out.set_policy_id(assignment.policy_id());
   out.set_policy_digest(assignment.policy->digest());
   out.set_reason(ToProto(assignment.reason));
+  if (assignment.replay != nullptr) out.set_trace_digest(assignment.replay->digest());
   return out;
 }
 

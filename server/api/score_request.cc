@@ -177,6 +177,20 @@ void CheckAnswerSize(const ScoreInput& input, const experiment::Serving& serving
        {"max_response_bytes", absl::StrCat(serving.max_response_bytes)}}));
 }
 
+// A replay is of one sequence.
+void CheckReplay(const v1::ScoreRequest& request, const ScoreInput& input,
+                 const experiment::Serving& serving, RequestErrors* errors) {
+  if (!request.routing().has_replay() || !serving.allow_inline_policy) return;
+  if (request.items_size() > 1) {
+    errors->Add("items",
+                absl::StrCat("must have one item with a replay, has ", request.items_size()));
+  } else if (request.items_size() == 1 && request.items(0).rolling()) {
+    errors->Add("items[0].rolling", "must be false with a replay");
+  } else if (input.work.windows.size() == 1) {
+    CheckReplayFits(request.routing(), input.work.windows[0].tokens.size(), serving, errors);
+  }
+}
+
 void ParseItems(const v1::ScoreRequest& request, const experiment::Serving& serving,
                 const Interrupt& interrupt, ScoreInput* input, RequestErrors* errors) {
   if (request.items_size() < 1 || request.items_size() > kMaxItems) {
@@ -223,6 +237,7 @@ absl::StatusOr<ScoreInput> ParseScore(const v1::ScoreRequest& request,
   input.routing = ParseRouting(request.routing(), request.unit_id(), serving, &errors);
   input.routing.routing_seed = request.routing_seed();
   ParseItems(request, serving, interrupt, &input, &errors);
+  CheckReplay(request, input, serving, &errors);
   CheckAnswerSize(input, serving, &errors);
   if (!errors.empty()) return errors.ToStatus();
   if (input.work.windows.empty()) return MergedContinuations(input.items);

@@ -77,7 +77,8 @@ class GenerateBase : public Call, public engine::GenerateSink {
     absl::StatusOr<api::GenerateInput> input =
         api::ParseGenerate(message, this->serving(), this->interrupt());
     if (!input.ok()) return input.status();
-    if (absl::Status status = this->Reserve(MemoryOf(input->work)); !status.ok()) return status;
+    const int64_t bytes = MemoryOf(input->work) + api::MemoryOf(input->routing);
+    if (absl::Status status = this->Reserve(bytes); !status.ok()) return status;
     this->ClearMessage();
     message.Clear();
     wants_tokens_ = input->work.logprobs;

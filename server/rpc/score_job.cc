@@ -11,10 +11,9 @@ namespace olmoe::rpc {
 absl::Status ScoreJob::Prepare(const v1::ScoreRequest& message, const Interrupt& interrupt) {
   absl::StatusOr<api::ScoreInput> input = api::ParseScore(message, request_.serving(), interrupt);
   if (!input.ok()) return input.status();
-  if (absl::Status status = hold_.Resize(api::MemoryOf(*input, request_.serving().model));
-      !status.ok()) {
-    return status;
-  }
+  const int64_t bytes =
+      api::MemoryOf(*input, request_.serving().model) + api::MemoryOf(input->routing);
+  if (absl::Status status = hold_.Resize(bytes); !status.ok()) return status;
   collector_.emplace(std::move(input->items), input->work.windows.size(), input->per_token);
   work_ = std::move(input->work);
   return request_.Admit(input->routing, std::move(input->request_id));

@@ -102,14 +102,16 @@ ExpertStats::PolicyCounts& ExpertStats::Find(const routing::Assignment& assignme
     arm.earlier.series = ++last_series_;
     arm.earlier.names = std::make_shared<const Names>(Names{assignment.arm_id, "", ""});
   }
-  // Policies that requests bring along have no end: they are one sum.
-  if (assignment.reason == routing::AssignmentReason::kInlinePolicy) return arm.earlier;
+  // Policies that requests bring along have no end: they are one sum, and their replays another.
+  const bool replays = assignment.replay != nullptr;
+  const bool is_inline = assignment.reason == routing::AssignmentReason::kInlinePolicy;
+  if (is_inline && !replays) return arm.earlier;
   std::vector<PolicyCounts>& policies = arm.policies;
-  const routing::PolicySpec& spec = assignment.policy->spec();
+  const std::string policy_id = assignment.policy_id();
+  const std::string digest = replays ? "" : assignment.policy->digest();
   const auto found =
       std::find_if(policies.begin(), policies.end(), [&](const PolicyCounts& counts) {
-        return counts.names->policy_digest == assignment.policy->digest() &&
-               counts.names->policy_id == spec.policy_id;
+        return counts.names->policy_digest == digest && counts.names->policy_id == policy_id;
       });
   if (found != policies.end()) {
     std::rotate(found, found + 1, policies.end());
@@ -118,8 +120,7 @@ ExpertStats::PolicyCounts& ExpertStats::Find(const routing::Assignment& assignme
   if (policies.size() >= kMaxPoliciesPerArm) SumUpOldest(&arm);
   return policies.emplace_back(
       PolicyCounts{++last_series_,
-                   std::make_shared<const Names>(
-                       Names{assignment.arm_id, spec.policy_id, assignment.policy->digest()}),
+                   std::make_shared<const Names>(Names{assignment.arm_id, policy_id, digest}),
                    {}});
 }
 
