@@ -17,6 +17,8 @@ from olmoe.v1 import inference_pb2
 
 NOBODY = "127.0.0.1:1"  # nothing is sent there
 BIG = 10 ** 400
+TRACE = olmoe.Trace(0, 1, 1, inference_pb2.RoutingTrace(
+    num_positions=1, num_layers=1, counts=b"\2", experts=b"\5\3", weights=bytes(8)))
 
 
 class Index:
@@ -242,6 +244,9 @@ def test_what_cannot_be_sent_is_a_value_error_that_names_its_argument(
     (lambda: olmoe.RouterLayer(0, b"", "f16"), "RouterLayer: dtype must be 'float32' or 'bflo"),
     (lambda: olmoe.Policy(router=4), "Policy: router must be a str, not 4"),
     (lambda: olmoe.TopK(4).routed_by(b"a"), "Policy: router must be a str, not b'a'"),
+    (lambda: olmoe.Replay(4), "Replay: trace must be a Trace, not 4"),
+    (lambda: olmoe.Replay(TRACE, "live"), "Replay: weights must be one of ReplayWeights.LIVE"),
+    (lambda: olmoe.Replay(TRACE, otherwise=4), "Replay: otherwise must be a policy, a rule or its"),
     (lambda: olmoe.Client(4), "target must be a str, not 4"),
     (lambda: olmoe.Client(b"127.0.0.1:1"), "target must be a str, not b'127.0.0.1:1'"),
     (lambda: olmoe.Client(token=4), "token must be a str, not int"),
@@ -265,6 +270,7 @@ def test_what_is_made_of_wrong_types_says_which_field(make, said):
     (lambda: olmoe.TopP(0.5, min_k=0), "TopP: min_k=0 is not above 0"),
     (lambda: olmoe.Arm("native", -1), "Arm: weight must be 0..4294967295, is -1"),
     (lambda: olmoe.Arm("top-q=1"), 'Arm: policy: "top-q" is not a rule'),
+    (lambda: olmoe.Replay(TRACE, otherwise="top-q=1"), 'Replay: otherwise: "top-q" is not a rule'),
     (lambda: olmoe.Client(retries=-1), "retries must be 0..4294967295, is -1"),
     (lambda: olmoe.Client(timeout=-1), "timeout must be a number of seconds, 0 or more, is -1"),
     (lambda: olmoe.Client(timeout=float("nan")), "timeout must be a number of seconds"),
@@ -464,7 +470,7 @@ def test_none_is_as_if_the_keyword_was_not_given():
 def test_every_public_value_that_is_sent_checks_its_fields():
     sent = {kind for name in olmoe.__all__ if isinstance(kind := getattr(olmoe, name), type)
             and dataclasses.is_dataclass(kind)
-            and kind.__module__ in ("olmoe.policies", "olmoe._requests")} | {
+            and kind.__module__ in ("olmoe.policies", "olmoe.replay", "olmoe._requests")} | {
         olmoe.Probe, olmoe.LayerCdf, olmoe.RouterLayer}
     assert all(issubclass(kind, olmoe._check.Fields) for kind in sent)
     assert olmoe.BH in sent

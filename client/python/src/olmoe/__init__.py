@@ -33,6 +33,7 @@ from olmoe.plans import (Calibration, LayerCdf, PatchResult, PlanRecord, Probe, 
                          UnitAssignment)
 from olmoe.policies import *
 from olmoe.recordings import RecordedPart, Recording, RecordingWriter, recording_metadata
+from olmoe.replay import Replay, ReplayWeights
 from olmoe.results import (Assignment, Completion, Delta, FinishReason, Logprob, ModelInfo, Score,
                            ScoreBatch, ScoredToken, Stamp, Started, Timing, Token, Tokens, Usage)
 from olmoe.trace import Trace
@@ -44,11 +45,11 @@ __all__ = [
     "EvaluationRow", "ExpertStats", "FinishReason", "Internal", "InvalidRequest", "LayerCdf",
     "LayerStats", "Logprob", "ModelInfo", "NotFound", "OlmoeError", "PatchReplaced", "PatchResult",
     "Patched", "PermissionDenied", "Phase", "PlanRecord", "Precondition", "Probe", "ProbeResult",
-    "Prompt", "Question", "RecordedPart", "Recording", "RecordingWriter", "RequestStatus", "Router",
-    "RouterLayer", "Routing", "RoutingEvent", "Sampling", "Score", "ScoreBatch", "ScoredToken",
-    "Scoring", "ServerStatus", "Stamp", "Started", "Target", "Timing", "Token", "Tokens", "Trace",
-    "TraceOptions", "Unauthenticated", "Unavailable", "UnitAssignment", "Usage", "Violation",
-    "Watch", "__version__", "evaluate", "plots", "recording_metadata",
+    "Prompt", "Question", "RecordedPart", "Recording", "RecordingWriter", "Replay", "ReplayWeights",
+    "RequestStatus", "Router", "RouterLayer", "Routing", "RoutingEvent", "Sampling", "Score",
+    "ScoreBatch", "ScoredToken", "Scoring", "ServerStatus", "Stamp", "Started", "Target", "Timing",
+    "Token", "Tokens", "Trace", "TraceOptions", "Unauthenticated", "Unavailable", "UnitAssignment",
+    "Usage", "Violation", "Watch", "__version__", "evaluate", "plots", "recording_metadata",
 ]
 __all__ += policies.__all__
 

@@ -7,7 +7,7 @@ import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypedDict, TypeVar
 
-from olmoe import _check, policies
+from olmoe import _check, policies, replay
 from olmoe.v1 import inference_pb2
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class Routing(TypedDict, total=False):
 
     unit: whom the request is for; the same unit gets the same arm. Hashed, never logged.
     arm: by name; PermissionDenied unless the plan allows it.
-    policy: of this request alone; PermissionDenied unless the server allows it.
+    policy: of this request alone, or a Replay; PermissionDenied unless the server allows it.
     trace: which experts ran; True is TraceOptions().
     routing_seed: of a policy's noise; None = 0.
     request_id: <= 64 printable ASCII characters; the server makes one.
@@ -39,7 +39,7 @@ class Routing(TypedDict, total=False):
 
     unit: str
     arm: str | None
-    policy: policies.PolicyLike | None
+    policy: policies.PolicyLike | replay.Replay | None
     trace: TraceOptions | bool
     routing_seed: int | None
     request_id: str
@@ -83,13 +83,15 @@ class Scoring(Routing, total=False):
     top: int | None
 
 
-def selector(arm: str | None,
-             policy: policies.PolicyLike | None) -> inference_pb2.RoutingSelector | None:
+def selector(arm: str | None, policy: policies.PolicyLike | replay.Replay | None,
+             ) -> inference_pb2.RoutingSelector | None:
     """ValueError for both."""
     if arm is not None and policy is not None:
         raise ValueError("arm and policy: one of the two")
     if arm is not None:
         return inference_pb2.RoutingSelector(arm_id=_check.text("arm", arm))
+    if isinstance(policy, replay.Replay):
+        return inference_pb2.RoutingSelector(replay=replay.replay_to_proto(policy))
     if policy is not None:
         return inference_pb2.RoutingSelector(policy=policies.policy_to_proto(policy))
     return None

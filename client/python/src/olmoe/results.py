@@ -46,12 +46,13 @@ class Stamp:
     policy_id: str
     policy_digest: str  # SHA-256 of the canonical policy, lower-case hex
     reason: Assignment
+    trace_digest: str = ""  # of a Replay: SHA-256 of its trace, lower-case hex
 
     @classmethod
     def from_proto(cls, message: routing_pb2.RoutingStamp) -> Stamp:
         """The stamp of a message."""
         return cls(message.generation, message.arm_id, message.policy_id, message.policy_digest,
-                   Assignment(message.reason))
+                   Assignment(message.reason), message.trace_digest)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from olmoe.v1 import inference_pb2
 
@@ -45,7 +45,33 @@ class Trace:
             experts=b"".join(each.experts for each in parts),
             weights=b"".join(each.weights for each in parts),
             logits=b"".join(each.logits for each in parts))
+        return cls.of(raw)
+
+    @classmethod
+    def of(cls, raw: inference_pb2.RoutingTrace) -> Trace:
+        """The trace of a message."""
         return cls(raw.first_position, raw.num_positions, raw.num_layers, raw)
+
+    @classmethod
+    def from_vllm(cls, array: Any) -> Trace:
+        """The trace of vLLM's `routed_experts`, integers [positions, layers, top_k], for a Replay.
+
+        vLLM records the positions 0 to tokens - 2; it has no weights. Needs numpy. ValueError for
+        what is no such array.
+        """
+        from olmoe import replay  # it has traces
+
+        return cls.of(replay.trace_of_vllm(array))
+
+    def to_vllm(self) -> Any:
+        """The same array of int16. Needs numpy.
+
+        ValueError where a row has another number of experts than the first, and where the trace
+        does not begin at position 0.
+        """
+        from olmoe import replay
+
+        return replay.vllm_of_trace(self.raw)
 
     @functools.cached_property
     def counts(self) -> list[list[int]]:
