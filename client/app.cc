@@ -84,6 +84,7 @@ void AddCommands(CLI::App& app, commands::ChosenCommand& chosen) {
   commands::AddDrain(app, chosen);
   commands::AddEval(app, chosen);
   commands::AddRoute(app, chosen);
+  commands::AddTrace(app, chosen);
   commands::AddBench(app, chosen);
   commands::AddCompletion(app, chosen);
   commands::AddCompleteNames(app, chosen);

@@ -38,6 +38,7 @@ void AddStatus(CLI::App& app, ChosenCommand& chosen);
 void AddDrain(CLI::App& app, ChosenCommand& chosen);
 void AddEval(CLI::App& app, ChosenCommand& chosen);
 void AddRoute(CLI::App& app, ChosenCommand& chosen);
+void AddTrace(CLI::App& app, ChosenCommand& chosen);
 void AddBench(CLI::App& app, ChosenCommand& chosen);
 // `app` outlives the run: the script is made from it.
 void AddCompletion(CLI::App& app, ChosenCommand& chosen);

@@ -146,7 +146,7 @@ ExitCode ResolveSubjects(Evaluation* evaluation, Session& session) {
     const absl::Status status =
         eval::ResolveSubject(transport::PrefixToken(evaluation->model), session.rpc(), &subject);
     if (status.ok()) continue;
-    const std::string hint = InlinePolicyHint(status, subject.selector.has_policy());
+    const std::string hint = InlinePolicyHint(status, subject.selector);
     code = session.Fail(status,
                         absl::StrCat("policy: ", subject.name, hint.empty() ? "" : "; ", hint));
     if (!hint.empty()) break;  // of the others too

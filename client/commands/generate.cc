@@ -76,6 +76,7 @@ void Flags(CLI::App& command, GenerateOptions& options) {
   AddNumber(command, "--logprobs", options.logprobs,
             "List the tokens with their log-probabilities and N alternatives");
   AddRequestFlags(command, options.request);
+  AddReplayFlags(command, options.request);
   command.add_flag("--no-special", options.no_special, "Put no special tokens before the prompt");
   command.add_flag("--stream-json", options.stream_json, "Print one line of JSON for each event");
   AddTraceFlag(command, options.trace_out);
@@ -249,7 +250,7 @@ class TraceOut {
 };
 
 ExitCode Fail(const v1::GenerateRequest& request, const absl::Status& status, Session& session) {
-  return session.Fail(status, InlinePolicyHint(status, request.routing().has_policy()));
+  return session.Fail(status, InlinePolicyHint(status, request.routing()));
 }
 
 ExitCode StreamText(const v1::GenerateRequest& request, Session& session, TraceOut* trace) {

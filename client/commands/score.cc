@@ -54,6 +54,7 @@ void Flags(CLI::App& command, ScoreOptions& options) {
   AddNumber(command, "--top", options.top,
             "List N alternatives for each token; implies --per-token");
   AddRequestFlags(command, options.request);
+  AddReplayFlags(command, options.request);
   AddTraceFlag(command, options.trace_out);
 }
 
@@ -218,8 +219,7 @@ ExitCode Run(const ScoreOptions& options, Session& session) {
   }
   auto response = session.rpc().Score(*request);
   if (!response.ok()) {
-    return session.Fail(response.status(),
-                        InlinePolicyHint(response.status(), request->routing().has_policy()));
+    return session.Fail(response.status(), InlinePolicyHint(response.status(), request->routing()));
   }
   if (!options.trace_out.empty()) {
     auto status = Record(options, *request, session, &*response);

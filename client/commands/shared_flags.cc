@@ -5,6 +5,7 @@
 #include "client/commands/command.h"
 #include "client/notation/duration.h"
 #include "client/render/format.h"
+#include "client/trace/trace_file.h"
 #include "glog/logging.h"
 #include "google/protobuf/util/json_util.h"
 #include "google/protobuf/util/time_util.h"
@@ -47,10 +48,46 @@ void AddRequestFlags(CLI::App& command, RequestFlags& flags) {
             "Seed of a policy's noise: the same seed chooses the same experts");
 }
 
+void AddReplayFlags(CLI::App& command, RequestFlags& flags) {
+  auto* replay =
+      command
+          .add_option("--replay", flags.replay,
+                      "Run the experts that this file records, a file of --trace-out, a "
+                      "RoutingTrace (.json) or vLLM's routed_experts (.npy), and the policy of "
+                      "--policy where it has none; the server must allow inline policies")
+          ->check(CLI::ExistingFile)
+          ->excludes(command.get_option("--arm"));
+  command
+      .add_option("--replay-weights", flags.replay_weights,
+                  "Weights of replayed experts: of the logits as they are now, in the weight mode "
+                  "of --policy, or as recorded")
+      ->check(CLI::IsMember({"live", "recorded"}))
+      ->needs(replay)
+      ->capture_default_str();
+}
+
+absl::StatusOr<v1::Replay> ReadReplay(const RequestFlags& flags) {
+  auto trace = trace::ReadTrace(flags.replay);
+  if (!trace.ok()) return trace.status();
+  v1::Replay replay;
+  if (flags.replay_weights == "recorded") {
+    replay.set_weights(v1::REPLAY_WEIGHTS_RECORDED);
+    if (trace->weights().empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(flags.replay, ": has no weights, which --replay-weights recorded replays"));
+    }
+  } else {
+    replay.set_weights(v1::REPLAY_WEIGHTS_LIVE);
+    trace->clear_weights();  // not looked at
+  }
+  *replay.mutable_trace() = *std::move(trace);
+  return replay;
+}
+
 void AddTraceFlag(CLI::App& command, std::string& path) {
   command
       .add_option("--trace-out", path,
-                  "Record experts, weights and router logits, for `route --logits`")
+                  "Record experts, weights and router logits, for `route --logits` and --replay")
       ->type_name("FILE.safetensors");
 }
 
@@ -63,10 +100,12 @@ CLI::Option* AddTtlFlag(CLI::App& command, std::string& ttl, const std::string& 
   return command.add_option("--ttl", ttl, help)->check(notation::CheckDuration)->type_name("TIME");
 }
 
-std::string InlinePolicyHint(const absl::Status& status, bool has_policy) {
-  if (status.code() != absl::StatusCode::kPermissionDenied || !has_policy) return "";
-  return "--policy is sent with the request: start the server with --allow-inline-policy, or leave "
-         "it out";
+std::string InlinePolicyHint(const absl::Status& status, const v1::RoutingSelector& routing) {
+  const bool brings_routing = routing.has_policy() || routing.has_replay();
+  if (status.code() != absl::StatusCode::kPermissionDenied || !brings_routing) return "";
+  return absl::StrCat(routing.has_policy() ? "--policy" : "--replay",
+                      " is sent with the request: start the server with --allow-inline-policy, or "
+                      "leave it out");
 }
 
 void AddWaitFlag(CLI::App& command, std::string& value) {

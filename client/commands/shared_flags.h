@@ -13,6 +13,7 @@
 #include "client/notation/policy_spec.h"
 #include "google/protobuf/duration.pb.h"
 #include "olmoe/v1/admin.pb.h"
+#include "olmoe/v1/inference.pb.h"
 
 namespace olmoe::client::commands {
 
@@ -20,24 +21,40 @@ namespace olmoe::client::commands {
 struct RequestFlags {
   std::string arm, policy, unit, request_id;
   std::optional<uint64_t> routing_seed;
+  std::string replay, replay_weights = "live";
 };
 void AddRequestFlags(CLI::App& command, RequestFlags& flags);
+// --replay and --replay-weights, after AddRequestFlags: --policy then routes what the recording
+// does not cover.
+void AddReplayFlags(CLI::App& command, RequestFlags& flags);
 
-// `Request`: a GenerateRequest or a ScoreRequest. INVALID_ARGUMENT for a --policy that is none.
+// What --replay sends. INVALID_ARGUMENT for a file that cannot be replayed.
+absl::StatusOr<v1::Replay> ReadReplay(const RequestFlags& flags);
+
+// `Request`: a GenerateRequest or a ScoreRequest. INVALID_ARGUMENT for a --policy that is none and
+// for a --replay that cannot be read.
 template <typename Request>
 absl::Status SetRequestFlags(const RequestFlags& flags, Request* request) {
   request->set_request_id(flags.request_id);
   request->set_unit_id(flags.unit);
   if (!flags.arm.empty()) request->mutable_routing()->set_arm_id(flags.arm);
   if (flags.routing_seed) request->set_routing_seed(*flags.routing_seed);
+  if (!flags.replay.empty()) {
+    auto replay = ReadReplay(flags);
+    if (!replay.ok()) return replay.status();
+    *request->mutable_routing()->mutable_replay() = *std::move(replay);
+  }
   if (flags.policy.empty()) return absl::OkStatus();
   auto policy = notation::ParsePolicySpec(flags.policy);
-  if (policy.ok()) *request->mutable_routing()->mutable_policy() = *std::move(policy);
-  return policy.status();
+  if (!policy.ok()) return policy.status();
+  v1::RoutingSelector& routing = *request->mutable_routing();
+  *(routing.has_replay() ? routing.mutable_replay()->mutable_otherwise()
+                         : routing.mutable_policy()) = *std::move(policy);
+  return absl::OkStatus();
 }
 
-// What helps where a request was refused for the policy that it brought; "" elsewhere.
-std::string InlinePolicyHint(const absl::Status& status, bool has_policy);
+// What helps where a request was refused for the routing that it brought; "" elsewhere.
+std::string InlinePolicyHint(const absl::Status& status, const v1::RoutingSelector& routing);
 
 // --ttl of the commands that publish a plan. `ttl` is empty where it is not given.
 CLI::Option* AddTtlFlag(CLI::App& command, std::string& ttl, const std::string& help);
