@@ -42,7 +42,7 @@ def _golden_numbers(golden_folder):
 
 @pytest.fixture(scope="session", name="golden_server")
 def _golden_server(golden_folder):
-    with ServerProcess(golden_folder, "--dtype", "float32") as server:
+    with ServerProcess(golden_folder, "--dtype", "float32", "--allow-inline-policy") as server:
         yield server
 
 

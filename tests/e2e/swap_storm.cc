@@ -5,7 +5,8 @@
 // tokens are those of a solo run up to the first near tie. Operations of the model may round
 // differently in batches of other sizes, so a token whose two best logits nearly tie may be the
 // other one, and what follows it differs then. Prompts are chosen so that the policies differ in
-// tokens before that.
+// tokens before that. A quarter of the requests bring along the routing that one of the solo runs
+// left, and get its reply, whatever the plan is: the server must allow inline policies.
 #include <grpcpp/create_channel.h>
 
 #include <algorithm>
@@ -96,8 +97,9 @@ v1::GenerateRequest MakeRequest(const std::vector<uint32_t>& prompt, uint32_t to
   return request;
 }
 
-// What every reply of one prompt under one policy must show.
+// What every reply of one prompt under one policy must show, and of one that replays its trace.
 struct Expected {
+  v1::RoutingTrace trace;
   std::vector<uint32_t> tokens;  // before the first near tie
   uint64_t expert_activations = 0;
 };
@@ -112,6 +114,7 @@ struct Specimen {
 
 Expected ToExpected(const v1::GenerateResponse& reply) {
   Expected expected;
+  expected.trace = reply.trace();
   expected.expert_activations = reply.usage().expert_activations();
   for (const v1::GeneratedToken& token : reply.tokens()) {
     if (token.top(0).logprob() - token.top(1).logprob() < kNearTieNats) break;
@@ -218,6 +221,15 @@ class Storm {
       const Specimen& specimen = specimens_[random() % specimens_.size()];
       v1::GenerateRequest request = MakeRequest(specimen.prompt, flags_.tokens);
       request.set_unit_id(absl::StrCat(random() % 1000));
+      std::string replayed;  // the policy whose routing this request brings along
+      if (random() % 4 == 0) {
+        const auto reply = std::next(specimen.replies.begin(),
+                                     static_cast<ptrdiff_t>(random() % specimen.replies.size()));
+        replayed = reply->first;
+        v1::Replay* replay = request.mutable_routing()->mutable_replay();
+        *replay->mutable_trace() = reply->second.trace;
+        replay->set_weights(v1::REPLAY_WEIGHTS_RECORDED);
+      }
       const uint64_t published = published_;
       grpc::ClientContext context;
       const auto reader = stub->GenerateStream(&context, request);
@@ -230,7 +242,7 @@ class Storm {
         tokens.insert(tokens.end(), message.delta().token_ids().begin(),
                       message.delta().token_ids().end());
         done = message.has_done();
-        if (done) Check(specimen, started, tokens, message.done());
+        if (done) Check(specimen, replayed, started, tokens, message.done());
       }
       const grpc::Status status = reader->Finish();
       ++num_requests_;
@@ -268,6 +280,8 @@ class Storm {
     for (Specimen& specimen : specimens) {
       v1::GenerateRequest request = MakeRequest(specimen.prompt, flags_.tokens);
       request.set_logprobs(2);
+      request.mutable_trace()->set_experts(true);
+      request.mutable_trace()->set_weights(true);
       grpc::ClientContext context;
       v1::GenerateResponse reply;
       const grpc::Status status = stub->Generate(&context, request, &reply);
@@ -276,18 +290,20 @@ class Storm {
     }
   }
 
-  void Check(const Specimen& specimen, const v1::RoutingStamp& started,
+  void Check(const Specimen& specimen, const std::string& replayed, const v1::RoutingStamp& started,
              const std::vector<uint32_t>& tokens, const v1::GenerateResponse& done) {
-    const Expected& expected = specimen.replies.at(started.policy_id());
+    if ((started.policy_id() == "replay") != !replayed.empty()) Fail("a stamp of another request");
+    const std::string& policy = replayed.empty() ? started.policy_id() : replayed;
+    const Expected& expected = specimen.replies.at(policy);
     if (done.routing().SerializeAsString() != started.SerializeAsString()) {
       Fail("the stamp changed");
     }
     if (done.usage().expert_activations() != expected.expert_activations) {
-      Fail("other experts than those of " + started.policy_id());
+      Fail("other experts than those of " + policy);
     }
     if (tokens.size() != flags_.tokens ||
         !std::equal(expected.tokens.begin(), expected.tokens.end(), tokens.begin())) {
-      Fail("other tokens than those of " + started.policy_id());
+      Fail("other tokens than those of " + policy);
     }
   }
 

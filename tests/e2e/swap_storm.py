@@ -55,7 +55,8 @@ def main():
     parser.add_argument("server_flags", nargs="*", help="after --: flags for olmoe-server")
     options = parser.parse_args()
     model = options.model or models.golden_model()
-    with ServerProcess(model, "--dtype", "float32", *options.server_flags) as server:
+    with ServerProcess(model, "--dtype", "float32", "--allow-inline-policy",
+                       *options.server_flags) as server:
         printed, (median, p99, largest) = run(server, options.swaps, options.streams)
     print(printed, end="")
     print(f"admission blocked, by the server's histogram: median <= {median * 1e6:g} us, "
