@@ -13,6 +13,7 @@
 #include "client/render/routing.h"
 #include "client/render/table.h"
 #include "client/trace/recorder.h"
+#include "client/trace/recording.h"
 #include "olmoe/v1/inference.pb.h"
 
 namespace olmoe::client::commands {

@@ -56,12 +56,6 @@ absl::StatusOr<std::vector<int32_t>> ContextTokens(const v1::ScoreItem& item, ui
 
 }  // namespace
 
-void AskForTrace(v1::TraceOptions* trace) {
-  trace->set_experts(true);
-  trace->set_weights(true);
-  trace->set_logits(true);
-}
-
 absl::StatusOr<GenerateRecorder> GenerateRecorder::Create(v1::GenerateRequest* request,
                                                           transport::RpcClient& rpc) {
   auto model = rpc.GetModelInfo({});

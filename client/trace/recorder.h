@@ -14,9 +14,6 @@
 
 namespace olmoe::client::trace {
 
-// Asks for all that a Recording has.
-void AskForTrace(v1::TraceOptions* trace);
-
 // One Generate call, unary or a stream. Thread-compatible.
 class GenerateRecorder {
  public:

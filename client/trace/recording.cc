@@ -89,6 +89,31 @@ std::string Problem(const Recording& r) {
 
 }  // namespace
 
+void AskForTrace(v1::TraceOptions* trace) {
+  trace->set_experts(true);
+  trace->set_weights(true);
+  trace->set_logits(true);
+}
+
+absl::Status CheckWhole(const v1::RoutingTrace& trace, const routing::RouterShape& shape,
+                        const v1::TraceOptions& asked) {
+  const size_t slots = trace.num_positions() * static_cast<size_t>(shape.num_layers);
+  const size_t selections =
+      std::accumulate(trace.counts().begin(), trace.counts().end(), size_t{0},
+                      [](size_t sum, char count) { return sum + static_cast<uint8_t>(count); });
+  const size_t weights = asked.weights() ? selections : 0;
+  const size_t logits = asked.logits() ? slots * static_cast<size_t>(shape.num_experts) : 0;
+  const auto is_expert = [&shape](char id) { return static_cast<uint8_t>(id) < shape.num_experts; };
+  if (trace.num_layers() == static_cast<uint32_t>(shape.num_layers) &&
+      trace.counts().size() == slots && trace.experts().size() == selections &&
+      trace.weights().size() == weights * sizeof(float) &&
+      trace.logits().size() == logits * sizeof(float) &&
+      std::all_of(trace.experts().begin(), trace.experts().end(), is_expert)) {
+    return absl::OkStatus();
+  }
+  return absl::InternalError("the server's routing trace is not whole");
+}
+
 std::span<const uint8_t> Recording::ExpertsOf(size_t slot) const {
   return std::span<const uint8_t>(experts).subspan(static_cast<size_t>(offsets[slot]),
                                                    counts[slot]);
@@ -122,17 +147,10 @@ void Recording::Describe(const v1::GetModelInfoResponse& model, const v1::Routin
 
 absl::Status Recording::Append(const v1::RoutingTrace& trace, int32_t item,
                                std::span<const int32_t> row_tokens) {
+  v1::TraceOptions all;
+  AskForTrace(&all);
+  if (auto status = CheckWhole(trace, shape, all); !status.ok()) return status;
   const size_t rows = trace.num_positions();
-  const size_t slots = rows * static_cast<size_t>(shape.num_layers);
-  const size_t selections =
-      std::accumulate(trace.counts().begin(), trace.counts().end(), size_t{0},
-                      [](size_t sum, char count) { return sum + static_cast<uint8_t>(count); });
-  if (trace.num_layers() != static_cast<uint32_t>(shape.num_layers) ||
-      trace.counts().size() != slots || trace.experts().size() != selections ||
-      trace.weights().size() != selections * sizeof(float) ||
-      trace.logits().size() != slots * static_cast<size_t>(shape.num_experts) * sizeof(float)) {
-    return absl::InternalError("the server's routing trace is not whole");
-  }
   if (row_tokens.size() != rows) {
     return absl::InternalError(absl::StrCat("the routing trace has ", rows, " positions for ",
                                             row_tokens.size(), " tokens"));

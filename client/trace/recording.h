@@ -15,9 +15,18 @@ namespace olmoe::v1 {
 class GetModelInfoResponse;
 class RoutingStamp;
 class RoutingTrace;
+class TraceOptions;
 }  // namespace olmoe::v1
 
 namespace olmoe::client::trace {
+
+// Asks for all that a Recording has.
+void AskForTrace(v1::TraceOptions* trace);
+
+// INTERNAL where a reply's trace does not have, for a model of this shape, all of `asked`, which
+// has experts.
+absl::Status CheckWhole(const v1::RoutingTrace& trace, const routing::RouterShape& shape,
+                        const v1::TraceOptions& asked);
 
 // What the routers did for one request: a safetensors file of ragged arrays. One row
 // is one position of one item (Generate has one item, Score as many as were asked for).
