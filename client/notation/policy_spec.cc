@@ -15,6 +15,7 @@
 #include "absl/strings/str_split.h"
 #include "client/notation/number_list.h"
 #include "client/notation/policy_words.h"
+#include "client/notation/text.h"
 #include "server/api/policy_proto.h"
 #include "server/util/utf8.h"
 
@@ -22,21 +23,6 @@ namespace olmoe::client::notation {
 namespace {
 
 absl::string_view Wrap(std::string_view text) { return {text.data(), text.size()}; }
-
-// The parts between the separators that stand in no quotes; at least one.
-std::vector<absl::string_view> SplitUnquoted(absl::string_view text, char separator) {
-  std::vector<absl::string_view> parts;
-  bool quoted = false;
-  size_t begin = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '"') quoted = !quoted;
-    if (text[i] != separator || quoted) continue;
-    parts.push_back(text.substr(begin, i - begin));
-    begin = i + 1;
-  }
-  parts.push_back(text.substr(begin));
-  return parts;
-}
 
 bool IsQuoted(absl::string_view text) {
   return text.size() >= 2 && text.front() == '"' && text.back() == '"';

@@ -5,12 +5,18 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "absl/strings/string_view.h"
 
 namespace olmoe::client::notation {
 
 // "not UTF-8 from byte 3 on", or nothing. Proto strings must be UTF-8: bytes from a command line
 // or a file are checked with this.
 std::string CheckUtf8(std::string_view text);
+
+// The parts between the separators that stand in no double quotes; at least one.
+std::vector<absl::string_view> SplitUnquoted(absl::string_view text, char separator);
 
 // The lines of a text that outlives it, one after the other. Thread-compatible.
 class Lines {
