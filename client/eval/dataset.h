@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,6 +15,8 @@
 #include "olmoe/v1/inference.pb.h"
 
 namespace olmoe::client::eval {
+
+class Analyzer;
 
 // How texts become requests; END is the token that stands before a text without context
 // (PrefixToken).
@@ -56,6 +59,7 @@ struct Subject {
   std::string routing = {};           // "top 4", for tables
   v1::RoutingSelector selector = {};  // unset: what the server routes with
   std::string digest = {};            // of the policy, as the server's stamp says
+  std::shared_ptr<Analyzer> analyzer = {};  // where the policy analyzes a rule
 };
 
 // One window over a stream of tokens: it runs [begin, end - 1) and predicts [first, end).

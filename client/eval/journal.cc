@@ -24,9 +24,12 @@ struct CountField {
   uint64_t UnitResult::* member;
 };
 constexpr CountField kCounts[] = {
-    {"tokens", &UnitResult::tokens},   {"greedy", &UnitResult::greedy},
-    {"rows", &UnitResult::rows},       {"activations", &UnitResult::activations},
-    {"correct", &UnitResult::correct}, {"correct_norm", &UnitResult::correct_norm}};
+    {"tokens", &UnitResult::tokens},     {"greedy", &UnitResult::greedy},
+    {"rows", &UnitResult::rows},         {"activations", &UnitResult::activations},
+    {"correct", &UnitResult::correct},   {"correct_norm", &UnitResult::correct_norm},
+    {"bytes", &UnitResult::bytes},       {"choice", &UnitResult::choice},
+    {"analyzed", &UnitResult::analyzed}, {"analyzed_slots", &UnitResult::analyzed_slots},
+    {"common", &UnitResult::common},     {"either", &UnitResult::either}};
 
 struct NumberField {
   const char* name;
@@ -34,21 +37,50 @@ struct NumberField {
 };
 constexpr NumberField kNumbers[] = {{"nll", &UnitResult::nll}, {"seconds", &UnitResult::seconds}};
 
-bool ReadLine(std::string_view text, std::string* key, UnitResult* result) {
-  constexpr JsonLimits kLimits = {.max_depth = 1, .max_values = 100};
-  const auto read = [&](const JsonCursor& line) {
-    *key = line["key"].String();
-    for (const CountField& field : kCounts) result->*field.member = line[field.name].Unsigned();
-    for (const NumberField& field : kNumbers) result->*field.member = line[field.name].Number();
+constexpr JsonLimits kLimits = {.max_depth = 2, .max_values = 1 << 20};
+constexpr char kExperts[] = "experts";
+
+// What a line says. A line of an older version lacks some of it, and then is of no use.
+struct LineContent {
+  std::string key;
+  UnitResult result;
+  bool has_all = true;
+  bool has_experts = false;
+};
+
+bool ReadLine(std::string_view text, LineContent* content) {
+  const auto read = [content](const JsonCursor& line) {
+    content->key = line["key"].String();
+    content->has_experts = !line[kExperts].IsAbsent();
+    for (const NumberField& field : kNumbers) {
+      content->result.*field.member = line[field.name].Number();
+    }
+    for (const CountField& field : kCounts) {
+      const JsonCursor value = line[field.name];
+      content->has_all = content->has_all && !value.IsAbsent();
+      if (!value.IsAbsent()) content->result.*field.member = value.Unsigned();
+    }
   };
-  return ReadJson(text, kLimits, read).ok() && result->tokens > 0 && result->rows > 0;
+  const UnitResult& result = content->result;
+  return ReadJson(text, kLimits, read).ok() && result.tokens > 0 && result.rows > 0;
+}
+
+bool ReadExperts(std::string_view text, ExpertCounts* counts) {
+  ExpertCounts read;
+  const auto status = ReadJson(text, kLimits, [&read](const JsonCursor& line) {
+    line[kExperts].ForEach([&read](const JsonCursor& value) { read.push_back(value.Unsigned()); });
+  });
+  if (!status.ok() || read.size() != counts->size()) return false;
+  for (size_t i = 0; i < read.size(); ++i) (*counts)[i] += read[i];
+  return true;
 }
 
 std::string FormatLine(const std::string& key, const std::string& data, const std::string& policy,
-                       const UnitResult& result) {
+                       const UnitResult& result, const ExpertCounts& experts) {
   ordered_json line = {{"key", key}, {"data", data}, {"policy", policy}};
   for (const NumberField& field : kNumbers) line[field.name] = result.*field.member;
   for (const CountField& field : kCounts) line[field.name] = result.*field.member;
+  if (!experts.empty()) line[kExperts] = experts;
   return line.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
@@ -83,15 +115,17 @@ absl::Status Journal::Load() {
   for (size_t start = 0; start < whole;) {
     const size_t end = text.find('\n', start);
     ++number;
-    std::string key;
-    UnitResult result;
-    if (!ReadLine(std::string_view(text).substr(start, end - start), &key, &result)) {
+    LineContent line;
+    if (!ReadLine(std::string_view(text).substr(start, end - start), &line)) {
       return absl::InvalidArgumentError(
           absl::StrCat(path_, ": line ", number, " is not of a journal of olmoectl eval"));
     }
-    results_[key] = result;
+    Entry entry{.result = line.result, .experts = {}};
+    if (line.has_experts) entry.experts = {start, end - start};
+    if (line.has_all) entries_[line.key] = entry;
     start = end + 1;
   }
+  size_ = whole;
   const bool has_tail = whole < text.size();
   // A file of one unfinished line may be something else altogether.
   constexpr std::string_view kStart = "{\"key\":\"";
@@ -105,18 +139,31 @@ absl::Status Journal::Load() {
 }
 
 const UnitResult* Journal::Find(const std::string& key) const {
-  const auto found = results_.find(key);
-  return found == results_.end() ? nullptr : &found->second;
+  const auto found = entries_.find(key);
+  return found == entries_.end() ? nullptr : &found->second.result;
+}
+
+bool Journal::AddExpertsOf(const std::string& key, ExpertCounts* counts) const {
+  const auto found = entries_.find(key);
+  if (found == entries_.end() || found->second.experts.size == 0) return false;
+  std::string line(found->second.experts.size, '\0');
+  const ssize_t read =
+      pread(fd_, line.data(), line.size(), static_cast<off_t>(found->second.experts.start));
+  return read == static_cast<ssize_t>(line.size()) && ReadExperts(line, counts);
 }
 
 absl::Status Journal::Add(const std::string& key, const std::string& data,
-                          const std::string& policy, const UnitResult& result) {
-  results_[key] = result;
+                          const std::string& policy, const UnitResult& result,
+                          const ExpertCounts& experts) {
+  Entry& entry = entries_[key];
+  entry = {.result = result, .experts = {}};
   if (fd_ < 0) return absl::OkStatus();
-  const std::string line = FormatLine(key, data, policy, result);
+  const std::string line = FormatLine(key, data, policy, result, experts);
   const ssize_t written = write(fd_, line.data(), line.size());
-  if (written == static_cast<ssize_t>(line.size())) return absl::OkStatus();
-  return FileError(path_, "cannot be written");
+  if (written != static_cast<ssize_t>(line.size())) return FileError(path_, "cannot be written");
+  if (!experts.empty()) entry.experts = {size_, line.size() - 1};
+  size_ += line.size();
+  return absl::OkStatus();
 }
 
 }  // namespace olmoe::client::eval

@@ -7,22 +7,15 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "client/eval/report_json.h"
+#include "client/eval/sheet.h"
 #include "client/render/format.h"
-#include "client/render/table.h"
-#include "nlohmann/json.hpp"
 
 namespace olmoe::client::eval {
 namespace {
 
 using nlohmann::ordered_json;
-using Cells = std::vector<std::string>;
-
-// The cells of one kind of row, the titles first; the first `left` columns are text.
-struct Sheet {
-  Cells titles;
-  std::vector<Cells> rows;
-};
-constexpr size_t kLeftColumns = 2;
+using Cells = Sheet::Cells;
 
 std::string DifferenceText(const std::optional<Difference>& difference) {
   if (!difference) return "-";
@@ -44,13 +37,38 @@ Cells ChoiceCells(const UnitResult& sum) {
           render::FormatFixed(sum.AccuracyNorm(), 4), render::FormatFixed(sum.Loss(), 4)};
 }
 
-Cells RowCells(const ReportRow& row, double layers) {
+// What a sheet has beside its fixed columns: where any of its rows has it.
+struct Extras {
+  bool analyzed = false;
+
+  void Add(const ReportRow& row) { analyzed = analyzed || row.sum.analyzed_slots > 0; }
+};
+
+Cells Titles(bool is_choice, const Extras& extras) {
+  Cells titles = is_choice ? Cells{"DATA", "POLICY", "QUESTIONS", "ACC", "ACC NORM", "LOSS"}
+                           : Cells{"DATA", "POLICY", "TOKENS", "LOSS", "PPL", "TOKEN ACC"};
+  titles.insert(titles.end(), {"EXPERTS", "ACTIVATIONS"});
+  if (extras.analyzed) titles.insert(titles.end(), {"ANALYZED", "OVERLAP"});
+  titles.insert(titles.end(), {"TOK/S", is_choice ? "ACC - FIRST [95%]" : "LOSS - FIRST [95%]"});
+  return titles;
+}
+
+Cells AnalyzedCells(const UnitResult& sum) {
+  if (sum.analyzed_slots == 0) return {"-", "-"};
+  return {render::FormatFixed(sum.AnalyzedExperts(), 2),
+          render::FormatFixed(sum.AnalyzedOverlap(), 4)};
+}
+
+Cells RowCells(const ReportRow& row, double layers, const Extras& extras) {
   Cells cells = {row.data, row.policy};
   for (std::string& cell : row.is_choice ? ChoiceCells(row.sum) : TextCells(row.sum)) {
     cells.push_back(std::move(cell));
   }
   cells.push_back(render::FormatFixed(row.sum.ActivationsPerToken() / layers, 2));
   cells.push_back(render::FormatFixed(row.sum.ActivationsPerToken(), 1));
+  if (extras.analyzed) {
+    for (std::string& cell : AnalyzedCells(row.sum)) cells.push_back(std::move(cell));
+  }
   cells.push_back(render::FormatFixed(row.sum.TokensPerSecond(), 0));
   cells.push_back(DifferenceText(row.difference));
   return cells;
@@ -58,19 +76,21 @@ Cells RowCells(const ReportRow& row, double layers) {
 
 // Texts, then questions; those that have rows.
 std::vector<Sheet> Sheets(const Report& report) {
-  Sheet texts{{"DATA", "POLICY", "TOKENS", "LOSS", "PPL", "TOKEN ACC", "EXPERTS", "ACTIVATIONS",
-               "TOK/S", "LOSS - FIRST [95%]"},
-              {}};
-  Sheet choices{{"DATA", "POLICY", "QUESTIONS", "ACC", "ACC NORM", "LOSS", "EXPERTS", "ACTIVATIONS",
-                 "TOK/S", "ACC - FIRST [95%]"},
-                {}};
-  const double layers = report.model.num_layers();
-  for (const ReportRow& row : report.rows) {
-    (row.is_choice ? choices : texts).rows.push_back(RowCells(row, layers));
-  }
   std::vector<Sheet> sheets;
-  for (Sheet* sheet : {&texts, &choices}) {
-    if (!sheet->rows.empty()) sheets.push_back(std::move(*sheet));
+  for (const bool is_choice : {false, true}) {
+    std::vector<const ReportRow*> rows;
+    Extras extras;
+    for (const ReportRow& row : report.rows) {
+      if (row.is_choice != is_choice) continue;
+      rows.push_back(&row);
+      extras.Add(row);
+    }
+    if (rows.empty()) continue;
+    Sheet& sheet = sheets.emplace_back();
+    sheet.titles = Titles(is_choice, extras);
+    for (const ReportRow* row : rows) {
+      sheet.rows.push_back(RowCells(*row, report.model.num_layers(), extras));
+    }
   }
   return sheets;
 }
@@ -87,11 +107,6 @@ std::vector<std::string> SkippedLines(const Report& report) {
                                  "so it has no token to score"));
   }
   return lines;
-}
-
-std::string MarkdownLine(Cells cells) {
-  for (std::string& cell : cells) cell = absl::StrReplaceAll(cell, {{"|", "\\|"}});
-  return absl::StrCat("| ", absl::StrJoin(cells, " | "), " |\n");
 }
 
 ordered_json Optional(const std::optional<double>& value) {
@@ -115,6 +130,10 @@ ordered_json RowJson(const ReportRow& row, double layers) {
   out["acc_norm"] = row.is_choice ? ordered_json(sum.AccuracyNorm()) : ordered_json();
   out["experts_per_token"] = sum.ActivationsPerToken() / layers;
   out["activations_per_token"] = sum.ActivationsPerToken();
+  const bool analyzed = sum.analyzed_slots > 0;
+  out["analyzed_experts_per_token"] =
+      analyzed ? ordered_json(sum.AnalyzedExperts()) : ordered_json();
+  out["analyzed_overlap"] = analyzed ? ordered_json(sum.AnalyzedOverlap()) : ordered_json();
   out["tokens_per_second"] = sum.TokensPerSecond();
   const Difference none;
   const Difference& difference = row.difference.value_or(none);
@@ -124,6 +143,16 @@ ordered_json RowJson(const ReportRow& row, double layers) {
   out["difference_high"] = Optional(difference.high);
   out["skipped"] = sum.skipped;
   return out;
+}
+
+// [layer][expert]
+ordered_json ExpertsJson(const ExpertCounts& counts, size_t num_experts) {
+  ordered_json layers = ordered_json::array();
+  for (size_t start = 0; start < counts.size(); start += num_experts) {
+    const auto begin = counts.begin() + static_cast<ptrdiff_t>(start);
+    layers.push_back(std::vector<uint64_t>(begin, begin + static_cast<ptrdiff_t>(num_experts)));
+  }
+  return layers;
 }
 
 std::string CsvField(const ordered_json& value) {
@@ -136,23 +165,25 @@ std::string CsvField(const ordered_json& value) {
 }  // namespace
 
 ReportRow MakeRow(const Dataset& dataset, const Subject& subject, std::span<const UnitResult> first,
-                  std::span<const UnitResult> other, bool is_first, uint64_t seed) {
+                  PassResult other, bool is_first, uint64_t seed) {
   ReportRow row{.data = dataset.name,
                 .policy = subject.name,
                 .routing = subject.routing,
                 .digest = subject.digest,
                 .is_choice = dataset.is_choice,
                 .sum = {.units = 0},
+                .experts = std::move(other.experts),
                 .difference = {}};
   std::vector<PairedUnit> pairs;
-  for (size_t i = 0; i < other.size(); ++i) {
-    row.sum.Add(other[i]);
-    if (other[i].skipped > 0) continue;  // and so it is under every policy
+  for (size_t i = 0; i < other.units.size(); ++i) {
+    const UnitResult& unit = other.units[i];
+    row.sum.Add(unit);
+    if (unit.skipped > 0) continue;  // and so it is under every policy
     if (dataset.is_choice) {
       pairs.push_back(
-          {static_cast<double>(first[i].correct), static_cast<double>(other[i].correct), 1});
+          {static_cast<double>(first[i].correct), static_cast<double>(unit.correct), 1});
     } else {
-      pairs.push_back({first[i].nll, other[i].nll, static_cast<double>(other[i].tokens)});
+      pairs.push_back({first[i].nll, unit.nll, static_cast<double>(unit.tokens)});
     }
   }
   if (!is_first) row.difference = BootstrapDifference(pairs, seed);
@@ -162,14 +193,7 @@ ReportRow MakeRow(const Dataset& dataset, const Subject& subject, std::span<cons
 std::string RenderTable(const Report& report, const render::Style& style) {
   std::string text;
   for (const Sheet& sheet : Sheets(report)) {
-    std::vector<render::Table::Column> columns;
-    for (const std::string& title : sheet.titles) {
-      const bool left = columns.size() < kLeftColumns;
-      columns.push_back({title, left ? render::Table::Align::kLeft : render::Table::Align::kRight});
-    }
-    render::Table table(std::move(columns));
-    for (const Cells& cells : sheet.rows) table.AddRow(cells);
-    absl::StrAppend(&text, text.empty() ? "" : "\n", table.Render(style));
+    absl::StrAppend(&text, text.empty() ? "" : "\n", RenderSheet(sheet, style));
   }
   for (const std::string& line : SkippedLines(report)) absl::StrAppend(&text, line, "\n");
   return text;
@@ -178,11 +202,7 @@ std::string RenderTable(const Report& report, const render::Style& style) {
 std::string RenderMarkdown(const Report& report) {
   std::string text;
   for (const Sheet& sheet : Sheets(report)) {
-    absl::StrAppend(&text, text.empty() ? "" : "\n", MarkdownLine(sheet.titles));
-    Cells rule(kLeftColumns, "---");
-    rule.resize(sheet.titles.size(), "---:");
-    absl::StrAppend(&text, MarkdownLine(rule));
-    for (const Cells& cells : sheet.rows) absl::StrAppend(&text, MarkdownLine(cells));
+    absl::StrAppend(&text, text.empty() ? "" : "\n", MarkdownSheet(sheet));
   }
   for (const std::string& line : SkippedLines(report)) absl::StrAppend(&text, "\n", line, "\n");
   return text;
@@ -203,7 +223,7 @@ std::string RenderCsv(const Report& report) {
   return text;
 }
 
-std::string RenderJson(const Report& report, bool indent) {
+ordered_json ToJson(const Report& report) {
   ordered_json out;
   out["model"] = {
       {"model_id", report.model.model_id()},     {"weights_digest", report.model.weights_digest()},
@@ -216,9 +236,19 @@ std::string RenderJson(const Report& report, bool indent) {
       {"resamples", kResamples}, {"confidence", kConfidence}, {"seed", report.seed}};
   out["results"] = ordered_json::array();
   for (const ReportRow& row : report.rows) {
-    out["results"].push_back(RowJson(row, report.model.num_layers()));
+    ordered_json& result = out["results"].emplace_back(RowJson(row, report.model.num_layers()));
+    if (row.experts.empty()) continue;
+    result["expert_counts"] = ExpertsJson(row.experts, report.model.num_experts());
   }
-  return out.dump(indent ? 2 : -1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  return out;
+}
+
+std::string PrintedJson(const ordered_json& json, bool indent) {
+  return json.dump(indent ? 2 : -1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+std::string RenderJson(const Report& report, bool indent) {
+  return PrintedJson(ToJson(report), indent);
 }
 
 }  // namespace olmoe::client::eval

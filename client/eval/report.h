@@ -10,6 +10,7 @@
 #include "client/eval/bootstrap.h"
 #include "client/eval/dataset.h"
 #include "client/eval/result.h"
+#include "client/eval/runner.h"
 #include "client/render/style.h"
 #include "olmoe/v1/inference.pb.h"
 
@@ -21,12 +22,13 @@ struct ReportRow {
   std::string data, policy, routing, digest;
   bool is_choice = false;
   UnitResult sum;
+  ExpertCounts experts;  // empty unless they were counted
   std::optional<Difference> difference;  // unset for the first policy
 };
 
 // `first`, `other`: of the same units.
 ReportRow MakeRow(const Dataset& dataset, const Subject& subject, std::span<const UnitResult> first,
-                  std::span<const UnitResult> other, bool is_first, uint64_t seed);
+                  PassResult other, bool is_first, uint64_t seed);
 
 struct Report {
   v1::GetModelInfoResponse model;
@@ -35,7 +37,8 @@ struct Report {
   std::vector<ReportRow> rows;
 };
 
-// Texts and questions in tables of their own.
+// Texts and questions in tables of their own, with columns for what only some policies have where
+// one of them has it.
 std::string RenderTable(const Report& report, const render::Style& style);
 std::string RenderMarkdown(const Report& report);
 // With a line of titles; unrounded numbers; empty where a number does not apply.

@@ -11,6 +11,7 @@ namespace {
 void AddTokens(const v1::ScoreResult& scored, UnitResult* result) {
   result->nll -= scored.logprob_sum();
   result->tokens += scored.token_count();
+  result->bytes += scored.byte_count();
   result->greedy += static_cast<uint64_t>(
       std::count_if(scored.tokens().begin(), scored.tokens().end(),
                     [](const v1::ScoredToken& token) { return token.rank() == 1; }));
@@ -23,7 +24,8 @@ void Judge(const v1::ScoreResponse& response, const Choice& choice, UnitResult* 
     sums.push_back(sum);
     norms.push_back(sum / std::max(choice.bytes[i], 1u));
   }
-  result->correct = ArgMax(sums) == choice.label ? 1 : 0;
+  result->choice = ArgMax(sums);
+  result->correct = result->choice == choice.label ? 1 : 0;
   result->correct_norm = ArgMax(norms) == choice.label ? 1 : 0;
   AddTokens(response.results(static_cast<int>(choice.label)), result);
 }
@@ -38,6 +40,11 @@ void UnitResult::Add(const UnitResult& other) {
   greedy += other.greedy;
   rows += other.rows;
   activations += other.activations;
+  bytes += other.bytes;
+  analyzed_slots += other.analyzed_slots;
+  analyzed += other.analyzed;
+  common += other.common;
+  either += other.either;
   seconds += other.seconds;
   correct += other.correct;
   correct_norm += other.correct_norm;

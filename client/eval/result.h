@@ -36,6 +36,11 @@ struct UnitResult {
   double seconds = 0;  // share of the wall time
   uint64_t correct = 0;  // questions whose likeliest continuation is right
   uint64_t correct_norm = 0;  // the same by log-probability per byte
+  uint64_t bytes = 0;  // of the text that was predicted for `nll`
+  uint64_t choice = 0;  // of a question: index of its likeliest continuation
+  // Of an analyzed rule, over all rows of the traces and all layers that it is for: their number,
+  // what it selects, and of what it selects and what ran the common ones and all together.
+  uint64_t analyzed_slots = 0, analyzed = 0, common = 0, either = 0;
   bool operator==(const UnitResult&) const = default;
 
   void Add(const UnitResult& other);
@@ -51,9 +56,20 @@ struct UnitResult {
   double ActivationsPerToken() const {
     return static_cast<double>(activations) / static_cast<double>(rows);
   }
+  // Of an analyzed rule: experts per token and layer, and the Jaccard index of its experts and those
+  // that ran. NaN where nothing was analyzed.
+  double AnalyzedExperts() const {
+    return static_cast<double>(analyzed) / static_cast<double>(analyzed_slots);
+  }
+  double AnalyzedOverlap() const {
+    return static_cast<double>(common) / static_cast<double>(either);
+  }
   // 0 where no time was taken.
   double TokensPerSecond() const { return seconds > 0 ? static_cast<double>(rows) / seconds : 0; }
 };
+
+// Selections of every expert, [layer * num_experts + expert].
+using ExpertCounts = std::vector<uint64_t>;
 
 // The index of the largest value, the first of equals. Not empty.
 size_t ArgMax(std::span<const double> values);

@@ -12,20 +12,30 @@
 #include "client/eval/journal.h"
 #include "client/eval/result.h"
 #include "client/transport/rpc_client.h"
+#include "olmoe/v1/inference.pb.h"
 
 namespace olmoe::client::eval {
 
 // Asks the server which policy `subject` is, by scoring one token, and fills in its
-// digest. So a policy that the server refuses is told before hours are spent.
-absl::Status ResolveSubject(uint32_t prefix, transport::RpcClient& rpc, Subject* subject);
+// digest and its analyzer. So a policy that the server refuses is told before hours are spent.
+absl::Status ResolveSubject(const v1::GetModelInfoResponse& model, transport::RpcClient& rpc,
+                            Subject* subject);
+
+// One data set under one subject.
+struct PassResult {
+  std::vector<UnitResult> units;
+  ExpertCounts experts;  // of all units; empty unless they were asked for
+};
 
 // Scores data sets under subjects, several requests in flight on one ScoreStream.
 // Thread-compatible.
 class EvalRunner {
  public:
   struct Options {
-    std::string model_key;  // what the numbers depend on beside unit and policy
+    v1::GetModelInfoResponse model;
     int in_flight = 8;
+    uint64_t routing_seed = 0;
+    bool count_experts = false;
   };
   // Units done, of all, and tokens a second so far.
   using OnProgress = std::function<void(size_t done, size_t all, double tokens_per_second)>;
@@ -33,11 +43,12 @@ class EvalRunner {
   EvalRunner(Options options, transport::RpcClient* rpc, Journal* journal)
       : options_(std::move(options)), rpc_(rpc), journal_(journal) {}
 
-  // The results, one a unit, in their order; those in the journal are taken from there.
+  // The results, one a unit, in their order; those in the journal are taken from there, where it
+  // has all that is asked for.
   // A full server is asked again after the delay it names, up to a hundred times. Errors name the unit;
   // ABORTED: the server changed the subject's policy meanwhile.
-  absl::StatusOr<std::vector<UnitResult>> Run(const Dataset& dataset, const Subject& subject,
-                                              const OnProgress& on_progress);
+  absl::StatusOr<PassResult> Run(const Dataset& dataset, const Subject& subject,
+                                 const OnProgress& on_progress);
 
  private:
   const Options options_;

@@ -11,6 +11,7 @@
 #include "gtest/gtest.h"
 #include "nlohmann/json.hpp"
 #include "tests/client/fake_server.h"
+#include "tests/client/traced_result.h"
 #include "tests/support/temp_folder.h"
 
 namespace olmoe::client::commands {
@@ -18,6 +19,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 // A server whose every document is tokens 5 6 7, and whose every token costs 0.5 nats.
@@ -25,6 +27,8 @@ class EvalCommandTest : public ::testing::Test {
  protected:
   EvalCommandTest() {
     server_.model_info.set_num_layers(2);
+    server_.model_info.set_num_experts(4);
+    server_.model_info.set_default_top_k(3);
     server_.model_info.set_vocab_size(10);
     server_.model_info.set_eos_token_id(9);
     server_.model_info.set_max_context(8);
@@ -46,8 +50,12 @@ class EvalCommandTest : public ::testing::Test {
       const double bytes = static_cast<double>(item.continuation_text().size());
       result->set_logprob_sum(-0.5 * count - bytes);
       result->set_token_count(static_cast<uint32_t>(count));
+      result->set_byte_count(10 * static_cast<uint32_t>(count));
       const int context = item.rolling() ? 1 : item.context_tokens().ids_size();
-      tokens += static_cast<uint32_t>(count + std::max(context, 1));
+      const uint32_t all = static_cast<uint32_t>(count + std::max(context, 1));
+      tokens += all;
+      if (!request.trace().experts()) continue;
+      AddTrace(all - 1, 3, server_.model_info, request.trace(), result);
     }
     response.mutable_usage()->set_prompt_tokens(tokens);
     response.mutable_usage()->set_expert_activations(
@@ -253,6 +261,78 @@ TEST_F(EvalCommandTest, AnInterruptedRunGoesOnAndGivesTheSameNumbers) {
   // Other windows: of 9 | 5 6, 6 | 7 9, 9 | 5 6, 6 | 7 9 those of 6 | 7 9 are known.
   ASSERT_EQ(Run({"--data", data, "--window", "2", "--resume", journal}), ExitCode::kOk);
   EXPECT_EQ(asked_.size(), 2u);
+}
+
+TEST_F(EvalCommandTest, AnAnalyzedRuleIsDecidedOnTheLogitsOfTraces) {
+  const std::string data = folder_.Write("a.txt", "x\n<|endoftext|>\ny\n");
+  const std::string journal = folder_.File("journal");
+  const std::vector<std::string> arguments = {
+      "--data",   data,    "--window", "4",   "--policy", "top-k=3", "native/top-k=2,analyze",
+      "--resume", journal, "--format", "json"};
+  ASSERT_EQ(Run(arguments), ExitCode::kOk) << err_;
+  // Both policies have one digest here, but the numbers of the first are not all that is needed.
+  ASSERT_EQ(asked_.size(), 4u);
+  EXPECT_FALSE(asked_[0].has_trace());
+  EXPECT_TRUE(asked_[2].trace().experts() && asked_[2].trace().logits());
+  const auto results = Results();
+  EXPECT_TRUE(results[0]["analyzed_experts_per_token"].is_null());
+  EXPECT_TRUE(results[0]["analyzed_overlap"].is_null());
+  EXPECT_EQ(results[1]["experts_per_token"], 3.0);
+  EXPECT_EQ(results[1]["analyzed_experts_per_token"], 2.0);
+  EXPECT_EQ(results[1]["analyzed_overlap"], 2.0 / 3);
+  ASSERT_EQ(Run(arguments), ExitCode::kOk) << err_;
+  EXPECT_EQ(asked_.size(), 0u);
+  EXPECT_EQ(Results()[1]["analyzed_overlap"], 2.0 / 3);
+  // The table has the columns only where a policy analyzes.
+  ASSERT_EQ(Run({"--data", data, "--window", "4", "--policy", "native/top-k=2,analyze"}),
+            ExitCode::kOk);
+  EXPECT_THAT(out_, HasSubstr("ACTIVATIONS  ANALYZED  OVERLAP"));
+  EXPECT_THAT(out_, HasSubstr("2.00   0.6667"));
+  ASSERT_EQ(Run({"--data", data, "--window", "4"}), ExitCode::kOk);
+  EXPECT_THAT(out_, Not(HasSubstr("ANALYZED")));
+}
+
+TEST_F(EvalCommandTest, ExpertsAreCountedAndKeptInTheJournal) {
+  const std::string data = folder_.Write("a.txt", "x\n<|endoftext|>\ny\n");
+  const std::string journal = folder_.File("journal");
+  const std::vector<std::string> arguments = {"--data",   data,    "--window", "4",
+                                              "--resume", journal, "--json"};
+  ASSERT_EQ(Run(arguments), ExitCode::kOk) << err_;
+  EXPECT_FALSE(Results()[0].contains("expert_counts"));
+  std::vector<std::string> counting = arguments;
+  counting.push_back("--experts");
+  for (const size_t asked : {2u, 0u}) {  // what the journal had was without counts
+    ASSERT_EQ(Run(counting), ExitCode::kOk) << err_;
+    EXPECT_EQ(asked_.size(), asked);
+    EXPECT_EQ(Results()[0]["expert_counts"].dump(), "[[8,8,8,0],[8,8,8,0]]");
+  }
+  ASSERT_EQ(Run(arguments), ExitCode::kOk) << err_;
+  EXPECT_EQ(asked_.size(), 0u);
+  EXPECT_FALSE(Results()[0].contains("expert_counts"));
+  EXPECT_EQ(Run({"--data", data, "--experts"}), ExitCode::kUsage);
+  EXPECT_THAT(err_, HasSubstr("--experts needs --format json: a table has no place"));
+}
+
+TEST_F(EvalCommandTest, ATraceThatIsNotWholeIsAnError) {
+  const std::string data = folder_.Write("a.txt", "x");
+  server_.on_score_stream = [this](const v1::ScoreRequest& request) {
+    auto response = Score(request);
+    response->mutable_results(0)->clear_trace();
+    return response;
+  };
+  EXPECT_EQ(Run({"--data", data, "--experts", "--json"}), ExitCode::kFailed);
+  EXPECT_THAT(err_, HasSubstr("unit 1 of 1, served: the server's routing trace is not whole"));
+}
+
+TEST_F(EvalCommandTest, ARoutingSeedIsSentAndPartOfWhatIsKept) {
+  const std::string data = folder_.Write("a.txt", "x");
+  const std::string journal = folder_.File("journal");
+  ASSERT_EQ(Run({"--data", data, "--resume", journal}), ExitCode::kOk);
+  EXPECT_FALSE(asked_.at(0).has_routing_seed());
+  ASSERT_EQ(Run({"--data", data, "--resume", journal, "--routing-seed", "7"}), ExitCode::kOk);
+  EXPECT_EQ(asked_.at(0).routing_seed(), 7u);
+  ASSERT_EQ(Run({"--data", data, "--resume", journal, "--routing-seed", "7"}), ExitCode::kOk);
+  EXPECT_EQ(asked_.size(), 0u);
 }
 
 TEST_F(EvalCommandTest, AServerWithoutInlinePoliciesGivesAHint) {

@@ -223,23 +223,69 @@ UnitResult SomeResult() {
           .activations = 72,
           .seconds = 0.1,
           .correct = 1,
-          .correct_norm = 0};
+          .correct_norm = 0,
+          .bytes = 20,
+          .choice = 3};
 }
 
 TEST(Journal, ReadsBackTheSameNumbers) {
   testing::TempFolder folder;
   const std::string path = folder.File("journal.jsonl");
+  UnitResult result = SomeResult();
+  result.analyzed_slots = 18;
+  result.analyzed = 40;
+  result.common = 30;
+  result.either = 60;
   {
     auto journal = Journal::Open(path);
     ASSERT_TRUE(journal.ok()) << journal.status();
     EXPECT_EQ((*journal)->Find("k1"), nullptr);
-    ASSERT_TRUE((*journal)->Add("k1", "a.txt", "top-k-4", SomeResult()).ok());
+    ASSERT_TRUE((*journal)->Add("k1", "a.txt", "top-k-4", result).ok());
   }
   auto journal = Journal::Open(path);
   ASSERT_TRUE(journal.ok()) << journal.status();
   ASSERT_NE((*journal)->Find("k1"), nullptr);
-  EXPECT_EQ(*(*journal)->Find("k1"), SomeResult());
+  EXPECT_EQ(*(*journal)->Find("k1"), result);
   EXPECT_EQ((*journal)->Find("k2"), nullptr);
+}
+
+TEST(Journal, CountsOfExpertsAreAddedFromDisk) {
+  testing::TempFolder folder;
+  const std::string path = folder.File("journal.jsonl");
+  const auto check = [](const Journal& journal) {
+    ExpertCounts counts = {100, 0, 0};
+    EXPECT_TRUE(journal.AddExpertsOf("k1", &counts));
+    EXPECT_TRUE(journal.AddExpertsOf("k3", &counts));
+    EXPECT_THAT(counts, ElementsAre(111, 2, 33));
+    EXPECT_FALSE(journal.AddExpertsOf("k2", &counts));  // has none
+    ExpertCounts of_another_model = {0, 0};
+    EXPECT_FALSE(journal.AddExpertsOf("k1", &of_another_model));
+    EXPECT_THAT(of_another_model, ElementsAre(0, 0));
+  };
+  {
+    auto journal = Journal::Open(path);
+    ASSERT_TRUE((*journal)->Add("k1", "a", "p", SomeResult(), {1, 2, 3}).ok());
+    ASSERT_TRUE((*journal)->Add("k2", "a", "p", SomeResult()).ok());
+    ASSERT_TRUE((*journal)->Add("k3", "a", "p", SomeResult(), {10, 0, 30}).ok());
+    check(**journal);
+  }
+  check(**Journal::Open(path));
+  Journal in_memory;
+  ASSERT_TRUE(in_memory.Add("k1", "a", "p", SomeResult(), {1, 2, 3}).ok());
+  ExpertCounts counts(3);
+  EXPECT_FALSE(in_memory.AddExpertsOf("k1", &counts));
+}
+
+TEST(Journal, ALineOfAnOlderVersionIsOfNoUse) {
+  testing::TempFolder folder;
+  const std::string path = folder.Write(
+      "journal.jsonl",
+      R"({"key":"k1","data":"a","policy":"p","nll":1,"seconds":1,"tokens":1,"greedy":1,"rows":1,)"
+      R"("activations":1,"correct":0,"correct_norm":0})"
+      "\n");
+  auto journal = Journal::Open(path);
+  ASSERT_TRUE(journal.ok()) << journal.status();
+  EXPECT_EQ((*journal)->Find("k1"), nullptr);
 }
 
 TEST(Journal, ALineThatWasCutOffIsDroppedAndWrittenOver) {
@@ -289,10 +335,10 @@ Report SomeReport() {
   for (UnitResult& result : other) result.nll += 0.5;
   other[1].correct = 0;
   const Subject native{.name = "native", .digest = "d0"}, thin{.name = "thin", .digest = "d1"};
-  report.rows = {MakeRow(texts, native, first, first, true, 1),
-                 MakeRow(texts, thin, first, other, false, 1),
-                 MakeRow(questions, native, first, first, true, 1),
-                 MakeRow(questions, thin, first, other, false, 1)};
+  report.rows = {MakeRow(texts, native, first, {first, {}}, true, 1),
+                 MakeRow(texts, thin, first, {other, {}}, false, 1),
+                 MakeRow(questions, native, first, {first, {}}, true, 1),
+                 MakeRow(questions, thin, first, {other, {}}, false, 1)};
   return report;
 }
 
