@@ -1,3 +1,4 @@
+#include <memory>
 #include <ostream>
 #include <string>
 #include <utility>
@@ -6,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/commands/command.h"
 #include "client/commands/evaluation.h"
+#include "client/eval/item_file.h"
 #include "client/eval/report.h"
 #include "client/notation/policy_spec.h"
 
@@ -29,6 +31,7 @@ constexpr char kHelp[] =
 struct EvalOptions {
   EvaluationFlags evaluation;
   std::vector<std::string> arms;
+  std::string per_item;
 };
 
 void Flags(CLI::App& command, EvalOptions& options) {
@@ -48,6 +51,11 @@ void Flags(CLI::App& command, EvalOptions& options) {
       ->type_name("ARM");
   command.add_flag("--experts", evaluation.count_experts,
                    "Count the selections of every expert, by layer, into the JSON");
+  command
+      .add_option("--per-item", options.per_item,
+                  "Write the numbers of each window, document or question under each policy into "
+                  "this file, as JSON lines")
+      ->type_name("FILE");
 }
 
 absl::StatusOr<std::vector<eval::Subject>> ReadSubjects(const EvalOptions& options) {
@@ -68,14 +76,19 @@ absl::StatusOr<std::vector<eval::Subject>> ReadSubjects(const EvalOptions& optio
   return subjects;
 }
 
-// Runs every data set under every subject and fills in the report.
+// Runs every data set under every subject and fills in the report. `items` may be null.
 absl::Status Evaluate(const std::vector<eval::Subject>& subjects, Evaluation* evaluation,
-                      eval::Report* report) {
+                      eval::ItemFile* items, eval::Report* report) {
   for (const eval::Dataset& dataset : evaluation->datasets()) {
     std::vector<eval::UnitResult> first;
     for (const eval::Subject& subject : subjects) {
       auto results = evaluation->Run(dataset, subject);
       if (!results.ok()) return results.status();
+      if (items != nullptr) {
+        const uint32_t layers = evaluation->model().num_layers();
+        auto status = items->Add(dataset, subject, results->units, layers);
+        if (!status.ok()) return status;
+      }
       const bool is_first = first.empty();
       if (is_first) first = results->units;
       report->rows.push_back(
@@ -111,8 +124,14 @@ ExitCode Run(const EvalOptions& options, Session& session) {
   if (auto code = evaluation.Connect(); code != ExitCode::kOk) return code;
   if (auto code = evaluation.Resolve(&*subjects); code != ExitCode::kOk) return code;
   if (auto code = evaluation.Tokenize(); code != ExitCode::kOk) return code;
+  std::unique_ptr<eval::ItemFile> items;
+  if (!options.per_item.empty()) {
+    auto created = eval::ItemFile::Create(options.per_item);
+    if (!created.ok()) return session.UsageError(created.status());
+    items = *std::move(created);
+  }
   eval::Report report = evaluation.EmptyReport();
-  const absl::Status status = Evaluate(*subjects, &evaluation, &report);
+  const absl::Status status = Evaluate(*subjects, &evaluation, items.get(), &report);
   return status.ok() ? Print(format, report, session) : evaluation.Fail(status);
 }
 

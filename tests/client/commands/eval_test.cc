@@ -13,6 +13,7 @@
 #include "tests/client/fake_server.h"
 #include "tests/client/traced_result.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/test_data.h"
 
 namespace olmoe::client::commands {
 namespace {
@@ -76,6 +77,13 @@ class EvalCommandTest : public ::testing::Test {
     return code;
   }
   nlohmann::json Results() { return nlohmann::json::parse(out_)["results"]; }
+  // The lines of a file of --per-item.
+  static std::vector<nlohmann::json> Items(const std::string& path) {
+    std::vector<nlohmann::json> items;
+    std::istringstream lines(testing::ReadFileOrDie(path));
+    for (std::string line; std::getline(lines, line);) items.push_back(nlohmann::json::parse(line));
+    return items;
+  }
 
   testing::TempFolder folder_;
   FakeServer server_;
@@ -322,6 +330,58 @@ TEST_F(EvalCommandTest, ATraceThatIsNotWholeIsAnError) {
   };
   EXPECT_EQ(Run({"--data", data, "--experts", "--json"}), ExitCode::kFailed);
   EXPECT_THAT(err_, HasSubstr("unit 1 of 1, served: the server's routing trace is not whole"));
+}
+
+TEST_F(EvalCommandTest, EveryItemIsALineOfItsOwn) {
+  const std::string text = folder_.Write("a.txt", "x\n<|endoftext|>\ny\n");
+  const std::string questions =
+      folder_.Write("q.jsonl", R"({"context": "Q", "continuations": [" ab", " a"], "label": 0})");
+  const std::string items = folder_.File("items.jsonl"), journal = folder_.File("journal");
+  const std::vector<std::string> arguments = {"--data",   text,      questions,    "--policy",
+                                              "top-k=1",  "top-k=2", "--per-item", items,
+                                              "--resume", journal};
+  ASSERT_EQ(Run(arguments), ExitCode::kOk) << err_;
+  const auto lines = Items(items);
+  ASSERT_EQ(lines.size(), 6u);
+  EXPECT_EQ(lines[1]["data"], "a.txt");
+  EXPECT_EQ(lines[1]["policy"], "top-k-1");
+  EXPECT_EQ(lines[1]["policy_digest"], "d1");
+  EXPECT_EQ(lines[1]["item"], 1);
+  EXPECT_EQ(lines[1]["kind"], "text");
+  EXPECT_EQ(lines[1]["tokens"], 3);
+  EXPECT_EQ(lines[1]["bytes"], 30);
+  EXPECT_EQ(lines[1]["logprob_sum"], -1.5);
+  EXPECT_EQ(lines[1]["experts_per_token"], 3.0);
+  EXPECT_TRUE(lines[1]["choice"].is_null() && lines[1]["correct"].is_null());
+  EXPECT_EQ(lines[2]["policy"], "top-k-2");
+  EXPECT_EQ(lines[5]["kind"], "multiple_choice");
+  EXPECT_EQ(lines[5]["label"], 0);
+  EXPECT_EQ(lines[5]["choice"], 1);
+  EXPECT_EQ(lines[5]["correct"], false);
+  EXPECT_EQ(lines[5]["correct_norm"], true);
+  EXPECT_EQ(lines[5]["skipped"], false);
+  // From the journal: the same lines.
+  const std::string before = testing::ReadFileOrDie(items);
+  ASSERT_EQ(Run(arguments), ExitCode::kOk) << err_;
+  EXPECT_EQ(asked_.size(), 0u);
+  EXPECT_EQ(testing::ReadFileOrDie(items), before);
+  EXPECT_EQ(Run({"--data", text, "--per-item", folder_.path()}), ExitCode::kUsage);
+  EXPECT_THAT(err_, HasSubstr("cannot be written"));
+}
+
+TEST_F(EvalCommandTest, AQuestionThatCannotBeAskedIsALineWithoutNumbers) {
+  const std::string question = R"({"context": "Q", "continuations": [" ab", " a"], "label": 1})";
+  const std::string data = folder_.Write("q.jsonl", question + "\n" + question);
+  const std::string items = folder_.File("items.jsonl");
+  server_.on_score_stream = [this](const v1::ScoreRequest& request) {
+    auto response = Score(request);
+    if (asked_.size() == 1) response->mutable_results(0)->mutable_error()->set_code(3);
+    return response;
+  };
+  ASSERT_EQ(Run({"--data", data, "--per-item", items, "--in-flight", "1"}), ExitCode::kOk);
+  EXPECT_EQ(Items(items)[0]["skipped"], true);
+  EXPECT_TRUE(Items(items)[0]["logprob_sum"].is_null());
+  EXPECT_EQ(Items(items)[1]["skipped"], false);
 }
 
 TEST_F(EvalCommandTest, ARoutingSeedIsSentAndPartOfWhatIsKept) {
