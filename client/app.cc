@@ -83,6 +83,7 @@ void AddCommands(CLI::App& app, commands::ChosenCommand& chosen) {
   commands::AddStatus(app, chosen);
   commands::AddDrain(app, chosen);
   commands::AddEval(app, chosen);
+  commands::AddSweep(app, chosen);
   commands::AddRoute(app, chosen);
   commands::AddTrace(app, chosen);
   commands::AddBench(app, chosen);

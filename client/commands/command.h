@@ -37,6 +37,7 @@ void AddRouter(CLI::App& app, ChosenCommand& chosen);
 void AddStatus(CLI::App& app, ChosenCommand& chosen);
 void AddDrain(CLI::App& app, ChosenCommand& chosen);
 void AddEval(CLI::App& app, ChosenCommand& chosen);
+void AddSweep(CLI::App& app, ChosenCommand& chosen);
 void AddRoute(CLI::App& app, ChosenCommand& chosen);
 void AddTrace(CLI::App& app, ChosenCommand& chosen);
 void AddBench(CLI::App& app, ChosenCommand& chosen);

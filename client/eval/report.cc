@@ -39,9 +39,12 @@ Cells ChoiceCells(const UnitResult& sum) {
 
 // What a sheet has beside its fixed columns: where any of its rows has it.
 struct Extras {
-  bool analyzed = false;
+  bool analyzed = false, pareto = false;
 
-  void Add(const ReportRow& row) { analyzed = analyzed || row.sum.analyzed_slots > 0; }
+  void Add(const ReportRow& row) {
+    analyzed = analyzed || row.sum.analyzed_slots > 0;
+    pareto = pareto || row.pareto.has_value();
+  }
 };
 
 Cells Titles(bool is_choice, const Extras& extras) {
@@ -50,6 +53,7 @@ Cells Titles(bool is_choice, const Extras& extras) {
   titles.insert(titles.end(), {"EXPERTS", "ACTIVATIONS"});
   if (extras.analyzed) titles.insert(titles.end(), {"ANALYZED", "OVERLAP"});
   titles.insert(titles.end(), {"TOK/S", is_choice ? "ACC - FIRST [95%]" : "LOSS - FIRST [95%]"});
+  if (extras.pareto) titles.push_back("PARETO");
   return titles;
 }
 
@@ -71,6 +75,7 @@ Cells RowCells(const ReportRow& row, double layers, const Extras& extras) {
   }
   cells.push_back(render::FormatFixed(row.sum.TokensPerSecond(), 0));
   cells.push_back(DifferenceText(row.difference));
+  if (extras.pareto) cells.push_back(row.pareto.value_or(false) ? "*" : "");
   return cells;
 }
 
@@ -142,6 +147,7 @@ ordered_json RowJson(const ReportRow& row, double layers) {
   out["difference_low"] = Optional(difference.low);
   out["difference_high"] = Optional(difference.high);
   out["skipped"] = sum.skipped;
+  if (row.pareto) out["pareto"] = *row.pareto;
   return out;
 }
 
@@ -173,7 +179,8 @@ ReportRow MakeRow(const Dataset& dataset, const Subject& subject, std::span<cons
                 .is_choice = dataset.is_choice,
                 .sum = {.units = 0},
                 .experts = std::move(other.experts),
-                .difference = {}};
+                .difference = {},
+                .pareto = {}};
   std::vector<PairedUnit> pairs;
   for (size_t i = 0; i < other.units.size(); ++i) {
     const UnitResult& unit = other.units[i];

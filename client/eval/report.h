@@ -24,6 +24,7 @@ struct ReportRow {
   UnitResult sum;
   ExpertCounts experts;  // empty unless they were counted
   std::optional<Difference> difference;  // unset for the first policy
+  std::optional<bool> pareto;  // no other row has a smaller loss for as few activations; of a sweep
 };
 
 // `first`, `other`: of the same units.

@@ -72,6 +72,11 @@ struct FakeServer::Services final : v1::InferenceService::Service,
   grpc::Status Score(grpc::ServerContext*, const v1::ScoreRequest* request,
                      v1::ScoreResponse* response) override {
     if (!fake->score_failure.ok()) return ToGrpc(fake->score_failure);
+    if (fake->on_score) {
+      const auto answer = fake->on_score(*request);
+      if (answer.ok()) *response = *answer;
+      return ToGrpc(answer.status());
+    }
     return Answer(*request, &fake->score_request, fake->score_response, response);
   }
 

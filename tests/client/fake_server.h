@@ -43,6 +43,8 @@ class FakeServer {
   absl::Status score_failure;  // not OK: Score fails with it
   v1::ScoreRequest score_request;
   v1::ScoreResponse score_response;
+  // Set: answers Score, on a thread of the server.
+  std::function<absl::StatusOr<v1::ScoreResponse>(const v1::ScoreRequest&)> on_score;
   // Answers each request of a ScoreStream, on a thread of the server.
   std::function<absl::StatusOr<v1::ScoreResponse>(const v1::ScoreRequest&)> on_score_stream;
   v1::TokenizeRequest tokenize_request;
