@@ -220,11 +220,15 @@ absl::StatusOr<std::shared_ptr<const RoutingPolicy>> RoutingPolicy::Create(
   const std::vector<LayerSource> sources = ExpandLayers(spec, native, shape, prefix);
   std::shared_ptr<RoutingPolicy> policy(new RoutingPolicy);
   std::string text = absl::StrCat(CanonicalShape(shape), "\n");
+  std::string prompt_text = text;
+  bool noisy = false;
   for (int layer = 0; layer < shape.num_layers; ++layer) {
     absl::StatusOr<CompiledLayer> compiled =
         CompileLayer(sources[static_cast<size_t>(layer)], layer, shape, named.calibrations);
     if (!compiled.ok()) return compiled.status();
     absl::StrAppend(&text, "layer ", layer, " ", compiled->Text(), "\n");
+    absl::StrAppend(&prompt_text, "layer ", layer, " ", compiled->ApplyText(), "\n");
+    noisy = noisy || compiled->apply.rule.rule.adjust.noise.has_value();
     const bool changed = compiled->ApplyText() != native_text ||
                          compiled->DecodeText() != native_text ||
                          (*router != nullptr && (*router)->has_layer(layer));
@@ -240,8 +244,13 @@ absl::StatusOr<std::shared_ptr<const RoutingPolicy>> RoutingPolicy::Create(
     if (compiled->analyze) policy->analyze_.back() = keep(*std::move(compiled->analyze));
     if (compiled->decode) policy->decode_.back() = keep(*std::move(compiled->decode));
   }
-  if (*router != nullptr) absl::StrAppend(&text, "router ", (*router)->digest(), "\n");
+  if (*router != nullptr) {
+    const std::string line = absl::StrCat("router ", (*router)->digest(), "\n");
+    absl::StrAppend(&text, line);
+    absl::StrAppend(&prompt_text, line);
+  }
   policy->digest_ = Sha256Hex(text);
+  if (!noisy) policy->prompt_digest_ = Sha256Hex(prompt_text);
   policy->router_ = *std::move(router);
   policy->spec_ = std::move(spec);
   policy->shape_ = shape;

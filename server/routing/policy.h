@@ -91,6 +91,8 @@ class RoutingPolicy {
   const RouterShape& shape() const { return shape_; }
   // SHA-256 of the canonical form: equal behaviour, equal digest. Lower-case hex.
   const std::string& digest() const { return digest_; }
+  // Of what it applies to rows that are not late; empty where that depends on the request: noise.
+  const std::string& prompt_digest() const { return prompt_digest_; }
   bool analyzes() const { return analyzes_; }
   // The weights of its rows, in the layers that it has; null: the model's own.
   const Router* router() const { return router_.get(); }
@@ -110,6 +112,7 @@ class RoutingPolicy {
   PolicySpec spec_;
   RouterShape shape_;
   std::string digest_;
+  std::string prompt_digest_;
   bool analyzes_ = false;
   int num_changed_layers_ = 0;
   std::vector<LayerRule> apply_;                    // [num_layers]
