@@ -201,8 +201,9 @@ class Benchmark {
     double seconds = 0;
     for (int first = 0; first < rows; first += group_rows) {
       const int group = std::min(group_rows, rows - first);
-      seconds +=
-          StepSeconds({{MakeChunk(stream, first, group, first + group == rows, pages)}}, work);
+      model::StepBatch step;
+      step.chunks.push_back(MakeChunk(stream, first, group, first + group == rows, pages));
+      seconds += StepSeconds(step, work);
     }
     return seconds;
   }

@@ -121,8 +121,14 @@ struct Chunk {
   }
 };
 
-// One step: chunks of different sequences (each sequence at most once).
+// One step: chunks of different sequences (each sequence at most once). Several may read a page;
+// what one of them writes, no other has.
 struct StepBatch {
+  // Keys and values that are copied, one after the other, before any row is computed.
+  struct PageCopy {
+    PageId from = 0, to = 0;  // different
+  };
+  std::vector<PageCopy> page_copies;
   std::vector<Chunk> chunks;
 };
 

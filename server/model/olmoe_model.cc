@@ -68,6 +68,7 @@ absl::Status OlmoeModel<Ops>::Step(const StepBatch& step, StepOutput* output) {
   if (trace_ != nullptr) *trace_ = StepTrace{};
   if (rows.num_rows() == 0) return absl::OkStatus();
   return ops_->Run([&] {
+    CopyPages(step.page_copies);
     Head(Forward(rows, step, output), step, output);
     return absl::OkStatus();
   });
@@ -91,6 +92,16 @@ typename Ops::Tensor OlmoeModel<Ops>::Forward(const ops::RowBatch& rows, const S
     TraceHidden(x);
   }
   return x;
+}
+
+template <ops::Operations Ops>
+void OlmoeModel<Ops>::CopyPages(std::span<const StepBatch::PageCopy> copies) {
+  if (copies.empty()) return;
+  ops_->ParallelFor(config_.num_layers, [&](int layer) {
+    for (const StepBatch::PageCopy& copy : copies) {
+      ops_->CopyPage(copy.from, copy.to, &kv_pages_[static_cast<size_t>(layer)]);
+    }
+  });
 }
 
 template <ops::Operations Ops>

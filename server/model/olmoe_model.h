@@ -60,6 +60,7 @@ class OlmoeModel : public Model {
 
   // The residual stream after the last layer: float32 [rows, H].
   Tensor Forward(const ops::RowBatch& rows, const StepBatch& step, StepOutput* output);
+  void CopyPages(std::span<const StepBatch::PageCopy> copies);
   // `x`: normed, float32 [rows, H]; the result is what the layer adds.
   Tensor Attention(size_t layer, const Tensor& x, const Batch& batch);
   // The weights that rows of `policy` are routed by in `layer`.

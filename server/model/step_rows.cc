@@ -39,6 +39,10 @@ void CheckChunk(const Chunk& chunk, const StepLimits& limits) {
 }  // namespace
 
 ops::RowBatch BuildRows(const StepBatch& step, const StepLimits& limits) {
+  for (const auto& [from, to] : step.page_copies) {
+    CHECK(from >= 0 && from < limits.num_pages) << "page " << from << " of " << limits.num_pages;
+    CHECK(to >= 0 && to < limits.num_pages && to != from) << "page " << to;
+  }
   ops::RowBatch rows;
   for (const Chunk& chunk : step.chunks) {
     CheckChunk(chunk, limits);

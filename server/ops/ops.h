@@ -107,6 +107,7 @@ concept Operations = requires(T ops, const T& constant, int64_t n, Precision pre
   { ops.Columns(x, n, n) } -> std::same_as<typename T::Tensor>;  // first, number
   { ops.Clamp(1.0, &tensor) };  // to [-limit, limit]
   { ops.Rope(batch, &tensor) };  // rotates the two halves of every head
+  { ops.CopyPage(1, 2, &pages) };  // from, to: all keys and values of a page
   { ops.StoreKv(x, x, batch, &pages) };  // keys and values of the rows of the step
   // Causal attention of every row over its sequence: queries [rows, heads * D].
   { ops.Attend(x, batch, pages) } -> std::same_as<typename T::Tensor>;

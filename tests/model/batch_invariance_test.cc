@@ -252,6 +252,38 @@ TEST_P(BatchInvarianceTest, NoBitDependsOnWhatSharesTheStep) {
   }
 }
 
+// A sequence that begins as another one: reads its whole pages, has a copy of the next one.
+TEST_P(BatchInvarianceTest, NoBitDependsOnWhereAPromptWasComputed) {
+  const size_t i = kSequences - 1;
+  const size_t length = tokens_[i].size();
+  for (const int page_tokens : {16, 5}) {
+    SequenceRunner runner = MakeRunner(2, page_tokens);
+    MakePolicies(*runner.model());
+    std::vector<PageId> first = runner.TakePages(static_cast<int>(length));
+    Results whole(kSequences);
+    whole[i].resize(length);
+    RunStep(runner, {.page_copies = {}, .chunks = {MakeChunk(i, 0, length, first)}}, {i}, &whole);
+    for (size_t shared = 1; shared < length; ++shared) {
+      const size_t whole_pages = shared / static_cast<size_t>(page_tokens);
+      const std::vector<PageId> own =
+          runner.TakePages(static_cast<int>(length) - static_cast<int>(whole_pages) * page_tokens);
+      std::vector<PageId> pages(first.begin(), first.begin() + static_cast<int>(whole_pages));
+      pages.insert(pages.end(), own.begin(), own.end());
+      StepBatch step;
+      if (shared % static_cast<size_t>(page_tokens) > 0) {
+        step.page_copies.push_back({.from = first[whole_pages], .to = pages[whole_pages]});
+      }
+      step.chunks.push_back(MakeChunk(i, shared, length - shared, pages));
+      Results continued(kSequences);
+      continued[i].resize(length);
+      RunStep(runner, step, {i}, &continued);
+      ASSERT_FALSE(continued[i].back().logits.empty());
+      ASSERT_TRUE(continued[i].back() == whole[i].back()) << shared << " of " << page_tokens;
+      runner.Release(own);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(, BatchInvarianceTest,
                          ::testing::Combine(::testing::Values(DType::kFloat32, DType::kBFloat16),
                                             ::testing::ValuesIn(CpuKernelNames())),

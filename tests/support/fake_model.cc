@@ -167,6 +167,10 @@ absl::Status FakeModel::Step(const model::StepBatch& batch, model::StepOutput* o
   CheckPages(batch);
   absl::Status status = BeginStep(batch);
   if (status.ok()) {
+    for (const auto& [from, to] : batch.page_copies) {
+      std::copy_n(kv_.begin() + from * options_.page_tokens, options_.page_tokens,
+                  kv_.begin() + to * options_.page_tokens);
+    }
     std::vector<std::vector<RowState>> rows;  // [chunks][rows]
     for (const model::Chunk& chunk : batch.chunks) rows.push_back(WriteKv(chunk));
     output->chunks.assign(batch.chunks.size(), {});
@@ -198,7 +202,13 @@ absl::Status FakeModel::BeginStep(const model::StepBatch& batch) {
 }
 
 void FakeModel::CheckPages(const model::StepBatch& batch) {
-  std::vector<bool> used(options_.num_pages, false);
+  for (const auto& [from, to] : batch.page_copies) {
+    CHECK(from >= 0 && from < options_.num_pages) << "page " << from;
+    CHECK(to >= 0 && to < options_.num_pages && to != from) << "page " << to;
+  }
+  // How many sequences read a page, and whether one writes it.
+  std::vector<int> readers(options_.num_pages, 0);
+  std::vector<bool> written(options_.num_pages, false);
   for (const model::Chunk& chunk : batch.chunks) {
     CHECK(chunk.policy != nullptr);
     CHECK(chunk.policy->shape() == info_.router_shape());
@@ -206,11 +216,16 @@ void FakeModel::CheckPages(const model::StepBatch& batch) {
     const size_t positions = chunk.first_position + chunk.tokens.size();
     CHECK_LE(positions, static_cast<size_t>(options_.max_context));
     CHECK_LE(positions, chunk.pages.size() * options_.page_tokens) << "too few pages";
-    for (model::PageId page : chunk.pages) {
+    const int first_written = chunk.first_position / options_.page_tokens;
+    for (int i = 0; i < static_cast<int>(chunk.pages.size()); ++i) {
+      const model::PageId page = chunk.pages[i];
       CHECK(page >= 0 && page < options_.num_pages) << "page " << page;
-      CHECK(!used[page]) << "page " << page << " belongs to two sequences";
-      used[page] = true;
+      ++readers[page];
+      if (i >= first_written) written[page] = true;
     }
+  }
+  for (int page = 0; page < options_.num_pages; ++page) {
+    CHECK(readers[page] <= 1 || !written[page]) << "page " << page << " belongs to two sequences";
   }
 }
 

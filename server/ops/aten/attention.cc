@@ -12,6 +12,10 @@
 
 namespace olmoe::ops {
 
+void AtenOps::CopyPage(int32_t from, int32_t to, KvPages* pages) {
+  for (const at::Tensor& cache : {pages->keys, pages->values}) cache[to].copy_(cache[from]);
+}
+
 void AtenOps::StoreKv(const Tensor& keys, const Tensor& values, const Batch& batch,
                       KvPages* pages) {
   const auto store = [&](const Tensor& rows, const at::Tensor& cache) {

@@ -158,6 +158,13 @@ void CpuOps::Rope(const Batch& batch, Tensor* x) {
   });
 }
 
+void CpuOps::CopyPage(int32_t from, int32_t to, KvPages* pages) {
+  const size_t bytes = attention_.page_bytes();
+  std::byte* const memory = pages->memory->data();
+  std::memcpy(memory + static_cast<size_t>(to) * bytes, memory + static_cast<size_t>(from) * bytes,
+              bytes);
+}
+
 // Tasks are the strips of positions: lines of memory that no other task writes.
 void CpuOps::StoreKv(const Tensor& keys, const Tensor& values, const Batch& batch, KvPages* pages) {
   constexpr int kStrip = KvLayout::kStrip;

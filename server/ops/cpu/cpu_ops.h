@@ -140,6 +140,7 @@ class CpuOps {
   Tensor Columns(const Tensor& x, int64_t first, int64_t number);
   void Clamp(double limit, Tensor* x);
   void Rope(const Batch& batch, Tensor* x);
+  void CopyPage(int32_t from, int32_t to, KvPages* pages);
   void StoreKv(const Tensor& keys, const Tensor& values, const Batch& batch, KvPages* pages);
   Tensor Attend(const Tensor& queries, const Batch& batch, const KvPages& pages);
   void Add(const Tensor& x, Tensor* sum);
