@@ -64,6 +64,8 @@ struct EngineStatus {
   int queued_requests = 0;
   int64_t kv_used_bytes = 0;
   int64_t kv_capacity_bytes = 0;
+  int64_t prefix_cache_bytes = 0;  // that hold prompts, in use or not
+  uint64_t cached_prompt_tokens = 0;  // not computed again, since the start
   bool draining = false;
   absl::Time drain_time = absl::InfiniteFuture();  // draining: since when
   int taps = 0;  // that have not ended
@@ -80,6 +82,7 @@ struct EngineLoad {
   int queued_requests = 0;
   int64_t kv_used_bytes = 0;
   int64_t kv_capacity_bytes = 0;
+  int64_t prefix_cache_bytes = 0;
 };
 
 // Runs many requests on one model: a bounded queue, then one loop of NextStep -> Model::Step ->
@@ -190,9 +193,12 @@ class Engine {
   void BeginStep(absl::Time now);
   void Observe(absl::Time begin, absl::Time end);
   void Deliver(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now);
+  // From the beginning of the sequence or behind what was delivered to the end of the chunk.
+  RoutingTrace TraceOf(const ScheduledChunk& chunk, const model::ChunkOutput& output);
   void DeliverToken(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now);
   void DeliverScores(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now);
   void ObeyFlow(LiveRequest* request, Flow flow, absl::Time now);
+  void PublishPages() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void PublishProgress();
   // The request ends when the chunks of this step are delivered.
   void SetOutcome(LiveRequest* request, absl::Status status);
@@ -218,6 +224,8 @@ class Engine {
   int num_taps_ ABSL_GUARDED_BY(mu_) = 0;
   TapHandle next_tap_ ABSL_GUARDED_BY(mu_) = 1;
   int num_used_pages_ ABSL_GUARDED_BY(mu_) = 0;
+  int num_kept_pages_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t cached_prompt_tokens_ ABSL_GUARDED_BY(mu_) = 0;
   QueueRate queue_rate_ ABSL_GUARDED_BY(mu_);
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
   absl::Time drain_time_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();  // of the first Drain

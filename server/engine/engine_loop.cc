@@ -129,6 +129,7 @@ void Engine::RunStep() {
     CHECK_EQ(output_.routing.num_rows(), step_.num_rows);
     Observe(begin, end);
     for (size_t i = 0; i < step_.chunks.size(); ++i) {
+      if (output_.chunks[i].status.ok()) scheduler_.Keep(step_.chunks[i], output_.routing);
       taps_.Deliver(step_.chunks[i], output_.chunks[i]);
       Deliver(step_.chunks[i], std::move(output_.chunks[i]), end);
     }
@@ -143,7 +144,7 @@ void Engine::BeginStep(absl::Time now) {
     if (!chunk.request->OnStepBegin(now)) continue;
     LeaveQueue(&tracked_.at(chunk.request->handle()), now);
   }
-  num_used_pages_ = scheduler_.pages().used();
+  PublishPages();
 }
 
 void Engine::LeaveQueue(Tracked* tracked, absl::Time now) {
@@ -196,10 +197,18 @@ void Engine::Deliver(const ScheduledChunk& chunk, model::ChunkOutput output, abs
   }
 }
 
+RoutingTrace Engine::TraceOf(const ScheduledChunk& chunk, const model::ChunkOutput& output) {
+  RoutingTrace trace = chunk.sequence->TakeCached();
+  if (!chunk.request->trace().experts) trace = {};
+  trace.Append(
+      TraceRows(chunk.request->trace(), RowsOf(chunk), output_.routing, output.router_logits));
+  return trace;
+}
+
 void Engine::DeliverToken(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now) {
   LiveRequest* const request = chunk.request;
   GenerateDelta delta;
-  delta.trace = TraceRows(request->trace(), RowsOf(chunk), output_.routing, output.router_logits);
+  delta.trace = TraceOf(chunk, output);
   if (chunk.sequence->num_pending() == 0) {
     model::SampledToken& sampled = output.sampled.value();
     const bool logprobs = std::get<GenerateWork>(request->request().work).logprobs;
@@ -221,8 +230,7 @@ void Engine::DeliverScores(const ScheduledChunk& chunk, model::ChunkOutput outpu
   LiveRequest* const request = chunk.request;
   Sequence* const window = chunk.sequence;
   window->AddScores(std::move(output.scored), chunk.first_position);
-  window->scores().trace.Append(
-      TraceRows(request->trace(), RowsOf(chunk), output_.routing, output.router_logits));
+  window->scores().trace.Append(TraceOf(chunk, output));
   if (window->num_pending() > 0) return;
   request->OnOutput(now);
   WindowScores scores = std::move(window->scores());
@@ -238,13 +246,18 @@ void Engine::ObeyFlow(LiveRequest* request, Flow flow, absl::Time now) {
   if (flow == Flow::kPause && request->state() == RequestState::kRunning) request->Pause(now);
 }
 
+void Engine::PublishPages() {
+  num_used_pages_ = scheduler_.used_pages();
+  num_kept_pages_ = scheduler_.kept_pages();
+}
+
 void Engine::PublishProgress() {
   absl::MutexLock lock(&mu_);
   for (const ScheduledChunk& chunk : step_.chunks) {
     tracked_.at(chunk.request->handle()).request.completion_tokens =
         chunk.request->completion_tokens();
   }
-  num_used_pages_ = scheduler_.pages().used();
+  PublishPages();
 }
 
 void Engine::SetOutcome(LiveRequest* request, absl::Status status) {
@@ -275,7 +288,8 @@ void Engine::End(RequestHandle handle, absl::Status status) {
   {
     absl::MutexLock lock(&mu_);
     Untrack(handle);
-    num_used_pages_ = scheduler_.pages().used();
+    cached_prompt_tokens_ += completion.cached_prompt_tokens;
+    PublishPages();
   }
   std::visit(
       [&completion](auto& of_kind) {

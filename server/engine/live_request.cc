@@ -1,8 +1,10 @@
 #include "server/engine/live_request.h"
 
+#include <algorithm>
 #include <utility>
 #include <variant>
 
+#include "absl/strings/str_cat.h"
 #include "glog/logging.h"
 
 namespace olmoe::engine {
@@ -13,6 +15,18 @@ int NumSequences(const Request& request) {
   return score == nullptr ? 1 : static_cast<int>(score->windows.size());
 }
 
+// Prompts are routed by what the policy applies to them, whatever it analyzes and whatever it does
+// later. A replay is of one request, and what runs alone computes all that it needs.
+std::string CacheRoot(const Request& request) {
+  const auto* score = std::get_if<ScoreWork>(&request.work);
+  if (!request.cache_scope.has_value() || request.assignment.replay != nullptr ||
+      (score != nullptr && score->last_logits)) {
+    return "";
+  }
+  const std::string& digest = request.assignment.policy->prompt_digest();
+  return digest.empty() ? "" : absl::StrCat(digest, " ", *request.cache_scope);
+}
+
 }  // namespace
 
 LiveRequest::LiveRequest(Request request, Sink sink, absl::Time submitted,
@@ -21,7 +35,8 @@ LiveRequest::LiveRequest(Request request, Sink sink, absl::Time submitted,
       sink_(std::move(sink)),
       submitted_(submitted),
       prompt_tokens_(PromptTokens(request_)),
-      num_sequences_(NumSequences(request_)) {
+      num_sequences_(NumSequences(request_)),
+      cache_root_(CacheRoot(request_)) {
   if (const auto* work = std::get_if<GenerateWork>(&request_.work)) {
     stop_.emplace(*work, model.end_token_ids, tokenizer);
   }
@@ -56,16 +71,35 @@ int LiveRequest::NextPositions() const {
   return KvPositions(std::get<GenerateWork>(request_.work));
 }
 
-std::unique_ptr<Sequence> LiveRequest::StartNext(std::vector<model::PageId> pages) {
+LiveRequest::Prompt LiveRequest::NextPrompt() const {
+  Prompt prompt;
+  if (const auto* score = std::get_if<ScoreWork>(&request_.work)) {
+    const ScoreWindow& window = score->windows.at(static_cast<size_t>(num_started_));
+    const int tokens = window.prompt_tokens.value_or(window.first_scored);
+    prompt.tokens = std::span(window.tokens).first(static_cast<size_t>(tokens));
+    prompt.reusable = std::min(tokens, window.first_scored - 1);
+  } else {
+    const auto& work = std::get<GenerateWork>(request_.work);
+    prompt.tokens = work.prompt;
+    prompt.reusable = static_cast<int>(work.prompt.size()) - 1;
+  }
+  // The cache has no weights and no logits.
+  if (trace().weights || trace().logits) prompt.reusable = 0;
+  return prompt;
+}
+
+std::unique_ptr<Sequence> LiveRequest::StartNext(Placement placement) {
   CHECK(has_unstarted());
+  cached_prompt_tokens_ += static_cast<uint32_t>(placement.cached.num_positions);
+  cached_expert_activations_ += placement.cached.experts.size();
   const int index = num_started_++;
   if (auto* score = std::get_if<ScoreWork>(&request_.work)) {
     return std::make_unique<Sequence>(this, index, std::move(score->windows[index]),
-                                      std::move(pages));
+                                      std::move(placement));
   }
   auto& work = std::get<GenerateWork>(request_.work);
   return std::make_unique<Sequence>(this, std::move(work.prompt), work.max_new_tokens,
-                                    std::move(pages));
+                                    std::move(placement));
 }
 
 bool LiveRequest::OnSequenceDone() { return ++num_done_ == num_sequences_; }
@@ -105,6 +139,8 @@ Completion LiveRequest::MakeCompletion(absl::Status status, absl::Time now) cons
   completion.completion_tokens = completion_tokens_;
   completion.expert_activations = expert_activations_;
   completion.routed_tokens = routed_tokens_;
+  completion.cached_prompt_tokens = cached_prompt_tokens_;
+  completion.cached_expert_activations = cached_expert_activations_;
   RequestTiming& timing = completion.timing;
   timing.total = now - submitted_;
   if (first_step_.has_value()) timing.queue = *first_step_ - submitted_;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <variant>
@@ -56,8 +57,16 @@ class LiveRequest {
   bool has_unstarted() const { return num_started_ < num_sequences_; }
   // KV positions that the next sequence can need.
   int NextPositions() const;
+  // The prompt of the next sequence.
+  struct Prompt {
+    std::span<const TokenId> tokens;
+    int reusable = 0;  // positions that need not be computed where they are in the cache
+  };
+  Prompt NextPrompt() const;
+  // Whose pages its prompts may be found in, and be left in: a root of the PrefixTree; empty: none.
+  const std::string& cache_root() const { return cache_root_; }
   // Makes the next sequence; its tokens leave the request.
-  std::unique_ptr<Sequence> StartNext(std::vector<model::PageId> pages);
+  std::unique_ptr<Sequence> StartNext(Placement placement);
   // True: that was the last one.
   bool OnSequenceDone();
 
@@ -89,6 +98,7 @@ class LiveRequest {
   const absl::Time submitted_;
   const uint32_t prompt_tokens_;
   const int num_sequences_;
+  const std::string cache_root_;
 
   // Engine thread only.
   RequestState state_ = RequestState::kQueued;
@@ -99,6 +109,8 @@ class LiveRequest {
   uint32_t completion_tokens_ = 0;
   uint64_t expert_activations_ = 0;
   uint64_t routed_tokens_ = 0;
+  uint32_t cached_prompt_tokens_ = 0;
+  uint64_t cached_expert_activations_ = 0;
   FinishReason finish_reason_ = FinishReason::kLength;
   std::string matched_stop_;
   std::optional<absl::Time> first_step_;

@@ -67,6 +67,9 @@ struct Request {
   routing::PlanPin pin;            // keeps the generation counted as in flight
   routing::Assignment assignment;  // the arm and its policy
   uint64_t routing_seed = 0;       // of its noise
+  // Whose prompts it shares pages of the KV cache with (prefix_tree.h): those of the same name
+  // and the same routing. Unset: nobody's.
+  std::optional<std::string> cache_scope = {};
   absl::Time deadline = absl::InfiniteFuture();
 };
 

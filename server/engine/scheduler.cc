@@ -1,9 +1,12 @@
 #include "server/engine/scheduler.h"
 
 #include <algorithm>
+#include <optional>
+#include <span>
 #include <utility>
 
 #include "glog/logging.h"
+#include "server/engine/trace.h"
 
 namespace olmoe::engine {
 namespace {
@@ -49,7 +52,10 @@ class Scheduler::Group {
 };
 
 Scheduler::Scheduler(const Options& options, const model::KvCacheShape& kv_cache)
-    : options_(options), pages_(kv_cache), budget_(options.group_rows, options.itl_target) {
+    : options_(options),
+      page_tokens_(kv_cache.page_tokens),
+      pages_(kv_cache),
+      budget_(options.group_rows, options.itl_target) {
   CHECK_GE(options.max_sequences, 1);
   CHECK_GE(options.group_rows, 1);
 }
@@ -61,9 +67,10 @@ void Scheduler::Add(LiveRequest* request) {
 
 void Scheduler::Remove(LiveRequest* request) {
   std::erase(waiting_, request);
+  waits_.erase(request);
   std::erase_if(running_, [&](const std::unique_ptr<Sequence>& sequence) {
     if (sequence->request() != request) return false;
-    pages_.GiveBack(sequence->pages());
+    GiveBack(*sequence);
     return true;
   });
 }
@@ -71,12 +78,34 @@ void Scheduler::Remove(LiveRequest* request) {
 void Scheduler::Release(Sequence* sequence) {
   const auto found = std::ranges::find(running_, sequence, &std::unique_ptr<Sequence>::get);
   CHECK(found != running_.end());
-  pages_.GiveBack(sequence->pages());
+  GiveBack(*sequence);
   running_.erase(found);
+}
+
+void Scheduler::GiveBack(const Sequence& sequence) {
+  std::erase_if(waits_, [&](const auto& wait) { return wait.second.producer == &sequence; });
+  prefixes_.LetGo(sequence.kept());
+  const auto own = std::span(sequence.pages()).subspan(sequence.kept().size());
+  pages_.GiveBack({own.begin(), own.end()});
+}
+
+void Scheduler::Keep(const ScheduledChunk& chunk, const routing::RoutingRecord& record) {
+  if (chunk.request->cache_root().empty()) return;
+  const int prompt_rows =
+      std::min(chunk.num_rows,
+               static_cast<int>(chunk.sequence->prompt().size()) - chunk.first_position);
+  if (prompt_rows <= 0) return;
+  chunk.sequence->Keep(TraceRows({.experts = true},
+                                 {.first_position = chunk.first_position,
+                                  .first_row = chunk.first_row,
+                                  .num_rows = prompt_rows},
+                                 record, {}),
+                       page_tokens_, &prefixes_);
 }
 
 void Scheduler::NextStep(ScheduledStep* step) {
   step->batch.chunks.clear();
+  step->batch.page_copies.clear();
   step->chunks.clear();
   step->num_rows = 0;
   windows_yield_ = false;
@@ -87,7 +116,7 @@ void Scheduler::NextStep(ScheduledStep* step) {
   Group group(somebody_decodes ? budget_.rows() : options_.group_rows, step);
   ContinueBegun(Phase::kPrefill, &group);
   ContinueBegun(Phase::kScore, &group);
-  BeginWaiting(&group);
+  BeginWaiting(step, &group);
 }
 
 void Scheduler::OnStepDone(const ScheduledStep& step, absl::Duration step_time) {
@@ -115,7 +144,7 @@ bool Scheduler::AddAlone(ScheduledStep* step) {
   if (alone == nullptr) {
     LiveRequest* const next = NextToBegin();
     if (next == nullptr || !next->runs_alone()) return false;
-    alone = BeginSequence(next);
+    alone = BeginSequence(next, step);
   }
   Group(options_.group_rows, step).Add(alone);
   return true;
@@ -135,26 +164,104 @@ void Scheduler::ContinueBegun(Phase phase, Group* group) {
   }
 }
 
-void Scheduler::BeginWaiting(Group* group) {
+void Scheduler::BeginWaiting(ScheduledStep* step, Group* group) {
   while (!group->full()) {
     LiveRequest* const request = NextToBegin();
     if (request == nullptr || request->runs_alone()) return;
-    group->Add(BeginSequence(request));
+    group->Add(BeginSequence(request, step));
   }
 }
 
-LiveRequest* Scheduler::NextToBegin() const {
+LiveRequest* Scheduler::NextToBegin() {
   if (static_cast<int>(running_.size()) >= options_.max_sequences) return nullptr;
-  const auto next = std::ranges::find_if(
-      waiting_, [this](const LiveRequest* request) { return MayRun(*request); });
+  const auto next = std::ranges::find_if(waiting_, [this](LiveRequest* request) {
+    return MayRun(*request) && !AwaitsPrefix(request);
+  });
   if (next == waiting_.end()) return nullptr;
-  return pages_.PagesFor((*next)->NextPositions()) <= pages_.available() ? *next : nullptr;
+  return HasPagesFor(**next) ? *next : nullptr;
 }
 
-Sequence* Scheduler::BeginSequence(LiveRequest* request) {
-  std::vector<model::PageId> pages = pages_.Take(pages_.PagesFor(request->NextPositions()));
+PrefixTree::Match Scheduler::FindPrompt(const LiveRequest& request) const {
+  if (request.cache_root().empty()) return {};
+  const LiveRequest::Prompt prompt = request.NextPrompt();
+  return prefixes_.Find(request.cache_root(), prompt.tokens, prompt.reusable);
+}
+
+bool Scheduler::HasPagesFor(const LiveRequest& request) const {
+  const PrefixTree::Match match = FindPrompt(request);
+  const int wanted = pages_.PagesFor(request.NextPositions());
+  return wanted - static_cast<int>(match.pages.size()) <=
+         pages_.available() + prefixes_.num_idle() - match.num_idle;
+}
+
+Placement Scheduler::Place(const LiveRequest& request, ScheduledStep* step) {
+  PrefixTree::Match match = FindPrompt(request);
+  Placement placement;
+  for (const PrefixNode* node : match.pages) {
+    placement.pages.push_back(node->page);
+    placement.cached.Append(node->trace);
+  }
+  std::optional<model::PageId> copied;
+  if (match.partial != nullptr) {
+    copied = match.partial->page;
+    placement.cached.Append(match.partial->trace.Slice(0, match.partial_tokens));
+  }
+  prefixes_.Hold(match.pages);
+  placement.kept = std::move(match.pages);
+  const int own = pages_.PagesFor(request.NextPositions()) - static_cast<int>(placement.pages.size());
+  // May take the copied page too, which still has what is copied: copies come before all writes.
+  prefixes_.MakeRoom(own);
+  const std::vector<model::PageId> pages = pages_.Take(own);
+  if (copied.has_value() && *copied != pages.front()) {
+    step->batch.page_copies.push_back({.from = *copied, .to = pages.front()});
+  }
+  placement.pages.insert(placement.pages.end(), pages.begin(), pages.end());
+  return placement;
+}
+
+// The running sequence that will soon have most of the request's next prompt.
+Sequence* Scheduler::ProducerOf(const LiveRequest& request, int* shared) const {
+  const LiveRequest::Prompt prompt = request.NextPrompt();
+  const auto wanted = prompt.tokens.first(static_cast<size_t>(std::max(0, prompt.reusable)));
+  Sequence* producer = nullptr;
+  *shared = 0;
+  for (const auto& sequence : running_) {
+    const LiveRequest& other = *sequence->request();
+    if (!sequence->in_prompt() || IsPaused(other)) continue;
+    if (other.cache_root() != request.cache_root()) continue;
+    const auto end = std::ranges::mismatch(sequence->prompt(), wanted).in2;
+    const int of_sequence = static_cast<int>(end - wanted.begin());
+    if (of_sequence <= *shared) continue;
+    *shared = of_sequence;
+    producer = sequence.get();
+  }
+  return producer;
+}
+
+bool Scheduler::AwaitsPrefix(LiveRequest* request) {
+  if (request->cache_root().empty()) return false;
+  if (const auto wait = waits_.find(request); wait != waits_.end()) {
+    const Sequence& producer = *wait->second.producer;
+    if (producer.num_computed() < wait->second.positions && !IsPaused(*producer.request())) {
+      return true;
+    }
+    waits_.erase(wait);
+  }
+  int shared = 0;
+  const Sequence* const producer = ProducerOf(*request, &shared);
+  // Less than a page is not worth a wait.
+  if (producer == nullptr || producer->num_computed() >= shared ||
+      shared < FindPrompt(*request).num_tokens + page_tokens_) {
+    return false;
+  }
+  waits_[request] = {producer, shared};
+  return true;
+}
+
+Sequence* Scheduler::BeginSequence(LiveRequest* request, ScheduledStep* step) {
+  Placement placement = Place(*request, step);
   if (request->state() == RequestState::kQueued) request->TransitionTo(RequestState::kRunning);
-  running_.push_back(request->StartNext(std::move(pages)));
+  running_.push_back(request->StartNext(std::move(placement)));
   std::erase(waiting_, request);
   if (request->has_unstarted()) waiting_.push_back(request);
   return running_.back().get();

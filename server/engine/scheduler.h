@@ -34,17 +34,25 @@
 //
 // Paused requests keep what they have and are passed over in all three parts.
 //
+// Prompts that are in the cache (prefix_tree.h) are not computed again. A sequence holds the whole
+// pages that it shares; of the page after them, which it will write to, it gets a copy. If a
+// sequence that has begun is about to compute a page or more of a prompt, those that want the same
+// wait until it has, and others pass them meanwhile: sixteen choices of one question compute its
+// context once. The wait is for one prompt at the most, of a sequence that nothing stops.
+//
 // Cost: O(slots + queue) a step. Tests: tests/engine/{scheduler,isolation,stress}_test.cc.
 #ifndef OLMOE_SERVER_ENGINE_SCHEDULER_H_
 #define OLMOE_SERVER_ENGINE_SCHEDULER_H_
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <vector>
 
 #include "server/engine/live_request.h"
 #include "server/engine/page_pool.h"
 #include "server/engine/prefill_budget.h"
+#include "server/engine/prefix_tree.h"
 #include "server/engine/sequence.h"
 #include "server/engine/step_observer.h"
 #include "server/model/model.h"
@@ -88,6 +96,8 @@ class Scheduler {
   void Remove(LiveRequest* request);
   // The end of a sequence: its slot and pages are free.
   void Release(Sequence* sequence);
+  // The rows of a chunk are in the pages: those of a prompt may be shared from now on.
+  void Keep(const ScheduledChunk& chunk, const routing::RoutingRecord& record);
 
   // Chooses the next step; empty when there is nothing to compute. Requests that get their first
   // slot become kRunning. Valid until something of it is removed or released.
@@ -95,7 +105,10 @@ class Scheduler {
   // The step that NextStep chose last took this long.
   void OnStepDone(const ScheduledStep& step, absl::Duration step_time);
 
-  const PagePool& pages() const { return pages_; }
+  // Pages of sequences that have a slot.
+  int used_pages() const { return pages_.used() - prefixes_.num_idle(); }
+  // Pages that hold prompts, used or not.
+  int kept_pages() const { return prefixes_.num_pages(); }
 
  private:
   // The rows that a step can still take besides decoding rows.
@@ -105,21 +118,35 @@ class Scheduler {
   bool AddAlone(ScheduledStep* step);
   void AddDecodeRows(ScheduledStep* step);
   void ContinueBegun(Phase phase, Group* group);
-  void BeginWaiting(Group* group);
+  void BeginWaiting(ScheduledStep* step, Group* group);
   // The request whose next sequence would begin, if it may begin now.
-  LiveRequest* NextToBegin() const;
+  LiveRequest* NextToBegin();
   // Takes `request` out of the queue, or to its end if it has more sequences.
-  Sequence* BeginSequence(LiveRequest* request);
+  Sequence* BeginSequence(LiveRequest* request, ScheduledStep* step);
+  PrefixTree::Match FindPrompt(const LiveRequest& request) const;
+  bool HasPagesFor(const LiveRequest& request) const;
+  Placement Place(const LiveRequest& request, ScheduledStep* step);
+  bool AwaitsPrefix(LiveRequest* request);
+  Sequence* ProducerOf(const LiveRequest& request, int* shared) const;
+  void GiveBack(const Sequence& sequence);
   bool MayRun(const LiveRequest& request) const;
 
   const Options options_;
+  const int page_tokens_;
   PagePool pages_;
+  PrefixTree prefixes_{page_tokens_, &pages_};
   PrefillBudget budget_;  // of a step that has decoding rows
   // How long decoding rows are still to be left without windows.
   absl::Duration score_debt_ = absl::ZeroDuration();
   bool windows_yield_ = false;  // in the step that is being chosen
   std::vector<std::unique_ptr<Sequence>> running_;  // have a slot, in the order they began
   std::deque<LiveRequest*> waiting_;  // have a sequence that has not begun
+  // What a waiting request wants is computed by a running sequence.
+  struct Wait {
+    const Sequence* producer = nullptr;
+    int positions = 0;  // that it has to have computed
+  };
+  std::map<const LiveRequest*, Wait> waits_;
 };
 
 }  // namespace olmoe::engine

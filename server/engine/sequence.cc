@@ -20,22 +20,31 @@ std::vector<TokenId> Targets(std::span<const TokenId> tokens, int first_scored) 
 }  // namespace
 
 Sequence::Sequence(LiveRequest* request, std::vector<TokenId> prompt, int max_new_tokens,
-                   std::vector<model::PageId> pages)
+                   Placement placement)
     : request_(request),
-      pages_(std::move(pages)),
+      pages_(std::move(placement.pages)),
+      kept_(std::move(placement.kept)),
+      cached_(std::move(placement.cached)),
       prompt_tokens_(static_cast<int>(prompt.size())),
-      inputs_(std::move(prompt)) {
+      prompt_inputs_(prompt.size()),
+      inputs_(std::move(prompt)),
+      num_computed_(cached_.num_positions) {
+  BeginUnkept();
   inputs_.reserve(inputs_.size() + static_cast<size_t>(max_new_tokens));
 }
 
-Sequence::Sequence(LiveRequest* request, int index, ScoreWindow window,
-                   std::vector<model::PageId> pages)
+Sequence::Sequence(LiveRequest* request, int index, ScoreWindow window, Placement placement)
     : request_(request),
-      pages_(std::move(pages)),
+      pages_(std::move(placement.pages)),
+      kept_(std::move(placement.kept)),
+      cached_(std::move(placement.cached)),
       prompt_tokens_(window.prompt_tokens.value_or(window.first_scored)),
       inputs_(std::move(window.tokens)),
-      targets_(Targets(inputs_, window.first_scored)) {
+      targets_(Targets(inputs_, window.first_scored)),
+      num_computed_(cached_.num_positions) {
   inputs_.pop_back();
+  prompt_inputs_ = std::min(inputs_.size(), static_cast<size_t>(prompt_tokens_));
+  BeginUnkept();
   scores_.window = index;
 }
 
@@ -75,6 +84,36 @@ model::Chunk Sequence::NextChunk(int num_rows) const {
 void Sequence::Advance(int num_rows) {
   CHECK_LE(num_rows, num_pending());
   num_computed_ += num_rows;
+}
+
+// What lies in the last, partly filled page of the cached positions was copied into a page of this
+// sequence's own.
+void Sequence::BeginUnkept() {
+  int in_kept = 0;
+  for (const PrefixNode* node : kept_) in_kept += static_cast<int>(node->tokens.size());
+  unkept_ = cached_.Slice(in_kept, cached_.num_positions - in_kept);
+}
+
+void Sequence::Keep(RoutingTrace ran, int page_tokens, PrefixTree* tree) {
+  const size_t first = kept_.size() * static_cast<size_t>(page_tokens);
+  if (first >= prompt_inputs_) return;
+  unkept_.Append(std::move(ran));
+  const size_t computed = std::min(prompt_inputs_, static_cast<size_t>(num_computed_));
+  int done = 0;  // of unkept_
+  for (size_t begin = first; begin < computed; begin += static_cast<size_t>(page_tokens)) {
+    const size_t num = std::min(computed - begin, static_cast<size_t>(page_tokens));
+    const bool is_whole = num == static_cast<size_t>(page_tokens);
+    if (!is_whole && computed < prompt_inputs_) break;
+    const size_t page = begin / static_cast<size_t>(page_tokens);
+    PrefixNode* const node =
+        tree->Insert(request_->cache_root(), kept_.empty() ? nullptr : kept_.back(), pages_[page],
+                     std::span(inputs_).subspan(begin, num), unkept_.Slice(done, static_cast<int>(num)));
+    done += static_cast<int>(num);
+    if (node == nullptr) break;
+    pages_[page] = node->page;
+    kept_.push_back(node);
+  }
+  unkept_ = unkept_.Slice(done, unkept_.num_positions - done);
 }
 
 void Sequence::Append(TokenId token) {

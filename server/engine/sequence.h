@@ -1,8 +1,12 @@
 #ifndef OLMOE_SERVER_ENGINE_SEQUENCE_H_
 #define OLMOE_SERVER_ENGINE_SEQUENCE_H_
 
+#include <cstdint>
+#include <span>
+#include <utility>
 #include <vector>
 
+#include "server/engine/prefix_tree.h"
 #include "server/engine/request.h"
 #include "server/engine/step_observer.h"
 #include "server/engine/token_sink.h"
@@ -13,6 +17,13 @@ namespace olmoe::engine {
 
 class LiveRequest;
 
+// The pages of a sequence that begins, and what they hold already.
+struct Placement {
+  std::vector<model::PageId> pages;
+  std::vector<PrefixNode*> kept;  // of the first pages, held for the sequence
+  RoutingTrace cached;            // counts and experts of the positions that need no computing
+};
+
 // A sequence that has a slot: a completion, or one window of a score request. Knows which of its
 // rows are in the KV cache and which are to be computed next; owns the list of its pages, which
 // come from the scheduler's pool and go back there. The request outlives it. Engine thread only.
@@ -20,15 +31,20 @@ class Sequence {
  public:
   // A completion that has its prompt to compute.
   Sequence(LiveRequest* request, std::vector<TokenId> prompt, int max_new_tokens,
-           std::vector<model::PageId> pages);
+           Placement placement);
   // Window number `index` of a score request.
-  Sequence(LiveRequest* request, int index, ScoreWindow window, std::vector<model::PageId> pages);
+  Sequence(LiveRequest* request, int index, ScoreWindow window, Placement placement);
   Sequence(const Sequence&) = delete;
   Sequence& operator=(const Sequence&) = delete;
 
   LiveRequest* request() const { return request_; }
   const std::vector<model::PageId>& pages() const { return pages_; }
+  // Those of the first pages that others may share.
+  const std::vector<PrefixNode*>& kept() const { return kept_; }
 
+  // The prompt, of which positions up to num_computed() are in the pages.
+  std::span<const TokenId> prompt() const { return std::span(inputs_).first(prompt_inputs_); }
+  bool in_prompt() const { return num_computed_ < static_cast<int>(prompt_inputs_); }
   int num_computed() const { return num_computed_; }
   // Rows that could be computed now.
   int num_pending() const { return static_cast<int>(inputs_.size()) - num_computed_; }
@@ -39,6 +55,13 @@ class Sequence {
   model::Chunk NextChunk(int num_rows) const;
   // These rows have been computed.
   void Advance(int num_rows);
+  // Hands the pages of the prompt that have become whole, or its end, to the tree. `ran`: of the
+  // rows computed since the call before, at least those of the prompt.
+  void Keep(RoutingTrace ran, int page_tokens, PrefixTree* tree);
+
+  // Counts and experts of the positions that were found in the cache; of num_positions 0 from the
+  // second call on.
+  RoutingTrace TakeCached() { return std::exchange(cached_, RoutingTrace{}); }
 
   // A completion has drawn its next token, the input of the next row.
   void Append(TokenId token);
@@ -48,11 +71,16 @@ class Sequence {
   WindowScores& scores() { return scores_; }
 
  private:
+  void BeginUnkept();
   bool is_window() const { return !targets_.empty(); }
 
   LiveRequest* const request_;
-  const std::vector<model::PageId> pages_;
+  std::vector<model::PageId> pages_;
+  std::vector<PrefixNode*> kept_;  // of the first pages
+  RoutingTrace cached_;
+  RoutingTrace unkept_;            // of the positions behind kept_ that are computed
   const int prompt_tokens_;       // rows behind them are late
+  size_t prompt_inputs_ = 0;      // inputs that are of the prompt
   std::vector<TokenId> inputs_;   // a completion: prompt and generated tokens; never reallocated
   std::vector<TokenId> targets_;  // a window: [inputs_.size()], kNoTarget where not scored
   int num_computed_ = 0;

@@ -33,6 +33,8 @@ struct RoutingTrace {
   std::vector<float> logits;     // [positions][layers][experts]
   // Appends `next`, which must continue this trace.
   void Append(RoutingTrace next);
+  // Counts and experts of `num` positions from number `first` of this trace on.
+  RoutingTrace Slice(int first, int num) const;
 };
 
 struct GeneratedToken {
@@ -60,7 +62,7 @@ struct ScoredToken {
 struct WindowScores {
   int window = 0;                   // index into ScoreWork::windows
   std::vector<ScoredToken> tokens;  // from first_scored on
-  RoutingTrace trace;               // of all positions of the window that were computed
+  RoutingTrace trace;               // of all positions of the window that are inputs
   std::vector<float> last_logits;   // [vocab_size]; empty unless asked for
 };
 
@@ -84,6 +86,8 @@ struct Completion {
   uint32_t completion_tokens = 0;
   uint64_t expert_activations = 0;  // (token, layer, expert) triples run
   uint64_t routed_tokens = 0;       // rows run through the layers
+  uint32_t cached_prompt_tokens = 0;  // of the prompts, found in the cache and not run
+  uint64_t cached_expert_activations = 0;  // that those had run
   RequestTiming timing;
 };
 

@@ -200,13 +200,13 @@ TEST_F(SchedulerTest, NothingToComputeIsAnEmptyStep) {
 TEST_F(SchedulerTest, PagesForAllThatASequenceCanNeedAreTakenInItsFirstStep) {
   Init(4, 8);
   AddGenerate("A", 6, /*max_new_tokens=*/10);  // 15 positions: the last token has none
-  EXPECT_EQ(scheduler_->pages().used(), 0);
+  EXPECT_EQ(scheduler_->used_pages(), 0);
   Step();
-  EXPECT_EQ(scheduler_->pages().used(), 4);
+  EXPECT_EQ(scheduler_->used_pages(), 4);
   for (int i = 0; i < 9; ++i) Step();
-  EXPECT_EQ(scheduler_->pages().used(), 4);
+  EXPECT_EQ(scheduler_->used_pages(), 4);
   Remove("A");
-  EXPECT_EQ(scheduler_->pages().used(), 0);
+  EXPECT_EQ(scheduler_->used_pages(), 0);
 }
 
 TEST_F(SchedulerTest, ARequestThatWaitsForPagesIsNotOvertaken) {
@@ -254,11 +254,11 @@ TEST_F(SchedulerTest, PausedRequestsComputeNothingAndHoldUpNobody) {
   AddGenerate("B", 12);
   EXPECT_EQ(Step(), "A1 S2 B5") << "B has begun and has rows left";
   for (const char* name : {"A", "B", "S"}) Get(name).Pause(absl::UnixEpoch());
-  const int held = scheduler_->pages().used();
+  const int held = scheduler_->used_pages();
   EXPECT_EQ(Step(), "");
   AddGenerate("C", 3);
   EXPECT_EQ(Step(), "C3");
-  EXPECT_EQ(scheduler_->pages().used(), held + 2);
+  EXPECT_EQ(scheduler_->used_pages(), held + 2);
   Get("A").TransitionTo(RequestState::kRunning);
   Get("S").TransitionTo(RequestState::kRunning);
   EXPECT_EQ(Step(), "A1 C1 S2 S2 S2 S2");
@@ -270,9 +270,9 @@ TEST_F(SchedulerTest, RemovingARequestFreesAllItsWindows) {
   Init(8, 8);
   AddScore("S", 20, 5);
   Step();
-  EXPECT_GT(scheduler_->pages().used(), 0);
+  EXPECT_GT(scheduler_->used_pages(), 0);
   Remove("S");
-  EXPECT_EQ(scheduler_->pages().used(), 0);
+  EXPECT_EQ(scheduler_->used_pages(), 0);
   EXPECT_EQ(Step(), "");
 }
 
@@ -294,7 +294,8 @@ TEST_F(SchedulerTest, ChunkSamplesOnlyAfterTheLastPromptRow) {
 TEST_F(SchedulerTest, RowsBeforeTheFirstScoredTokenHaveNoTarget) {
   Init(2, 4);
   AddScore("S", 1, 5);
-  const Sequence window(&Get("S"), 0, {.tokens = Range(10, 6), .first_scored = 3}, {0, 1});
+  const Sequence window(&Get("S"), 0, {.tokens = Range(10, 6), .first_scored = 3},
+                        {.pages = {0, 1}, .kept = {}, .cached = {}});
   EXPECT_EQ(window.num_pending(), 5);
   EXPECT_FALSE(window.NextChunk(2).score.has_value()) << "no row of it has a target";
   const model::Chunk chunk = window.NextChunk(5);
