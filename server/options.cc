@@ -166,6 +166,14 @@ void AddLoadFlags(CLI::App* app, Options* options) {
       "Longest time between two tokens of a completion; prompts that share its steps are cut "
       "to keep it; 0s: none",
       &options->itl_target);
+  AddChoice<experiment::PrefixCache>(
+      app, "--prefix-cache",
+      "Keep the prompts in the KV cache while there is room, and do not compute them again: for "
+      "callers of one name (principal), for all (shared), or not (off)",
+      {{"off", experiment::PrefixCache::kOff},
+       {"principal", experiment::PrefixCache::kPrincipal},
+       {"shared", experiment::PrefixCache::kShared}},
+      "principal", &options->prefix_cache);
   AddInt(app, "--max-queue", "Requests that may wait; more are refused", 1, kMaxQueue,
          &options->max_queue);
   app->add_option(

@@ -8,6 +8,7 @@
 
 #include "absl/time/time.h"
 #include "server/access/access_files.h"
+#include "server/experiment/serving.h"
 #include "server/log/log_line.h"
 #include "server/model/load_model.h"
 #include "server/stats/expert_metrics.h"
@@ -34,6 +35,7 @@ struct Options {
   int max_batch_sequences = 64;
   int max_batch_tokens = 512;  // rows of prompts and windows in one step
   absl::Duration itl_target = absl::ZeroDuration();  // zero: none
+  experiment::PrefixCache prefix_cache = experiment::PrefixCache::kPrincipal;
   int max_queue = 256;  // requests that wait for a slot
   int64_t max_request_memory = int64_t{1} << 30;  // bytes that requests and answers may hold
   int max_arms = 8;     // of a routing plan

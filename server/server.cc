@@ -263,6 +263,7 @@ void Server::MakeContexts() {
   serving_.tokenizer = tokenizer_.get();
   serving_.model = model_->info();
   serving_.allow_inline_policy = options_.allow_inline_policy;
+  serving_.prefix_cache = options_.prefix_cache;
   serving_.on_request_done = [this](const engine::RequestOutcome& outcome) {
     OnRequestDone(outcome);
   };

@@ -82,6 +82,8 @@ v1::Usage UsageOf(const engine::Completion& completion) {
   out.set_completion_tokens(completion.completion_tokens);
   out.set_expert_activations(completion.expert_activations);
   out.set_routed_tokens(completion.routed_tokens);
+  out.set_cached_prompt_tokens(completion.cached_prompt_tokens);
+  out.set_cached_expert_activations(completion.cached_expert_activations);
   return out;
 }
 

@@ -1,5 +1,6 @@
 #include "server/experiment/engine_request.h"
 
+#include <optional>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -18,6 +19,16 @@ absl::StatusOr<routing::Assignment> Assign(const RoutingChoice& choice,
   }
   if (choice.arm_id) return plan.AssignExplicit(*choice.arm_id);
   return plan.Assign(choice.unit_id, request_id);
+}
+
+// Callers without a name are one.
+std::optional<std::string> CacheScope(PrefixCache cache, const std::string& client) {
+  switch (cache) {
+    case PrefixCache::kOff: return std::nullopt;
+    case PrefixCache::kPrincipal: return client.starts_with(kNamedClient) ? client : "";
+    case PrefixCache::kShared: return "";
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -44,6 +55,7 @@ absl::Status EngineRequest::Submit(std::variant<engine::GenerateWork, engine::Sc
   request.pin = std::move(pin_);
   request.assignment = assignment_;
   request.routing_seed = routing_seed_;
+  request.cache_scope = CacheScope(serving_->prefix_cache, client_);
   request.deadline = deadline;
   absl::StatusOr<engine::RequestHandle> handle =
       serving_->engine->Submit(std::move(request), std::move(sink));

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string_view>
 
 #include "server/engine/request_outcome.h"
 #include "server/model/model.h"
@@ -21,6 +22,14 @@ class Tokenizer;
 
 namespace olmoe::experiment {
 
+// What the name of a client begins with where it is that of a token or a certificate, and not an
+// address.
+inline constexpr std::string_view kNamedClient = "name:";
+
+// Whose prompts may be found in the KV cache. That one is there can be told from the time to the
+// first token, so by default nobody learns what callers of other names have asked.
+enum class PrefixCache { kOff, kPrincipal, kShared };
+
 // The model that is served and what routes it: what requests are checked against and run on,
 // whichever protocol they come by. Pointers are not owned and outlive it. Constant once serving;
 // what it points to is thread-safe.
@@ -36,6 +45,7 @@ struct Serving {
   model::ModelInfo model;
 
   bool allow_inline_policy = false;
+  PrefixCache prefix_cache = PrefixCache::kOff;
   int64_t max_response_bytes = int64_t{64} << 20;  // of one Score or Detokenize
 
   // Called once for every request that ended, on any thread; must be thread-safe and must not

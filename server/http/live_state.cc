@@ -40,7 +40,8 @@ Json EngineJson(const engine::EngineLoad& load) {
   return {{"running", running},
           {"queued", load.queued_requests},
           {"kv_used_bytes", load.kv_used_bytes},
-          {"kv_capacity_bytes", load.kv_capacity_bytes}};
+          {"kv_capacity_bytes", load.kv_capacity_bytes},
+          {"prefix_cache_bytes", load.prefix_cache_bytes}};
 }
 
 Json PolicyJson(const routing::RoutingPolicy& policy) {
@@ -133,6 +134,7 @@ Json CountersJson(const stats::ServerMetrics& metrics) {
         {{"arm", arm_id},
          {"requests", RequestsJson(*arm.requests)},
          {"tokens", TokensJson(*arm.steps)},
+         {"cached_tokens", arm.requests->cached_tokens},
          {"time_to_first_token_seconds", arm.requests->time_to_first_token.counts()},
          {"time_per_output_token_seconds", arm.requests->time_per_output_token.counts()},
          {"inter_token_latency_seconds", arm.steps->token_intervals.counts()}});

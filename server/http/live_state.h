@@ -28,7 +28,8 @@ namespace olmoe::http {
 //   server                      version, start_time (another one: counts began anew), ready
 //                               (false: it drains)
 //   model                       id, layers, experts, top_k, dtype, device
-//   engine                      running, queued, kv_used_bytes, kv_capacity_bytes
+//   engine                      running, queued, kv_used_bytes, kv_capacity_bytes,
+//                               prefix_cache_bytes (that hold prompts, used or not)
 //   plan                        generation, digest, source, note, activate_time, expire_time
 //                               (null: no time to live), requests_on_older_plans
 //   plan.arms[]                 arm, weight, share (of the requests that are split), running
@@ -42,7 +43,8 @@ namespace olmoe::http {
 //   buckets                     upper bounds of the histograms below, without the last, +Inf
 //   counters[]                  of every arm that is counted, also of older plans and "inline":
 //                               arm ("": refused before one was found), requests.ok and
-//                               .failed, tokens.prefill, .decode and .score; histograms
+//                               .failed, tokens.prefill, .decode and .score, cached_tokens (of prompts,
+//                               not computed again); histograms
 //                               time_to_first_token_seconds, time_per_output_token_seconds and
 //                               inter_token_latency_seconds: counts of values, one a bucket,
 //                               not cumulative

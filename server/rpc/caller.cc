@@ -11,6 +11,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_replace.h"
+#include "server/experiment/serving.h"
 #include "server/net/listener.h"
 
 namespace olmoe::rpc {
@@ -78,7 +79,9 @@ std::string AddressOfPeer(const std::string& peer) {
 }
 
 std::string ClientOf(const grpc::CallbackServerContext& call, const CallContext& context) {
-  if (std::string name = ActorOf(call, context.gate); !name.empty()) return "name:" + name;
+  if (const std::string name = ActorOf(call, context.gate); !name.empty()) {
+    return std::string(experiment::kNamedClient) + name;
+  }
   return context.behind_proxy ? ForwardedFor(call) : AddressOfPeer(call.peer());
 }
 

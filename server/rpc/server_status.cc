@@ -18,6 +18,8 @@ v1::GetServerStatusResponse GetServerStatus(const AdminContext& context) {
   response.set_queued_requests(static_cast<uint32_t>(status.queued_requests));
   response.set_kv_cache_used_bytes(static_cast<uint64_t>(status.kv_used_bytes));
   response.set_kv_cache_capacity_bytes(static_cast<uint64_t>(status.kv_capacity_bytes));
+  response.set_prefix_cache_bytes(static_cast<uint64_t>(status.prefix_cache_bytes));
+  response.set_cached_prompt_tokens(status.cached_prompt_tokens);
   response.set_draining(status.draining);
   if (status.draining) *response.mutable_drain_time() = api::ToProto(status.drain_time);
   for (const engine::EngineStatus::RunningRequest& from : status.requests) {

@@ -52,6 +52,7 @@ void AddArm(const std::string& arm, const ArmRequests& counts, FamilySet* famili
   families->Add(kTimeToFirstToken, {{"arm", arm}}, counts.time_to_first_token);
   families->Add(kTimePerOutputToken, {{"arm", arm}}, counts.time_per_output_token);
   families->Add(kPromptTokens, {{"arm", arm}}, counts.prompt_tokens);
+  families->Add(kCachedTokens, {{"arm", arm}}, static_cast<double>(counts.cached_tokens));
   families->Add(kCompletionTokens, {{"arm", arm}}, counts.completion_tokens);
   families->Add(kScoreLogprob, {{"arm", arm}}, counts.score_nats);
   families->Add(kScoredTokens, {{"arm", arm}}, static_cast<double>(counts.scored_tokens));
@@ -70,6 +71,7 @@ void AddSwaps(const RequestCounts& counts, FamilySet* families) {
 
 void RequestStats::AddCompletion(const engine::Completion& completion, ArmRequests* arm) {
   arm->prompt_tokens.Add(completion.prompt_tokens);
+  arm->cached_tokens += completion.cached_prompt_tokens;
   arm->completion_tokens.Add(completion.completion_tokens);
   if (completion.status.ok()) ++arm->finished[static_cast<size_t>(completion.finish_reason)];
   if (completion.completion_tokens == 0) return;
@@ -111,10 +113,10 @@ RequestCounts RequestStats::Snapshot() const {
 
 void AppendRequestMetrics(const RequestCounts& counts, const ShownArms& shown,
                           std::vector<prometheus::MetricFamily>* families) {
-  FamilySet out = {&kRequests,         &kRequestFinish,    &kAssignments,        &kRequestDuration,
-                   &kRequestQueue,     &kTimeToFirstToken, &kTimePerOutputToken, &kPromptTokens,
-                   &kCompletionTokens, &kScoreLogprob,     &kScoredTokens,       &kSwaps,
-                   &kSwapSeconds};
+  FamilySet out = {&kRequests,     &kRequestFinish,    &kAssignments,        &kRequestDuration,
+                   &kRequestQueue, &kTimeToFirstToken, &kTimePerOutputToken, &kPromptTokens,
+                   &kCachedTokens, &kCompletionTokens, &kScoreLogprob,       &kScoredTokens,
+                   &kSwaps,        &kSwapSeconds};
   const auto refused = counts.arms.find("");
   if (refused != counts.arms.end()) AddCodes("", *refused->second, &out);
   const ArmRequests nothing;

@@ -44,6 +44,7 @@ struct ArmRequests {
   Histogram completion_tokens{kTokenCountBounds};
   double score_nats = 0;  // negative log-likelihood
   uint64_t scored_tokens = 0;
+  uint64_t cached_tokens = 0;
 };
 
 struct RequestCounts {

@@ -80,11 +80,12 @@ std::vector<ExpertCounts> ServerMetrics::ShownExperts(const Counts& counts) cons
 
 void ServerMetrics::AppendEngine(const engine::EngineLoad& load, const ShownArms& shown,
                                  std::vector<prometheus::MetricFamily>* families) const {
-  FamilySet out = {&kRunning, &kQueued, &kKvUsed, &kKvCapacity};
+  FamilySet out = {&kRunning, &kQueued, &kKvUsed, &kKvCapacity, &kPrefixCache};
   for (const auto& [arm_id, arm] : shown) out.Add(kRunning, {{"arm", arm_id}}, arm.running);
   out.Add(kQueued, {}, load.queued_requests);
   out.Add(kKvUsed, {}, static_cast<double>(load.kv_used_bytes));
   out.Add(kKvCapacity, {}, static_cast<double>(load.kv_capacity_bytes));
+  out.Add(kPrefixCache, {}, static_cast<double>(load.prefix_cache_bytes));
   out.AppendTo(families);
 }
 

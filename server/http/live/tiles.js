@@ -17,7 +17,8 @@ function tile(name, value, more, id, isBad = false) {
 function kvTile(engine) {
   const used = engine.kv_capacity_bytes > 0 ? engine.kv_used_bytes / engine.kv_capacity_bytes : 0;
   return tile("KV cache", percent(used),
-    `${bytes(engine.kv_used_bytes)} of ${bytes(engine.kv_capacity_bytes)}`, "kv", used > 0.9);
+    `${bytes(engine.kv_used_bytes)} of ${bytes(engine.kv_capacity_bytes)}, prompts kept ` +
+    bytes(engine.prefix_cache_bytes), "kv", used > 0.9);
 }
 
 export function showTiles(history) {
