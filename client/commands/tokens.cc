@@ -147,8 +147,7 @@ ExitCode Run(const TokensOptions& options, Session& session) {
   }
   const auto response = session.rpc().Score(*request);
   if (!response.ok()) {
-    return session.Fail(response.status(),
-                        InlinePolicyHint(response.status(), request->routing()));
+    return session.Fail(response.status(), InlinePolicyHint(response.status(), request->routing()));
   }
   auto table = trace::TokenTable::Create(*model, *response);
   if (!table.ok()) return session.Fail(table.status());

@@ -70,7 +70,8 @@ absl::StatusOr<UnitResult> ReadResult(const v1::ScoreResponse& response, size_t 
   UnitResult result;
   // The last token of a sequence is predicted and never run.
   result.rows = response.usage().prompt_tokens() - windows;
-  result.activations = response.usage().expert_activations();
+  result.activations =
+      response.usage().expert_activations() + response.usage().cached_expert_activations();
   if (choice) {
     Judge(response, *choice, &result);
   } else {

@@ -41,7 +41,11 @@ v1::GenerateStreamResponse Done() {
   auto* done = event.mutable_done();
   done->mutable_usage()->set_prompt_tokens(3);
   done->mutable_usage()->set_completion_tokens(2);
-  done->mutable_usage()->set_expert_activations(4 * 4 * 6);  // 4 rows, 4 layers, 6 experts
+  // 4 rows, of which 3 were in the cache, 4 layers, 6 experts
+  done->mutable_usage()->set_expert_activations(1 * 4 * 6);
+  done->mutable_usage()->set_routed_tokens(1);
+  done->mutable_usage()->set_cached_expert_activations(3 * 4 * 6);
+  done->mutable_usage()->set_cached_prompt_tokens(3);
   done->mutable_timing()->mutable_decode()->set_nanos(500000000);
   done->mutable_timing()->mutable_time_to_first_token()->set_nanos(20000000);
   done->mutable_routing()->set_generation(5);
@@ -346,7 +350,10 @@ TEST_F(AppTest, StatusListsRequests) {
   request->set_request_id("r1");
   request->set_method("generate");
   ASSERT_EQ(Run({"status"}), ExitCode::kOk);
-  EXPECT_THAT(out_.str(), HasSubstr("1 running, 0 queued, KV cache 0 B of 1.0 MiB\n"));
+  EXPECT_THAT(
+      out_.str(),
+      HasSubstr(
+          "1 running, 0 queued, KV cache 0 B of 1.0 MiB, prompts kept 0 B, 0 tokens reused\n"));
   EXPECT_THAT(out_.str(), HasSubstr("r1       generate"));
 }
 

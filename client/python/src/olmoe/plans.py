@@ -275,6 +275,8 @@ class ServerStatus:
     draining: bool
     requests: tuple[RequestStatus, ...]
     drain_time: datetime.datetime | None = None  # draining: since when
+    prefix_cache_bytes: int = 0  # of the KV cache: prompts that are kept, in use or not
+    cached_prompt_tokens: int = 0  # not computed again, since the start
 
     @classmethod
     def from_proto(cls, message: admin_pb2.GetServerStatusResponse) -> ServerStatus:
@@ -285,4 +287,5 @@ class ServerStatus:
                           results.seconds(each.age)) for each in message.requests)
         return cls(utc(message.start_time), message.running_requests, message.queued_requests,
                    message.kv_cache_used_bytes, message.kv_cache_capacity_bytes, message.draining,
-                   requests, utc(message.drain_time) if message.HasField("drain_time") else None)
+                   requests, utc(message.drain_time) if message.HasField("drain_time") else None,
+                   message.prefix_cache_bytes, message.cached_prompt_tokens)

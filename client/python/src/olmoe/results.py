@@ -63,12 +63,15 @@ class Usage:
     completion_tokens: int
     expert_activations: int  # (token, layer, expert) triples
     routed_tokens: int  # run through the layers; a token that is only predicted is not
+    cached_prompt_tokens: int = 0  # found in the cache: not run, not counted above
+    cached_expert_activations: int = 0  # that those had run
 
     @classmethod
     def from_proto(cls, message: inference_pb2.Usage) -> Usage:
         """The usage of a message."""
         return cls(message.prompt_tokens, message.completion_tokens, message.expert_activations,
-                   message.routed_tokens)
+                   message.routed_tokens, message.cached_prompt_tokens,
+                   message.cached_expert_activations)
 
 
 @dataclasses.dataclass(frozen=True)
