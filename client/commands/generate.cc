@@ -133,9 +133,9 @@ std::string Summary(const v1::GenerateResponse& done, uint32_t num_layers) {
   // Those in the cache too: the numbers do not depend on what was there.
   const double rows = static_cast<double>(usage.routed_tokens()) + usage.cached_prompt_tokens();
   if (num_layers > 0 && rows > 0) {
-    const double experts = static_cast<double>(usage.expert_activations() +
-                                               usage.cached_expert_activations()) /
-                           rows / num_layers;
+    const double experts =
+        static_cast<double>(usage.expert_activations() + usage.cached_expert_activations()) / rows /
+        num_layers;
     absl::StrAppend(&line, " | ", render::FormatFixed(experts, 2), " experts per token and layer");
   }
   return absl::StrCat(line, " | seed ", done.seed(), "]");

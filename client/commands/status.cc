@@ -21,13 +21,12 @@ std::string State(const v1::GetServerStatusResponse& status, const render::Style
 }
 
 std::string RenderStatus(const v1::GetServerStatusResponse& status, const render::Style& style) {
-  std::string text = absl::StrCat(State(status, style), ": ", status.running_requests(),
-                                  " running, ", status.queued_requests(), " queued, KV cache ",
-                                  render::FormatBytes(status.kv_cache_used_bytes()), " of ",
-                                  render::FormatBytes(status.kv_cache_capacity_bytes()),
-                                  ", prompts kept ",
-                                  render::FormatBytes(status.prefix_cache_bytes()), ", ",
-                                  status.cached_prompt_tokens(), " tokens reused\n");
+  std::string text = absl::StrCat(
+      State(status, style), ": ", status.running_requests(), " running, ", status.queued_requests(),
+      " queued, KV cache ", render::FormatBytes(status.kv_cache_used_bytes()), " of ",
+      render::FormatBytes(status.kv_cache_capacity_bytes()), ", prompts kept ",
+      render::FormatBytes(status.prefix_cache_bytes()), ", ", status.cached_prompt_tokens(),
+      " tokens reused\n");
   using enum render::Table::Align;
   render::Table table({{"REQUEST"},
                        {"METHOD"},

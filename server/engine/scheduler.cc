@@ -91,9 +91,8 @@ void Scheduler::GiveBack(const Sequence& sequence) {
 
 void Scheduler::Keep(const ScheduledChunk& chunk, const routing::RoutingRecord& record) {
   if (chunk.request->cache_root().empty()) return;
-  const int prompt_rows =
-      std::min(chunk.num_rows,
-               static_cast<int>(chunk.sequence->prompt().size()) - chunk.first_position);
+  const int prompt_rows = std::min(
+      chunk.num_rows, static_cast<int>(chunk.sequence->prompt().size()) - chunk.first_position);
   if (prompt_rows <= 0) return;
   chunk.sequence->Keep(TraceRows({.experts = true},
                                  {.first_position = chunk.first_position,
@@ -208,7 +207,8 @@ Placement Scheduler::Place(const LiveRequest& request, ScheduledStep* step) {
   }
   prefixes_.Hold(match.pages);
   placement.kept = std::move(match.pages);
-  const int own = pages_.PagesFor(request.NextPositions()) - static_cast<int>(placement.pages.size());
+  const int own =
+      pages_.PagesFor(request.NextPositions()) - static_cast<int>(placement.pages.size());
   // May take the copied page too, which still has what is copied: copies come before all writes.
   prefixes_.MakeRoom(own);
   const std::vector<model::PageId> pages = pages_.Take(own);

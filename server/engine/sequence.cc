@@ -105,9 +105,9 @@ void Sequence::Keep(RoutingTrace ran, int page_tokens, PrefixTree* tree) {
     const bool is_whole = num == static_cast<size_t>(page_tokens);
     if (!is_whole && computed < prompt_inputs_) break;
     const size_t page = begin / static_cast<size_t>(page_tokens);
-    PrefixNode* const node =
-        tree->Insert(request_->cache_root(), kept_.empty() ? nullptr : kept_.back(), pages_[page],
-                     std::span(inputs_).subspan(begin, num), unkept_.Slice(done, static_cast<int>(num)));
+    PrefixNode* const node = tree->Insert(
+        request_->cache_root(), kept_.empty() ? nullptr : kept_.back(), pages_[page],
+        std::span(inputs_).subspan(begin, num), unkept_.Slice(done, static_cast<int>(num)));
     done += static_cast<int>(num);
     if (node == nullptr) break;
     pages_[page] = node->page;

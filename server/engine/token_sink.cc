@@ -33,8 +33,7 @@ RoutingTrace RoutingTrace::Slice(int first, int num) const {
   const auto end = begin + int64_t{num} * num_layers;
   slice.counts.assign(begin, end);
   const auto first_expert = experts.begin() + std::accumulate(counts.begin(), begin, int64_t{0});
-  slice.experts.assign(first_expert,
-                       first_expert + std::accumulate(begin, end, int64_t{0}));
+  slice.experts.assign(first_expert, first_expert + std::accumulate(begin, end, int64_t{0}));
   return slice;
 }
 

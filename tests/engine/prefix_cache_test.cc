@@ -53,7 +53,9 @@ TEST(PrefixCacheTest, EveryBeginningOfAPromptIsAHit) {
 TEST(PrefixCacheTest, AnotherScopeOrRoutingIsNoHit) {
   Harness harness({.model = MakeModel(64)});
   const std::vector<TokenId> prompt = Range(1, 20);
-  const auto cached = [&](Request request) { return CachedTokens(harness.Run(std::move(request))); };
+  const auto cached = [&](Request request) {
+    return CachedTokens(harness.Run(std::move(request)));
+  };
   EXPECT_EQ(cached(Shared(harness.Generate(prompt, 1, /*k=*/2), "ann")), 0u);
   EXPECT_EQ(cached(Shared(harness.Generate(prompt, 1, /*k=*/2), "bob")), 0u);
   EXPECT_EQ(cached(Shared(harness.Generate(prompt, 1, /*k=*/3), "ann")), 0u);
@@ -69,7 +71,8 @@ TEST(PrefixCacheTest, NoisyRoutingIsNotCached) {
   spec.apply = routing::Rule{.kind = routing::TopK{2}};
   spec.apply->adjust.noise = routing::Noise{1};
   const auto policy =
-      routing::RoutingPolicy::Create(spec, harness.model.info().router_shape(), nullptr, "").value();
+      routing::RoutingPolicy::Create(spec, harness.model.info().router_shape(), nullptr, "")
+          .value();
   EXPECT_EQ(policy->prompt_digest(), "");
   for (int i = 0; i < 2; ++i) {
     Request request = Shared(harness.Generate(Range(1, 20), 1));
