@@ -40,10 +40,9 @@ def bans(counts, k):
 
 
 def cells(row):
-    difference = "-"
-    if row["difference"] is not None:
-        difference = (f"{row['difference']:+.3f} "
-                      f"[{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]")
+    difference = "-" if row["difference"] is None else f"{row['difference']:+.3f}"
+    if row["difference_low"] is not None:  # of one window there is no interval
+        difference += f" [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
     return [row["policy"], f"{row['loss']:.3f}", difference, f"{row['activations_per_token']:.1f}"]
 
 

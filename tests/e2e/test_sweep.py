@@ -4,11 +4,14 @@ counts."""
 import itertools
 import json
 import math
+import os
+import re
+import subprocess
 
 import pytest
 
 import api
-from server_process import DEADLINE_S, ServerProcess
+from server_process import DEADLINE_S, ServerProcess, bin_dir
 
 STORY = """Once upon a time there was a little fox who lived in a hole under an old oak tree.
 Every morning he ran down to the brook to drink, and every morning the frog said to him:
@@ -207,3 +210,17 @@ def test_a_budget_is_a_plan_that_patch_takes_and_that_loses_what_is_told(server,
     assert served["loss"] == plan["measured_loss"]
     plain, = run_json(server, "eval", *flags, "--policy", "top-k=2")["results"]
     assert (plan["plain_k"], plan["plain_loss"]) == (2, plain["loss"])
+
+
+def test_the_script_of_the_guide_prints_its_table():
+    done = subprocess.run(
+        [api.SOURCE_DIR / "deploy/evaluate_selection.sh", "--limit", "1"], capture_output=True,
+        text=True, timeout=5 * DEADLINE_S, check=False,
+        env={**os.environ, "OLMOE_BIN_DIR": str(bin_dir().resolve())})
+    assert done.returncode == 0, done.stderr
+    guide = (api.SOURCE_DIR / "docs/guide/evaluation.md").read_text()
+    rows = re.findall(r"^\| ([a-z0-9-]+) \| \d\.\d{3} \|", done.stdout, re.MULTILINE)
+    assert len(rows) == 26
+    for row in rows:
+        assert f"\n| {row} | " in guide
+    assert "k by layer of budget-64: " in done.stdout
