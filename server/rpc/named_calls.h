@@ -19,8 +19,8 @@
 namespace olmoe::rpc {
 
 // An upload: one read at a time, then the end: what runs is one chain of callbacks. A cancelled
-// call goes the same way, because its reads end: too early for the upload to be complete, and then
-// nothing is added.
+// call goes the same way, because its reads end: nothing is added then, if the upload is not
+// complete or the cancellation is known.
 //
 // `Kind` has: Upload, which takes its Request by Add and knows is_hopeless() and Finish(); a
 // constructor for it, NewUpload(serving); and AddTo(Finish(), serving), the response.
@@ -38,7 +38,8 @@ class PutCall final : public AdminCall {
   void OnMessage(bool ok) override {
     if (!ok) {
       return pool_->Run([call = this->Shared(this)] {
-        // Of some layers only: what came before a client was lost is no smaller upload.
+        // Of some layers only: what came before a client was lost is no smaller upload, as far as
+        // its loss is known by now.
         if (call->interrupt().stop.stop_requested()) return call->End(call->CancelledStatus());
         call->AnswerWith(Kind::AddTo(call->upload_.Finish(), call->serving()));
       });
