@@ -252,7 +252,8 @@ TEST_P(SelectionGoldenTest, AReplayHasTheBitsOfThePolicyThatLeftIt) {
                                                "expression_adjusted",
                                                "combined",
                                                "bh_ban",
-                                               "decode"};
+                                               "decode",
+                                               "router_ban"};
   const nlohmann::json& sequence = golden_->json().at("sequences").at("middle");
   const std::vector<TokenId> ids = sequence.at("ids");
   const auto native = routing::RoutingPolicy::Native(runner_->info().router_shape());
@@ -282,7 +283,7 @@ TEST_P(SelectionGoldenTest, AReplayHasTheBitsOfThePolicyThatLeftIt) {
     ++live;
     expect_same(routing::ReplayWeights::kLive, *policy);
   }
-  EXPECT_EQ(live, 8);
+  EXPECT_EQ(live, 9);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, SelectionGoldenTest,
