@@ -23,6 +23,7 @@ class RouterSet;       // router.h: named weights
 
 // What policies refer to by name. Null: there are none. Both outlive what is made with them.
 struct NamedSets {
+  // Calibrations alone are such sets too. NOLINTNEXTLINE(google-explicit-constructor)
   NamedSets(const CalibrationSet* calibrations_in = nullptr, const RouterSet* routers_in = nullptr)
       : calibrations(calibrations_in), routers(routers_in) {}
   const CalibrationSet* calibrations;
