@@ -29,8 +29,9 @@ def bits(reply):
     """What a client is told, but for names, times and what was computed for it."""
     kept = type(reply)()
     kept.CopyFrom(reply)
-    for field in ("request_id", "timing", "usage", "routing"):
-        kept.ClearField(field)
+    for field in ("request_id", "timing", "usage", "routing", "seed"):
+        if field in kept.DESCRIPTOR.fields_by_name:
+            kept.ClearField(field)
     return kept.SerializeToString(deterministic=True)
 
 
