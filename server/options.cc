@@ -173,7 +173,7 @@ void AddLoadFlags(CLI::App* app, Options* options) {
       {{"off", experiment::PrefixCache::kOff},
        {"principal", experiment::PrefixCache::kPrincipal},
        {"shared", experiment::PrefixCache::kShared}},
-      "principal", &options->prefix_cache);
+      "off", &options->prefix_cache);
   AddInt(app, "--max-queue", "Requests that may wait; more are refused", 1, kMaxQueue,
          &options->max_queue);
   app->add_option(

@@ -67,9 +67,6 @@ class ServerProcess:
         self._ports_file = folder / "ports.json"
         self.log_path = folder / "server.log"
         self._channels = {}
-        # Tests count the rows of every prompt; test_prefix_cache.py is about those that are kept.
-        if "--prefix-cache" not in flags:
-            flags = ("--prefix-cache", "off", *flags)
         if "--slow-reader-timeout" not in flags:
             flags = ("--slow-reader-timeout", "24h", *flags)
         self._unix = listen if listen.startswith("unix:") else None
