@@ -161,8 +161,8 @@ EngineLoad Engine::Load() const {
   const model::KvCacheShape& kv = model_->kv_cache();
   EngineLoad load;
   load.kv_capacity_bytes = kv.num_pages * kv.page_bytes;
-  load.prefix_cache_bytes = num_kept_pages_ * kv.page_bytes;
   absl::MutexLock lock(&mu_);
+  load.prefix_cache_bytes = num_kept_pages_ * kv.page_bytes;
   load.arms = arms_;
   load.queued_requests = num_queued_;
   load.kv_used_bytes = num_used_pages_ * kv.page_bytes;
@@ -174,9 +174,9 @@ EngineStatus Engine::Status() const {
   const absl::Time now = options_.now();
   EngineStatus status;
   status.kv_capacity_bytes = kv.num_pages * kv.page_bytes;
+  absl::MutexLock lock(&mu_);
   status.prefix_cache_bytes = num_kept_pages_ * kv.page_bytes;
   status.cached_prompt_tokens = cached_prompt_tokens_;
-  absl::MutexLock lock(&mu_);
   status.queued_requests = num_queued_;
   status.running_requests = static_cast<int>(tracked_.size()) - num_queued_;
   status.kv_used_bytes = num_used_pages_ * kv.page_bytes;
