@@ -35,16 +35,12 @@ PrefixTree::PrefixTree(int page_tokens, PagePool* pool) : page_tokens_(page_toke
   CHECK_GT(page_tokens, 0);
 }
 
-PrefixNode* PrefixTree::FindRoot(std::string_view root) const {
-  const auto found = roots_.find(root);
-  return found == roots_.end() ? nullptr : found->second.get();
-}
-
 PrefixTree::Match PrefixTree::Find(std::string_view root, std::span<const TokenId> tokens,
                                    int limit) const {
   Match match;
-  const PrefixNode* node = FindRoot(root);
-  if (node == nullptr || limit <= 0) return match;
+  const auto found = roots_.find(root);
+  if (found == roots_.end() || limit <= 0) return match;
+  const PrefixNode* node = found->second.get();
   tokens = tokens.first(std::min(tokens.size(), static_cast<size_t>(limit)));
   while (true) {
     const auto rest = tokens.subspan(static_cast<size_t>(match.num_tokens));

@@ -85,7 +85,6 @@ class PrefixTree {
     }
   };
 
-  PrefixNode* FindRoot(std::string_view root) const;
   void Remove(PrefixNode* node);
   void EraseChild(PrefixNode* parent, const PrefixNode* child);
   bool IsRemovable(const PrefixNode& node) const;

@@ -141,9 +141,9 @@ bool Scheduler::AddAlone(ScheduledStep* step) {
     if (alone == nullptr && request.runs_alone() && MayRun(request)) alone = sequence.get();
   }
   if (alone == nullptr) {
-    LiveRequest* const next = NextToBegin();
-    if (next == nullptr || !next->runs_alone()) return false;
-    alone = BeginSequence(next, step);
+    Candidate next = NextToBegin();
+    if (next.request == nullptr || !next.request->runs_alone()) return false;
+    alone = BeginSequence(std::move(next), step);
   }
   Group(options_.group_rows, step).Add(alone);
   return true;
@@ -165,19 +165,22 @@ void Scheduler::ContinueBegun(Phase phase, Group* group) {
 
 void Scheduler::BeginWaiting(ScheduledStep* step, Group* group) {
   while (!group->full()) {
-    LiveRequest* const request = NextToBegin();
-    if (request == nullptr || request->runs_alone()) return;
-    group->Add(BeginSequence(request, step));
+    Candidate next = NextToBegin();
+    if (next.request == nullptr || next.request->runs_alone()) return;
+    group->Add(BeginSequence(std::move(next), step));
   }
 }
 
-LiveRequest* Scheduler::NextToBegin() {
-  if (static_cast<int>(running_.size()) >= options_.max_sequences) return nullptr;
-  const auto next = std::ranges::find_if(waiting_, [this](LiveRequest* request) {
-    return MayRun(*request) && !AwaitsPrefix(request);
-  });
-  if (next == waiting_.end()) return nullptr;
-  return HasPagesFor(**next) ? *next : nullptr;
+Scheduler::Candidate Scheduler::NextToBegin() {
+  if (static_cast<int>(running_.size()) >= options_.max_sequences) return {};
+  for (LiveRequest* request : waiting_) {
+    if (!MayRun(*request) || AwaitsProducer(request)) continue;
+    PrefixTree::Match match = FindPrompt(*request);
+    if (FindProducer(request, match)) continue;
+    if (!HasPagesFor(*request, match)) return {};
+    return {request, std::move(match)};
+  }
+  return {};
 }
 
 PrefixTree::Match Scheduler::FindPrompt(const LiveRequest& request) const {
@@ -186,15 +189,14 @@ PrefixTree::Match Scheduler::FindPrompt(const LiveRequest& request) const {
   return prefixes_.Find(request.cache_root(), prompt.tokens, prompt.reusable);
 }
 
-bool Scheduler::HasPagesFor(const LiveRequest& request) const {
-  const PrefixTree::Match match = FindPrompt(request);
+bool Scheduler::HasPagesFor(const LiveRequest& request, const PrefixTree::Match& match) const {
   const int wanted = pages_.PagesFor(request.NextPositions());
   return wanted - static_cast<int>(match.pages.size()) <=
          pages_.available() + prefixes_.num_idle() - match.num_idle;
 }
 
-Placement Scheduler::Place(const LiveRequest& request, ScheduledStep* step) {
-  PrefixTree::Match match = FindPrompt(request);
+Placement Scheduler::Place(const LiveRequest& request, PrefixTree::Match match,
+                           ScheduledStep* step) {
   Placement placement;
   for (const PrefixNode* node : match.pages) {
     placement.pages.push_back(node->page);
@@ -219,47 +221,42 @@ Placement Scheduler::Place(const LiveRequest& request, ScheduledStep* step) {
   return placement;
 }
 
-// The running sequence that will soon have most of the request's next prompt.
-Sequence* Scheduler::ProducerOf(const LiveRequest& request, int* shared) const {
-  const LiveRequest::Prompt prompt = request.NextPrompt();
+bool Scheduler::AwaitsProducer(const LiveRequest* request) {
+  const auto wait = waits_.find(request);
+  if (wait == waits_.end()) return false;
+  const Sequence& producer = *wait->second.producer;
+  if (producer.num_computed() < wait->second.positions && !IsPaused(*producer.request())) {
+    return true;
+  }
+  waits_.erase(wait);
+  return false;
+}
+
+bool Scheduler::FindProducer(const LiveRequest* request, const PrefixTree::Match& match) {
+  if (request->cache_root().empty()) return false;
+  const LiveRequest::Prompt prompt = request->NextPrompt();
   const auto wanted = prompt.tokens.first(static_cast<size_t>(std::max(0, prompt.reusable)));
-  Sequence* producer = nullptr;
-  *shared = 0;
+  Wait best;
   for (const auto& sequence : running_) {
     const LiveRequest& other = *sequence->request();
     if (!sequence->in_prompt() || IsPaused(other)) continue;
-    if (other.cache_root() != request.cache_root()) continue;
+    if (other.cache_root() != request->cache_root()) continue;
     const auto end = std::ranges::mismatch(sequence->prompt(), wanted).in2;
-    const int of_sequence = static_cast<int>(end - wanted.begin());
-    if (of_sequence <= *shared) continue;
-    *shared = of_sequence;
-    producer = sequence.get();
+    const int shared = static_cast<int>(end - wanted.begin());
+    if (shared > best.positions) best = {sequence.get(), shared};
   }
-  return producer;
-}
-
-bool Scheduler::AwaitsPrefix(LiveRequest* request) {
-  if (request->cache_root().empty()) return false;
-  if (const auto wait = waits_.find(request); wait != waits_.end()) {
-    const Sequence& producer = *wait->second.producer;
-    if (producer.num_computed() < wait->second.positions && !IsPaused(*producer.request())) {
-      return true;
-    }
-    waits_.erase(wait);
-  }
-  int shared = 0;
-  const Sequence* const producer = ProducerOf(*request, &shared);
   // Less than a page is not worth a wait.
-  if (producer == nullptr || producer->num_computed() >= shared ||
-      shared < FindPrompt(*request).num_tokens + page_tokens_) {
+  if (best.producer == nullptr || best.producer->num_computed() >= best.positions ||
+      best.positions < match.num_tokens + page_tokens_) {
     return false;
   }
-  waits_[request] = {producer, shared};
+  waits_[request] = best;
   return true;
 }
 
-Sequence* Scheduler::BeginSequence(LiveRequest* request, ScheduledStep* step) {
-  Placement placement = Place(*request, step);
+Sequence* Scheduler::BeginSequence(Candidate next, ScheduledStep* step) {
+  LiveRequest* const request = next.request;
+  Placement placement = Place(*request, std::move(next.match), step);
   if (request->state() == RequestState::kQueued) request->TransitionTo(RequestState::kRunning);
   running_.push_back(request->StartNext(std::move(placement)));
   std::erase(waiting_, request);

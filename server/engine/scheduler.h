@@ -119,15 +119,22 @@ class Scheduler {
   void AddDecodeRows(ScheduledStep* step);
   void ContinueBegun(Phase phase, Group* group);
   void BeginWaiting(ScheduledStep* step, Group* group);
-  // The request whose next sequence would begin, if it may begin now.
-  LiveRequest* NextToBegin();
-  // Takes `request` out of the queue, or to its end if it has more sequences.
-  Sequence* BeginSequence(LiveRequest* request, ScheduledStep* step);
+  // A request and what of its next prompt is kept; until the tree changes.
+  struct Candidate {
+    LiveRequest* request = nullptr;
+    PrefixTree::Match match;
+  };
+  // The one whose next sequence would begin, if it may begin now.
+  Candidate NextToBegin();
+  // Takes the request out of the queue, or to its end if it has more sequences.
+  Sequence* BeginSequence(Candidate next, ScheduledStep* step);
   PrefixTree::Match FindPrompt(const LiveRequest& request) const;
-  bool HasPagesFor(const LiveRequest& request) const;
-  Placement Place(const LiveRequest& request, ScheduledStep* step);
-  bool AwaitsPrefix(LiveRequest* request);
-  Sequence* ProducerOf(const LiveRequest& request, int* shared) const;
+  bool HasPagesFor(const LiveRequest& request, const PrefixTree::Match& match) const;
+  Placement Place(const LiveRequest& request, PrefixTree::Match match, ScheduledStep* step);
+  // True: what it waits for is still being computed.
+  bool AwaitsProducer(const LiveRequest* request);
+  // True: from now on it waits for a running sequence that computes more of its prompt than `match`.
+  bool FindProducer(const LiveRequest* request, const PrefixTree::Match& match);
   void GiveBack(const Sequence& sequence);
   bool MayRun(const LiveRequest& request) const;
 
