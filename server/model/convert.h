@@ -11,9 +11,6 @@
 
 namespace olmoe::model {
 
-using olmoe::Bf16FromFloat;
-using olmoe::FloatFromBf16;
-
 // Exact: every half, subnormals too, is a float. NaN keeps sign and payload.
 inline float FloatFromF16(uint16_t bits) {
   const uint32_t magnitude = static_cast<uint32_t>(bits & 0x7fff) << 13;

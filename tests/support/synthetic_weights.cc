@@ -124,7 +124,7 @@ SyntheticWeights::SyntheticWeights(const OlmoeConfig& config, const model::Tenso
   CHECK(IsWeightDType(dtype)) << DTypeName(dtype);
   const Normal normal = Distribution(config, spec.role);
   if (dtype == DType::kBFloat16) {
-    table16_ = ScaledTable<uint16_t>(normal, model::Bf16FromFloat);
+    table16_ = ScaledTable<uint16_t>(normal, Bf16FromFloat);
   } else if (dtype == DType::kFloat16) {
     table16_ = ScaledTable<uint16_t>(normal, F16FromFloat);
   } else {
