@@ -151,9 +151,6 @@ struct Steering {
   uint32_t k = 0;
   v1::RoutingPolicy policy;
 
-  std::string Spec() const {
-    return absl::StrCat(policy.policy_id(), "@", notation::FormatPolicySpec(policy));
-  }
   v1::RoutingPlan Plan() const {
     v1::RoutingPlan plan;
     v1::Arm* arm = plan.add_arms();
@@ -187,9 +184,10 @@ std::string SetText(const std::vector<ExpertDifference>& experts) {
 }
 
 std::string SteeringText(const Steering& steering, const std::string& plan_out) {
-  std::string text = absl::StrCat(
-      "\nTo route more as the second: toward ", SetText(steering.sets.toward), ", away from ",
-      SetText(steering.sets.away), "\n  olmoectl patch --policy ", steering.Spec(), "\n");
+  std::string text =
+      absl::StrCat("\nTo route more as the second: toward ", SetText(steering.sets.toward),
+                   ", away from ", SetText(steering.sets.away), "\n  olmoectl patch --policy ",
+                   notation::FormatNamedPolicySpec(steering.policy), "\n");
   if (!plan_out.empty()) absl::StrAppend(&text, "  olmoectl patch --plan ", plan_out, "\n");
   return text;
 }
@@ -198,7 +196,7 @@ ordered_json SteeringJson(const Steering& steering) {
   return {{"k", steering.k},
           {"toward", ExpertsJson(steering.sets.toward)},
           {"away", ExpertsJson(steering.sets.away)},
-          {"policy", steering.Spec()},
+          {"policy", notation::FormatNamedPolicySpec(steering.policy)},
           {"plan", ordered_json::parse(render::ToJson(steering.Plan(), /*indent=*/false))}};
 }
 

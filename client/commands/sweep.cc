@@ -226,12 +226,11 @@ ExitCode AddBudget(uint64_t budget, Evaluation* evaluation, Sweep* sweep) {
   const v1::RoutingPolicy policy =
       PolicyOfPlan(plan.ks, evaluation->model().default_top_k(), absl::StrCat("budget-", budget));
   std::vector<eval::Subject> subjects = {SubjectOf(policy)};
-  eval::BudgetReport report{
-      .budget = budget,
-      .ks = plan.ks,
-      .policy = absl::StrCat(policy.policy_id(), "@", notation::FormatPolicySpec(policy)),
-      .predicted = sweep->native_loss() + plan.increase,
-      .plain_k = {}};
+  eval::BudgetReport report{.budget = budget,
+                            .ks = plan.ks,
+                            .policy = notation::FormatNamedPolicySpec(policy),
+                            .predicted = sweep->native_loss() + plan.increase,
+                            .plain_k = {}};
   if (budget % layers == 0) {
     report.plain_k = static_cast<uint32_t>(budget / layers);
     auto plain = ParseSubject(absl::StrCat("plain@top-k=", *report.plain_k));

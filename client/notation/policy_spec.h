@@ -70,6 +70,8 @@ absl::StatusOr<v1::RoutingPolicy> ParsePolicySpec(std::string_view spec);
 // What is at its default is left out.
 std::string FormatRuleSpec(const RuleSpec& spec);
 std::string FormatPolicySpec(const v1::RoutingPolicy& policy);
+// The same with the policy's name: "thin@top-k=4".
+std::string FormatNamedPolicySpec(const v1::RoutingPolicy& policy);
 
 // As ParseRule would give it. A value that only a newer server knows is the default.
 routing::Rule RuleOf(const v1::Rule& rule);

@@ -96,6 +96,10 @@ std::string FormatPolicySpec(const v1::RoutingPolicy& policy) {
   return absl::StrJoin(rules, "/");
 }
 
+std::string FormatNamedPolicySpec(const v1::RoutingPolicy& policy) {
+  return absl::StrCat(policy.policy_id(), "@", FormatPolicySpec(policy));
+}
+
 std::string DefaultPolicyId(const v1::RoutingPolicy& policy) {
   const std::string spec = FormatPolicySpec(policy);
   std::string name;
