@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2
 
 from olmoe import _calls, errors
 from olmoe._calls import A, Method, Q
-from olmoe._endpoint import Endpoint
+from olmoe._endpoint import Endpoint, PortClient
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ class AsyncConnection:
     """A channel to one port, with its calls. Failures are raised as OlmoeError."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
+        self._endpoint = endpoint
         self._channel = (
             grpc.aio.insecure_channel(endpoint.target, endpoint.options())
             if endpoint.credentials is None
@@ -39,14 +39,14 @@ class AsyncConnection:
         call = self._channel.unary_unary(
             method.path, request_serializer=method.request.SerializeToString,
             response_deserializer=method.answer.FromString)
-        retries = _calls.Retries(self.endpoint.retries if repeatable else 0,
-                                 self.endpoint.limit(timeout))
+        retries = _calls.Retries(self._endpoint.retries if repeatable else 0,
+                                 self._endpoint.limit(timeout))
         while True:
             try:
                 return await call(request, timeout=retries.timeout(),
-                                  metadata=self.endpoint.metadata)
+                                  metadata=self._endpoint.metadata)
             except grpc.aio.AioRpcError as rpc_error:
-                error = errors.from_rpc_error(rpc_error, self.endpoint.explain)
+                error = errors.from_rpc_error(rpc_error, self._endpoint.explain)
             delay = retries.delay(error)
             if delay is None:
                 raise error
@@ -57,8 +57,8 @@ class AsyncConnection:
         call = self._channel.unary_stream(
             method.path, request_serializer=method.request.SerializeToString,
             response_deserializer=method.answer.FromString)
-        return _calls.Call(call(request, timeout=self.endpoint.limit(timeout),
-                                metadata=self.endpoint.metadata), self.endpoint)
+        return _calls.Call(call(request, timeout=self._endpoint.limit(timeout),
+                                metadata=self._endpoint.metadata), self._endpoint)
 
     async def write(self, method: Method[Q, A], requests: Sequence[Q],
                     timeout: float | None = None) -> A:
@@ -67,19 +67,17 @@ class AsyncConnection:
             method.path, request_serializer=method.request.SerializeToString,
             response_deserializer=method.answer.FromString)
         try:
-            return await call(iter(requests), timeout=self.endpoint.limit(timeout),
-                              metadata=self.endpoint.metadata)
+            return await call(iter(requests), timeout=self._endpoint.limit(timeout),
+                              metadata=self._endpoint.metadata)
         except grpc.aio.AioRpcError as rpc_error:
-            raise errors.from_rpc_error(rpc_error, self.endpoint.explain) from None
+            raise errors.from_rpc_error(rpc_error, self._endpoint.explain) from None
 
 
-class AsyncService:
+class AsyncService(PortClient):
     """What both clients of a port have under asyncio. For one event loop."""
 
-    _health_name = ""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
+    def _open(self, endpoint: Endpoint) -> None:
+        self._connection = AsyncConnection(endpoint)
 
     async def close(self) -> None:
         """Ends the connection and every call that is under way."""
@@ -94,7 +92,7 @@ class AsyncService:
 
     async def health(self, *, timeout: float | None = None) -> bool:
         """See Client.health."""
-        request = health_pb2.HealthCheckRequest(service=self._health_name)
+        request = health_pb2.HealthCheckRequest(service=self._port.service)
         answer = await self._connection.call(_calls.HEALTH, request, timeout)
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 

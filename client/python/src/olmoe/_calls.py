@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from olmoe import _check, errors
-from olmoe._endpoint import Endpoint
+from olmoe._endpoint import Endpoint, PortClient
 from olmoe.v1 import admin_pb2 as admin
 from olmoe.v1 import inference_pb2 as inference
 
@@ -177,13 +177,11 @@ class Connection:
             raise errors.from_rpc_error(rpc_error, self._endpoint.explain) from None
 
 
-class Service:
+class Service(PortClient):
     """What both clients of a port have: a connection to close, and its health. Thread-safe."""
 
-    _health_name = ""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def _open(self, endpoint: Endpoint) -> None:
+        self._connection = Connection(endpoint)
 
     def close(self) -> None:
         """Ends the connection and every call that is under way."""
@@ -198,7 +196,7 @@ class Service:
 
     def health(self, *, timeout: float | None = None) -> bool:
         """Whether the server takes requests. Needs no token. Unavailable: not reachable."""
-        request = health_pb2.HealthCheckRequest(service=self._health_name)
+        request = health_pb2.HealthCheckRequest(service=self._port.service)
         answer = self._connection.call(HEALTH, request, timeout)
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 

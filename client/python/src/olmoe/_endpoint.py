@@ -16,6 +16,7 @@ import os
 import pathlib
 import re
 import warnings
+from typing import ClassVar
 
 import grpc
 
@@ -32,15 +33,17 @@ _FALSE = ("0", "false", "off", "no", "disable", "f", "n")
 
 @dataclasses.dataclass(frozen=True)
 class Port:
-    """One of the server's ports: its name, which variable has its address, and the default."""
+    """One of the server's ports: its name, its service, which variable has its address, and the
+    default."""
 
     name: str
+    service: str
     variable: str
     default: str
 
 
-PUBLIC = Port("public", "OLMOE_SERVER", "127.0.0.1:50051")
-ADMIN = Port("admin", "OLMOE_ADMIN", "127.0.0.1:50052")
+PUBLIC = Port("public", "olmoe.v1.InferenceService", "OLMOE_SERVER", "127.0.0.1:50051")
+ADMIN = Port("admin", "olmoe.v1.RoutingAdminService", "OLMOE_ADMIN", "127.0.0.1:50052")
 
 
 # ---- Addresses
@@ -274,3 +277,21 @@ class Endpoint:
         """Of the channel. What stays on this machine takes no proxy: there it would be lost."""
         direct = (("grpc.enable_http_proxy", 0),) if stays_here(self.target) else ()
         return CHANNEL_OPTIONS + direct
+
+
+class PortClient:
+    """What all clients of a port have: the arguments that say where it is and who calls."""
+
+    _port: ClassVar[Port]
+
+    def __init__(self, target: str | None = None, *, token: str | None = None,
+                 token_file: PathLike | None = None, ca: PathLike | None = None,
+                 cert: PathLike | None = None, key: PathLike | None = None,
+                 tls: bool | None = None, timeout: float | None = None,
+                 retries: int = 0) -> None:
+        access = Access(token, token_file, ca, cert, key, tls)
+        self._open(Endpoint(self._port, target, access, timeout=timeout, retries=retries))
+
+    def _open(self, endpoint: Endpoint) -> None:
+        """Makes what the client calls over."""
+        raise NotImplementedError

@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 
 from olmoe import _admin_calls, _calls, _check, _endpoint, experts, plans, policies
 from olmoe._admin_calls import Target
-from olmoe._endpoint import Access, Endpoint, PathLike
+from olmoe._endpoint import Endpoint
 from olmoe.patched import Patched, PatchStack
 from olmoe.v1 import admin_pb2
 
@@ -23,15 +23,7 @@ class Admin(_calls.Service):
     Conflict (GENERATION_MISMATCH) where another one is current. Durations are in seconds.
     """
 
-    _health_name = "olmoe.v1.RoutingAdminService"
-
-    def __init__(self, target: str | None = None, *, token: str | None = None,
-                 token_file: PathLike | None = None, ca: PathLike | None = None,
-                 cert: PathLike | None = None, key: PathLike | None = None,
-                 tls: bool | None = None, timeout: float | None = None,
-                 retries: int = 0) -> None:
-        access = Access(token, token_file, ca, cert, key, tls)
-        self._open(Endpoint(_endpoint.ADMIN, target, access, timeout=timeout, retries=retries))
+    _port = _endpoint.ADMIN
 
     @classmethod
     def _over(cls, endpoint: Endpoint) -> Self:
@@ -41,7 +33,7 @@ class Admin(_calls.Service):
         return admin
 
     def _open(self, endpoint: Endpoint) -> None:
-        super().__init__(_calls.Connection(endpoint))
+        super()._open(endpoint)
         self._patches = PatchStack()
 
     def _ask(self, ask: _admin_calls.Ask[T], timeout: float | None) -> T:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Unpack
 
 from olmoe import _calls, _endpoint, _requests, errors, results
-from olmoe._aio_calls import AsyncConnection, AsyncService, AsyncWatch
-from olmoe._endpoint import Access, Endpoint, PathLike
+from olmoe._aio_calls import AsyncService, AsyncWatch
 from olmoe._requests import Prompt, Sampling, Scoring
 from olmoe.v1 import inference_pb2
 
@@ -43,16 +42,7 @@ class AsyncCompletionStream(AsyncWatch[results.Delta]):
 class AsyncClient(AsyncService):
     """Client, under asyncio: the same arguments, calls and errors. For one event loop."""
 
-    _health_name = "olmoe.v1.InferenceService"
-
-    def __init__(self, target: str | None = None, *, token: str | None = None,
-                 token_file: PathLike | None = None, ca: PathLike | None = None,
-                 cert: PathLike | None = None, key: PathLike | None = None,
-                 tls: bool | None = None, timeout: float | None = None,
-                 retries: int = 0) -> None:
-        access = Access(token, token_file, ca, cert, key, tls)
-        super().__init__(AsyncConnection(Endpoint(
-            _endpoint.PUBLIC, target, access, timeout=timeout, retries=retries)))
+    _port = _endpoint.PUBLIC
 
     async def generate(self, prompt: Prompt, max_new_tokens: int = 64,
                        **options: Unpack[Sampling]) -> results.Completion:

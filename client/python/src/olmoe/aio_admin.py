@@ -9,8 +9,8 @@ from typing import Self, TypeVar
 
 from olmoe import _admin_calls, _check, _endpoint, errors, experts, plans, policies
 from olmoe._admin_calls import Target
-from olmoe._aio_calls import AsyncConnection, AsyncService, AsyncWatch
-from olmoe._endpoint import Access, Endpoint, PathLike
+from olmoe._aio_calls import AsyncService, AsyncWatch
+from olmoe._endpoint import Endpoint
 from olmoe.admin import Admin
 from olmoe.patched import Patched
 from olmoe.v1 import admin_pb2
@@ -82,18 +82,12 @@ async def _finished(work: asyncio.Future[T]) -> None:
 class AsyncAdmin(AsyncService):
     """Admin, under asyncio: the same arguments, calls and errors. For one event loop."""
 
-    _health_name = "olmoe.v1.RoutingAdminService"
+    _port = _endpoint.ADMIN
 
-    def __init__(self, target: str | None = None, *, token: str | None = None,
-                 token_file: PathLike | None = None, ca: PathLike | None = None,
-                 cert: PathLike | None = None, key: PathLike | None = None,
-                 tls: bool | None = None, timeout: float | None = None,
-                 retries: int = 0) -> None:
-        access = Access(token, token_file, ca, cert, key, tls)
-        super().__init__(AsyncConnection(Endpoint(
-            _endpoint.ADMIN, target, access, timeout=timeout, retries=retries)))
+    def _open(self, endpoint: Endpoint) -> None:
+        super()._open(endpoint)
         # Its connection begins with its first call: that of a block of `patched`.
-        self._in_threads = Admin._over(self._connection.endpoint)
+        self._in_threads = Admin._over(endpoint)
 
     async def close(self) -> None:
         """Ends the connections and every call that is under way."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Unpack
 
 from olmoe import _calls, _endpoint, _requests, errors, results
-from olmoe._endpoint import Access, Endpoint, PathLike
 from olmoe._requests import Prompt, Sampling, Scoring
 from olmoe.v1 import inference_pb2
 
@@ -58,16 +57,7 @@ class Client(_calls.Service):
     cannot be sent.
     """
 
-    _health_name = "olmoe.v1.InferenceService"
-
-    def __init__(self, target: str | None = None, *, token: str | None = None,
-                 token_file: PathLike | None = None, ca: PathLike | None = None,
-                 cert: PathLike | None = None, key: PathLike | None = None,
-                 tls: bool | None = None, timeout: float | None = None,
-                 retries: int = 0) -> None:
-        access = Access(token, token_file, ca, cert, key, tls)
-        super().__init__(_calls.Connection(Endpoint(
-            _endpoint.PUBLIC, target, access, timeout=timeout, retries=retries)))
+    _port = _endpoint.PUBLIC
 
     def generate(self, prompt: Prompt, max_new_tokens: int = 64,
                  **options: Unpack[Sampling]) -> results.Completion:
