@@ -24,10 +24,10 @@ TEST_F(CalibrationTest, TextsGiveTheLogitsOfTheirTokensUnderTheModelsOwnRouting)
   std::vector<v1::GenerateResponse> replies;
   uint64_t tokens = 0;
   for (const std::string& text : texts) {
-    replies.push_back(Generate(Traced(TextRequest(text, 1))));
+    replies.push_back(server_.Generate(Traced(TextRequest(text, 1))));
     tokens += replies.back().usage().prompt_tokens();
   }
-  ASSERT_TRUE(Patch(TopKPatch(1)).ok()) << "the plan of the traffic does not matter";
+  ASSERT_TRUE(server_.Patch(TopKPatch(1)).ok()) << "the plan of the traffic does not matter";
   v1::BuildCalibrationRequest request = FromTexts("c", texts);
   request.set_trim_top(3);
   ASSERT_TRUE(Build(request).ok());
@@ -144,12 +144,14 @@ class LiveTest : public CalibrationTest {
 };
 
 TEST_F(LiveTest, CollectsExactlyTheNextTokensAndRepliesAreTheSame) {
-  const v1::GenerateResponse untapped = Generate(Traced(TokenRequest({1, 2, 3}, 5)));  // 7 rows
+  const v1::GenerateResponse untapped =
+      server_.Generate(Traced(TokenRequest({1, 2, 3}, 5)));  // 7 rows
   v1::BuildCalibrationRequest request = FromLive("c", 9);
   request.set_trim_top(1);
   Begin(request);
-  EXPECT_EQ(Generate(TokenRequest({1, 2, 3}, 5)).token_ids().at(4), untapped.token_ids().at(4));
-  const v1::GenerateResponse second = Generate(Traced(TokenRequest({4, 5}, 1)));  // 2 rows
+  EXPECT_EQ(server_.Generate(TokenRequest({1, 2, 3}, 5)).token_ids().at(4),
+            untapped.token_ids().at(4));
+  const v1::GenerateResponse second = server_.Generate(Traced(TokenRequest({4, 5}, 1)));  // 2 rows
   ASSERT_TRUE(End().ok()) << status_.error_message();
   EXPECT_EQ(built_.calibration().tokens(), 9u);
   EXPECT_EQ(built_.calibration().digest(), DigestByTraces({untapped, second}, 1));
@@ -165,22 +167,22 @@ TEST_F(LiveTest, CollectsOfTheNamedArmsOnly) {
     arm->set_allow_explicit(true);
     arm->mutable_policy()->set_policy_id(id);
   }
-  ASSERT_TRUE(Patch(patch).ok());
+  ASSERT_TRUE(server_.Patch(patch).ok());
   v1::BuildCalibrationRequest request = FromLive("c", 2);
   request.mutable_live()->add_arm_ids("b");
   Begin(request);
   v1::GenerateRequest of_a = TokenRequest({1, 2, 3}, 5), of_b = Traced(TokenRequest({4, 5}, 1));
   of_a.mutable_routing()->set_arm_id("a");
   of_b.mutable_routing()->set_arm_id("b");
-  Generate(of_a);
-  const v1::GenerateResponse reply = Generate(of_b);
+  server_.Generate(of_a);
+  const v1::GenerateResponse reply = server_.Generate(of_b);
   ASSERT_TRUE(End().ok());
   EXPECT_EQ(built_.calibration().digest(), DigestByTraces({reply}, 0));
 }
 
 TEST_F(LiveTest, CancellationEndsIt) {
   Begin(FromLive("c", 100));
-  Generate(TokenRequest({1, 2, 3}, 5));
+  server_.Generate(TokenRequest({1, 2, 3}, 5));
   context_.TryCancel();
   EXPECT_EQ(End().error_code(), grpc::StatusCode::CANCELLED);
   AwaitTaps(0);
@@ -191,7 +193,7 @@ TEST_F(LiveTest, ItsDeadlineEndsIt) {
   context_.set_deadline(absl::ToChronoTime(absl::Now() + absl::Hours(1)));
   Begin(FromLive("c", 100));
   server_.PassTime(absl::Hours(2));
-  Generate(TokenRequest({1}, 1));
+  server_.Generate(TokenRequest({1}, 1));
   EXPECT_EQ(End().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   AwaitTaps(0);
 }
@@ -230,7 +232,7 @@ TEST_F(LiveTest, FourAtATimeAndTheFifthIsToldToComeBack) {
   const grpc::Status status = Build(FromLive("c4", 5));
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_TRUE(HasRetryInfo(status));
-  Generate(TokenRequest({1, 2, 3}, 3));
+  server_.Generate(TokenRequest({1, 2, 3}, 3));
   for (std::thread& call : calls) call.join();
   EXPECT_THAT(Names(), ElementsAre("c0", "c1", "c2", "c3"));
 }

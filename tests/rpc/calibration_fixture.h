@@ -75,23 +75,6 @@ class CalibrationTest : public ::testing::Test {
     for (const v1::CalibrationInfo& info : List()) names.push_back(info.calibration_id());
     return names;
   }
-  grpc::Status Patch(const v1::PatchRoutersRequest& request) {
-    grpc::ClientContext context;
-    v1::PatchRoutersResponse response;
-    return server_.admin().PatchRouters(&context, request, &response);
-  }
-  void Unpatch() {
-    grpc::ClientContext context;
-    v1::PatchRoutersResponse response;
-    ASSERT_TRUE(server_.admin().UnpatchRouters(&context, {}, &response).ok());
-  }
-  v1::GenerateResponse Generate(const v1::GenerateRequest& request) {
-    grpc::ClientContext context;
-    v1::GenerateResponse response;
-    const grpc::Status status = server_.inference().Generate(&context, request, &response);
-    EXPECT_TRUE(status.ok()) << status.error_message();
-    return response;
-  }
 
   TestServer server_;
   v1::PutCalibrationResponse put_;

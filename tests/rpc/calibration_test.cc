@@ -21,13 +21,13 @@ using ::testing::IsEmpty;
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 TEST_F(CalibrationTest, WhatIsPutCanBeListedReadAndUsed) {
-  EXPECT_EQ(Patch(BhPatch("c")).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(server_.Patch(BhPatch("c")).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
   ASSERT_TRUE(Put(Upload("c", {0, 0.5, 1})).ok());
   EXPECT_EQ(put_.calibration().calibration_id(), "c");
   EXPECT_EQ(put_.calibration().num_layers(), 2u);
   EXPECT_EQ(put_.calibration().digest().size(), 64u);
   EXPECT_FALSE(put_.calibration().in_use());
-  ASSERT_TRUE(Patch(BhPatch("c")).ok());
+  ASSERT_TRUE(server_.Patch(BhPatch("c")).ok());
   ASSERT_EQ(List().size(), 1u);
   EXPECT_TRUE(List()[0].in_use());
   EXPECT_EQ(List()[0].digest(), put_.calibration().digest());
@@ -140,24 +140,24 @@ TEST_F(CalibrationTest, OneInUseCannotBeDeleted) {
       request.mutable_plan()->mutable_arms(1)->mutable_policy()->add_layer_overrides();
   layers->add_layers(1);
   layers->mutable_analyze()->mutable_hc()->set_calibration_id("c");
-  ASSERT_TRUE(Patch(request).ok());
+  ASSERT_TRUE(server_.Patch(request).ok());
   const grpc::Status status = Delete("c");
   EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
   EXPECT_THAT(status.error_message(), HasSubstr("in use"));
   EXPECT_TRUE(Delete("d").ok());
-  Unpatch();
+  server_.Unpatch();
   EXPECT_TRUE(Delete("c").ok());
   EXPECT_THAT(Names(), IsEmpty());
-  EXPECT_EQ(Patch(request).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(server_.Patch(request).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
 }
 
 TEST_F(CalibrationTest, OneThatAnOldPlansRequestStillNeedsCannotBeDeleted) {
   ASSERT_TRUE(Put(Upload("c", {0, 0.5, 1})).ok());
-  ASSERT_TRUE(Patch(BhPatch("c")).ok());
+  ASSERT_TRUE(server_.Patch(BhPatch("c")).ok());
   server_.model().Hold();
-  std::thread call([&] { Generate(TokenRequest({1}, 3)); });
+  std::thread call([&] { server_.Generate(TokenRequest({1}, 3)); });
   server_.model().AwaitStepBegun(1);
-  Unpatch();
+  server_.Unpatch();
   EXPECT_EQ(Delete("c").error_code(), grpc::StatusCode::FAILED_PRECONDITION);
   EXPECT_TRUE(List()[0].in_use());
   server_.model().Unhold();
@@ -172,18 +172,18 @@ TEST_F(CalibrationTest, TheDigestOfAReplyFollowsTheContent) {
   ASSERT_TRUE(Build(FromTexts("built", {"abc"})).ok());
   std::vector<std::string> digests;
   for (const char* id : {"c", "same", "other", "built"}) {
-    ASSERT_TRUE(Patch(BhPatch(id)).ok());
-    digests.push_back(Generate(TokenRequest({1, 2}, 1)).routing().policy_digest());
+    ASSERT_TRUE(server_.Patch(BhPatch(id)).ok());
+    digests.push_back(server_.Generate(TokenRequest({1, 2}, 1)).routing().policy_digest());
   }
   EXPECT_EQ(digests[0], digests[1]);
   EXPECT_NE(digests[0], digests[2]);
   EXPECT_NE(digests[0], digests[3]);
   // A name that is free again may mean something else: replies say so.
-  Unpatch();
+  server_.Unpatch();
   ASSERT_TRUE(Delete("c").ok());
   ASSERT_TRUE(Put(Upload("c", {0, 0.25, 1})).ok());
-  ASSERT_TRUE(Patch(BhPatch("c")).ok());
-  EXPECT_EQ(Generate(TokenRequest({1, 2}, 1)).routing().policy_digest(), digests[2]);
+  ASSERT_TRUE(server_.Patch(BhPatch("c")).ok());
+  EXPECT_EQ(server_.Generate(TokenRequest({1, 2}, 1)).routing().policy_digest(), digests[2]);
 }
 
 class CalibrationHookTest : public CalibrationTest {

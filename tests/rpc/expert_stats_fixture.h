@@ -31,13 +31,6 @@ class ExpertStatsTest : public ::testing::Test {
     request.set_since_cursor(cursor);
     return Get(request);
   }
-  v1::GenerateResponse Generate(const v1::GenerateRequest& request) {
-    grpc::ClientContext context;
-    v1::GenerateResponse response;
-    const grpc::Status status = server_.inference().Generate(&context, request, &response);
-    EXPECT_TRUE(status.ok()) << status.error_message();
-    return response;
-  }
   void Patch(const v1::PatchRoutersRequest& request) {
     grpc::ClientContext context;
     v1::PatchRoutersResponse response;

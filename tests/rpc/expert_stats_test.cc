@@ -61,7 +61,7 @@ void ExpectEqualities(const v1::GetExpertStatsResponse& response) {
 }
 
 TEST_F(ExpertStatsTest, CountsAreThoseOfTheRequestsByArmPolicyDecisionAndPhase) {
-  const v1::GenerateResponse reply = Generate(TokenRequest({1, 2, 3}, 4));
+  const v1::GenerateResponse reply = server_.Generate(TokenRequest({1, 2, 3}, 4));
   const v1::GetExpertStatsResponse stats = Get();
   ASSERT_EQ(stats.arms_size(), 2);
   EXPECT_EQ(stats.arms(0).arm_id(), "default");
@@ -103,13 +103,13 @@ TEST_F(ExpertStatsTest, ScoredTokensAreAPhaseOfTheirOwn) {
 TEST_F(ExpertStatsTest, TheCurrentPlanIsThatOfItsPoliciesAlone) {
   v1::GetExpertStatsRequest current;
   current.set_current_plan(true);
-  Generate(TokenRequest({1, 2, 3}, 1));
+  server_.Generate(TokenRequest({1, 2, 3}, 1));
   EXPECT_EQ(Get(current).arms_size(), 1);
   v1::PatchRoutersRequest one = TopKPatch(1);
   one.mutable_policy()->set_policy_id("same");
   Patch(one);
   EXPECT_EQ(Get(current).arms_size(), 0) << "nothing was counted since";
-  Generate(TokenRequest({1, 2}, 1));
+  server_.Generate(TokenRequest({1, 2}, 1));
   ASSERT_EQ(Get(current).arms_size(), 1);
   EXPECT_EQ(Get(current).arms(0).policy_id(), "same");
   EXPECT_EQ(Get(current).arms(0).layers(0).tokens(), 2u);
@@ -120,7 +120,7 @@ TEST_F(ExpertStatsTest, TheCurrentPlanIsThatOfItsPoliciesAlone) {
 }
 
 TEST_F(ExpertStatsTest, ArmsThatThereAreNotAreErrors) {
-  Generate(TokenRequest({1, 2, 3}, 1));  // of arm default
+  server_.Generate(TokenRequest({1, 2, 3}, 1));  // of arm default
   Patch(TwoArms(0));
   v1::GetExpertStatsRequest request;
   v1::GetExpertStatsResponse response;
@@ -137,7 +137,7 @@ TEST_F(ExpertStatsTest, ArmsThatThereAreNotAreErrors) {
 }
 
 TEST_F(ExpertStatsTest, TheLastWhileIsAskedForByItsLength) {
-  Generate(TokenRequest({1, 2, 3}, 1));
+  server_.Generate(TokenRequest({1, 2, 3}, 1));
   v1::GetExpertStatsRequest request;
   request.mutable_since()->set_seconds(300);
   EXPECT_EQ(Get(request).arms_size(), 1);  // the server is younger
@@ -156,7 +156,7 @@ TEST_F(ExpertStatsTest, FiltersLeaveOutArmsLayersAndKinds) {
   for (const char* arm : {"mass", "one"}) {
     v1::GenerateRequest request = TokenRequest({1, 2}, 1);
     request.mutable_routing()->set_arm_id(arm);
-    Generate(request);
+    server_.Generate(request);
   }
   v1::GetExpertStatsRequest request;
   request.add_arm_ids("mass");
@@ -211,9 +211,9 @@ TEST_F(ExpertStatsTest, EveryBadFieldIsNamed) {
 }
 
 TEST_F(ExpertStatsTest, ACursorGivesWhatCameAfterItAndAnOldOneSaysSo) {
-  Generate(TokenRequest({1, 2, 3}, 1));
+  server_.Generate(TokenRequest({1, 2, 3}, 1));
   const v1::GetExpertStatsResponse first = Get();
-  Generate(TokenRequest({1, 2}, 1));
+  server_.Generate(TokenRequest({1, 2}, 1));
   const v1::GetExpertStatsResponse second = Since(first.cursor());
   ASSERT_EQ(second.arms_size(), 1);
   EXPECT_EQ(second.arms(0).layers(0).tokens(), 2u);
@@ -238,7 +238,7 @@ TEST_F(ExpertStatsTest, EqualitiesHoldAtAThousandReadingsUnderLoad) {
       for (int n = 0; !stop; ++n) {
         v1::GenerateRequest request = TokenRequest({i, 2, 3}, 5);
         request.set_unit_id(absl::StrCat(i, "-", n));
-        activations += Generate(request).usage().expert_activations();
+        activations += server_.Generate(request).usage().expert_activations();
       }
     });
   }

@@ -122,12 +122,6 @@ class ReplayTest : public ::testing::Test {
     grpc::ClientContext context;
     return server_.inference().Generate(&context, request, response);
   }
-  v1::GenerateResponse Generate(const v1::GenerateRequest& request) {
-    v1::GenerateResponse response;
-    const grpc::Status status = TryGenerate(request, &response);
-    EXPECT_TRUE(status.ok()) << status.error_message();
-    return response;
-  }
 
   // Bit by bit.
   static void ExpectSame(const v1::ScoreResponse& a, const v1::ScoreResponse& b) {
@@ -191,10 +185,10 @@ TEST_F(ReplayTest, ACompletionIsGeneratedAndScoredAgain) {
   request.mutable_trace()->set_experts(true);
   request.mutable_trace()->set_weights(true);
   const v1::RoutingPolicy policy = PolicyOf(LivePolicies().back());
-  const v1::GenerateResponse under = Generate(With(request, policy));
+  const v1::GenerateResponse under = server_.Generate(With(request, policy));
   v1::Replay replay = ReplayOf(under.trace(), v1::REPLAY_WEIGHTS_LIVE);
   *replay.mutable_otherwise() = policy;
-  const v1::GenerateResponse again = Generate(With(request, replay));
+  const v1::GenerateResponse again = server_.Generate(With(request, replay));
   EXPECT_THAT(again.token_ids(), ElementsAreArray(under.token_ids()));
   EXPECT_EQ(again.trace().SerializeAsString(), under.trace().SerializeAsString());
 

@@ -89,18 +89,6 @@ class RouterTest : public ::testing::Test {
     grpc::ClientContext context;
     return server_.admin().PatchRouters(&context, request, &patched_);
   }
-  void Unpatch() {
-    grpc::ClientContext context;
-    v1::PatchRoutersResponse response;
-    ASSERT_TRUE(server_.admin().UnpatchRouters(&context, {}, &response).ok());
-  }
-  v1::GenerateResponse Generate(const v1::GenerateRequest& request) {
-    grpc::ClientContext context;
-    v1::GenerateResponse response;
-    const grpc::Status status = server_.inference().Generate(&context, request, &response);
-    EXPECT_TRUE(status.ok()) << status.error_message();
-    return response;
-  }
 
   TestServer server_;
   v1::PutRouterResponse put_;
@@ -126,7 +114,7 @@ TEST_F(RouterTest, WhatIsPutCanBeListedReadAndUsed) {
   ASSERT_EQ(get_.size(), 1u);
   EXPECT_EQ(get_[0].layer(), 1u);
   EXPECT_EQ(get_[0].float32(), Layer(1).router_layer().float32());
-  EXPECT_EQ(Generate(TokenRequest({1, 2}, 8)).routing().policy_id(), "own");
+  EXPECT_EQ(server_.Generate(TokenRequest({1, 2}, 8)).routing().policy_id(), "own");
 }
 
 TEST_F(RouterTest, RowsUseTheRouterOfTheirOwnPolicy) {
@@ -137,7 +125,7 @@ TEST_F(RouterTest, RowsUseTheRouterOfTheirOwnPolicy) {
   for (const char* router : {"", "a", "same", "b"}) {
     ASSERT_TRUE(Patch(RouterPatch(router)).ok());
     std::string ids;
-    const v1::GenerateResponse reply = Generate(TokenRequest({1, 2}, 32));
+    const v1::GenerateResponse reply = server_.Generate(TokenRequest({1, 2}, 32));
     for (const uint32_t id : reply.token_ids()) ids += std::to_string(id) + " ";
     tokens.push_back(ids);
   }
@@ -240,9 +228,9 @@ TEST_F(RouterTest, OneInUseCannotBeDeleted) {
   ASSERT_TRUE(Patch(RouterPatch("r")).ok());
   server_.model().Hold();
   const int begun = server_.model().counters().steps;
-  std::thread call([&] { Generate(TokenRequest({1}, 3)); });
+  std::thread call([&] { server_.Generate(TokenRequest({1}, 3)); });
   server_.model().AwaitStepBegun(begun + 1);
-  Unpatch();
+  server_.Unpatch();
   EXPECT_EQ(Delete("r").error_code(), grpc::StatusCode::FAILED_PRECONDITION);
   EXPECT_TRUE(List()[0].in_use());
   server_.model().Unhold();
@@ -267,7 +255,7 @@ TEST_F(InlineRouterTest, AnInlinePolicyMayNameOne) {
   EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
   EXPECT_THAT(status.error_message(), HasSubstr("routing.policy.router"));
   ASSERT_TRUE(Put(Upload("r")).ok());
-  EXPECT_EQ(Generate(request).routing().policy_id(), "own");
+  EXPECT_EQ(server_.Generate(request).routing().policy_id(), "own");
 }
 
 class RouterHookTest : public RouterTest {

@@ -1,5 +1,6 @@
 #include "tests/rpc/test_server.h"
 
+#include <grpcpp/client_context.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 
@@ -8,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "glog/logging.h"
+#include "gtest/gtest.h"
 
 namespace olmoe::rpc {
 namespace {
@@ -119,6 +121,26 @@ engine::EngineOptions TestServer::WithClock(engine::EngineOptions options) {
     return absl::Now() + passed_;
   };
   return options;
+}
+
+v1::GenerateResponse TestServer::Generate(const v1::GenerateRequest& request) {
+  grpc::ClientContext context;
+  v1::GenerateResponse response;
+  const grpc::Status status = inference_->Generate(&context, request, &response);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  return response;
+}
+
+void TestServer::Unpatch() {
+  grpc::ClientContext context;
+  v1::PatchRoutersResponse response;
+  ASSERT_TRUE(admin_->UnpatchRouters(&context, {}, &response).ok());
+}
+
+grpc::Status TestServer::Patch(const v1::PatchRoutersRequest& request) {
+  grpc::ClientContext context;
+  v1::PatchRoutersResponse response;
+  return admin_->PatchRouters(&context, request, &response);
 }
 
 void TestServer::PassTime(absl::Duration duration) {

@@ -79,6 +79,12 @@ class TestServer {
   std::shared_ptr<grpc::Channel> NewChannel() const;
   std::shared_ptr<grpc::Channel> NewAdminChannel() const;
 
+  // Calls that are expected to succeed.
+  v1::GenerateResponse Generate(const v1::GenerateRequest& request);
+  void Unpatch();
+  // The same for one that may be refused.
+  grpc::Status Patch(const v1::PatchRoutersRequest& request);
+
   testing::FakeModel& model() { return model_; }
   engine::Engine& engine() { return *engine_; }
   routing::RoutingController& controller() { return controller_; }

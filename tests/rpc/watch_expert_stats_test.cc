@@ -34,14 +34,14 @@ class WatchTest : public ExpertStatsTest {
 };
 
 TEST_F(WatchTest, MessagesTogetherAreWhatWasCounted) {
-  Generate(TokenRequest({1, 2, 3}, 1));
+  server_.Generate(TokenRequest({1, 2, 3}, 1));
   const Reader reader = Watch();
   Totals sum;
   v1::GetExpertStatsResponse message = Next(reader);
   ASSERT_EQ(message.arms_size(), 1) << "the first message has all that was before";
   AddTo(message, &sum);
   for (int i = 0; i < 3; ++i) {
-    Generate(TokenRequest({1, 2}, 3));
+    server_.Generate(TokenRequest({1, 2}, 3));
     const v1::GetExpertStatsResponse next = Next(reader);
     EXPECT_EQ(TimeUtil::TimestampToNanoseconds(next.start_time()),
               TimeUtil::TimestampToNanoseconds(message.end_time()));
@@ -58,7 +58,7 @@ TEST_F(WatchTest, MessagesTogetherAreWhatWasCounted) {
 }
 
 TEST_F(WatchTest, ItMayBeginAtACursor) {
-  Generate(TokenRequest({1, 2, 3}, 1));
+  server_.Generate(TokenRequest({1, 2, 3}, 1));
   const Reader reader = Watch(Get().cursor());
   EXPECT_EQ(Next(reader).arms_size(), 0);
   context_.TryCancel();
