@@ -86,7 +86,7 @@ class Calibration {
   const std::string digest_;
 };
 
-// The calibrations of a server.
+// The calibrations of a server. Thread-safe.
 class CalibrationSet : public NamedSet<Calibration> {
  public:
   using NamedSet::NamedSet;

@@ -82,7 +82,7 @@ class Router {
 // The index of the first value that is NaN or infinite; -1: there is none.
 int64_t FirstNonFinite(std::span<const float> values);
 
-// The routers of a server, beside the model's own.
+// The routers of a server, beside the model's own. Thread-safe.
 class RouterSet : public NamedSet<Router> {
  public:
   using NamedSet::NamedSet;
