@@ -15,9 +15,12 @@
 namespace olmoe::api {
 namespace {
 
-constexpr int kMaxStopStrings = 16;
+constexpr int kMaxStopStrings = 64;
 constexpr size_t kMaxStopBytes = 256;
 constexpr int kMaxStopTokens = 64;
+constexpr uint32_t kMaxChoices = 16;
+constexpr double kMaxPenalty = 2, kMaxBias = 100;
+constexpr int kMaxBiasedTokens = 1024;
 
 std::vector<TokenId> ParsePrompt(const v1::GenerateRequest& request,
                                  const experiment::Serving& serving, const Interrupt& interrupt,
@@ -48,23 +51,53 @@ void Check(bool ok, const char* field, const char* range, double value, RequestE
   if (!ok) errors->Add(field, absl::StrCat("must be ", range, ", is ", value));
 }
 
-model::SamplingParams ParseSampling(const v1::SamplingParams& sampling, int vocab_size,
-                                    RequestErrors* errors) {
-  model::SamplingParams out;
+// Ascending tokens.
+std::vector<std::pair<TokenId, float>> ParseLogitBias(const v1::SamplingParams& sampling,
+                                                      uint32_t vocab_size, RequestErrors* errors) {
+  std::vector<std::pair<TokenId, float>> out;
+  if (sampling.logit_bias_size() > kMaxBiasedTokens) {
+    errors->Add("sampling.logit_bias", absl::StrCat("must have at most ", kMaxBiasedTokens,
+                                                    " tokens, has ", sampling.logit_bias_size()));
+    return out;
+  }
+  for (const auto& [token, bias] : sampling.logit_bias()) {
+    out.emplace_back(static_cast<TokenId>(token), static_cast<float>(bias));
+  }
+  std::ranges::sort(out);
+  for (const auto& [token, bias] : sampling.logit_bias()) {
+    const std::string field = absl::StrCat("sampling.logit_bias[", token, "]");
+    if (token >= vocab_size) {
+      errors->Add(field, absl::StrCat("must be a token id below ", vocab_size));
+    }
+    Check(std::abs(bias) <= kMaxBias, field.c_str(), "-100..100", bias, errors);
+  }
+  return out;
+}
+
+model::SamplingParams ParseSampling(const v1::SamplingParams& sampling,
+                                    const experiment::Serving& serving, RequestErrors* errors) {
+  const uint32_t vocab_size = static_cast<uint32_t>(serving.model.vocab_size);
+  model::SamplingParams out = serving.sampling_defaults;
   if (sampling.has_temperature()) out.temperature = sampling.temperature();
   if (sampling.has_top_p()) out.top_p = sampling.top_p();
   if (sampling.has_min_p()) out.min_p = sampling.min_p();
   if (sampling.has_repetition_penalty()) out.repetition_penalty = sampling.repetition_penalty();
+  if (sampling.has_presence_penalty()) out.presence_penalty = sampling.presence_penalty();
+  if (sampling.has_frequency_penalty()) out.frequency_penalty = sampling.frequency_penalty();
   // More than the vocabulary is all of it.
-  out.top_k =
-      static_cast<int>(std::min<uint32_t>(sampling.top_k(), static_cast<uint32_t>(vocab_size)));
+  if (sampling.has_top_k()) out.top_k = static_cast<int>(std::min(sampling.top_k(), vocab_size));
   out.seed = sampling.has_seed() ? sampling.seed() : RandomBits();
+  out.logit_bias = ParseLogitBias(sampling, vocab_size, errors);
   Check(out.temperature >= 0 && std::isfinite(out.temperature), "sampling.temperature",
         ">= 0 and finite", out.temperature, errors);
   Check(out.top_p > 0 && out.top_p <= 1, "sampling.top_p", "> 0 and <= 1", out.top_p, errors);
   Check(out.min_p >= 0 && out.min_p <= 1, "sampling.min_p", "0..1", out.min_p, errors);
   Check(out.repetition_penalty > 0 && std::isfinite(out.repetition_penalty),
         "sampling.repetition_penalty", "> 0 and finite", out.repetition_penalty, errors);
+  Check(std::abs(out.presence_penalty) <= kMaxPenalty, "sampling.presence_penalty", "-2..2",
+        out.presence_penalty, errors);
+  Check(std::abs(out.frequency_penalty) <= kMaxPenalty, "sampling.frequency_penalty", "-2..2",
+        out.frequency_penalty, errors);
   return out;
 }
 
@@ -95,10 +128,23 @@ std::vector<TokenId> ParseStopTokens(const v1::GenerateRequest& request,
   return ParseTokenIds(request.stop_token_ids(), "stop_token_ids", serving, errors);
 }
 
-int ParseMaxNewTokens(uint32_t max_new_tokens, size_t prompt_tokens, int max_context,
+int ParseChoices(const v1::GenerateRequest& request, RequestErrors* errors) {
+  const uint32_t n = request.has_n() ? request.n() : 1;
+  if (n < 1 || n > kMaxChoices) {
+    errors->Add("n", absl::StrCat("must be 1..", kMaxChoices, ", is ", n));
+    return 1;
+  }
+  if (n > 1 && request.max_new_tokens() == 0) {
+    errors->Add("n", absl::StrCat("must be 1 where max_new_tokens is 0, is ", n));
+  }
+  return static_cast<int>(n);
+}
+
+int ParseMaxNewTokens(const v1::GenerateRequest& request, size_t prompt_tokens, int max_context,
                       RequestErrors* errors) {
-  if (max_new_tokens == 0) {
-    errors->Add("max_new_tokens", "must be >= 1, is 0");
+  const uint32_t max_new_tokens = request.max_new_tokens();
+  if (max_new_tokens == 0 && !request.has_prompt_logprobs()) {
+    errors->Add("max_new_tokens", "must be >= 1, is 0 (without prompt_logprobs)");
     return 0;
   }
   const uint64_t needed = prompt_tokens + uint64_t{max_new_tokens};
@@ -123,18 +169,24 @@ absl::StatusOr<GenerateInput> ParseGenerate(const v1::GenerateRequest& request,
   engine::GenerateWork& work = input.work;
   input.request_id = ParseRequestId(request.request_id(), &errors);
   work.prompt = ParsePrompt(request, serving, interrupt, &errors);
-  work.sampling = ParseSampling(request.sampling(), serving.model.vocab_size, &errors);
+  work.sampling = ParseSampling(request.sampling(), serving, &errors);
   work.stop = ParseStop(request, serving, &errors);
   work.stop_token_ids = ParseStopTokens(request, serving, &errors);
   work.ignore_eos = request.ignore_eos();
   work.logprobs = request.has_logprobs();
   work.top_logprobs = ParseTop(request.logprobs(), "logprobs", &errors);
+  if (request.has_prompt_logprobs()) {
+    work.prompt_logprobs = ParseTop(request.prompt_logprobs(), "prompt_logprobs", &errors);
+  }
+  work.include_stop = request.include_stop();
+  work.skip_special_tokens = !request.has_skip_special_tokens() || request.skip_special_tokens();
+  work.num_choices = ParseChoices(request, &errors);
   work.trace = FromProto(request.trace());
   input.routing = ParseRouting(request.routing(), request.unit_id(), serving, &errors);
   input.routing.routing_seed = request.routing_seed();
-  work.max_new_tokens = ParseMaxNewTokens(request.max_new_tokens(), work.prompt.size(),
-                                          serving.model.max_context, &errors);
-  if (!work.prompt.empty() && work.max_new_tokens > 0) {
+  work.max_new_tokens =
+      ParseMaxNewTokens(request, work.prompt.size(), serving.model.max_context, &errors);
+  if (!work.prompt.empty()) {
     const size_t num_tokens = work.prompt.size() + static_cast<size_t>(work.max_new_tokens);
     CheckReplayFits(request.routing(), num_tokens, serving, &errors);
   }

@@ -17,16 +17,20 @@ constexpr int64_t kLogprobBytes = 160, kTopBytes = 48;
 constexpr int64_t kScoredSumBytes = 4;
 constexpr int64_t kScoredTokenBytes = 96;
 
+// Each completion has its own.
 int64_t PromptBytes(const engine::GenerateWork& work) {
-  return static_cast<int64_t>(work.prompt.size()) * kTokenBytes;
+  return static_cast<int64_t>(work.prompt.size()) * kTokenBytes * work.num_choices;
 }
 
 int64_t OutputBytes(const engine::GenerateWork& work, const model::ModelInfo& model) {
-  const int64_t new_tokens = work.max_new_tokens;
-  const int64_t positions = static_cast<int64_t>(work.prompt.size()) + new_tokens;
+  const int64_t prompt_tokens = static_cast<int64_t>(work.prompt.size());
+  const int64_t new_tokens = int64_t{work.max_new_tokens} * work.num_choices;
   const int64_t per_token =
       kGeneratedBytes + (work.logprobs ? kLogprobBytes + kTopBytes * work.top_logprobs : 0);
-  return new_tokens * per_token + positions * kCopies * TraceBytes(work.trace, model);
+  const int64_t per_scored =
+      work.prompt_logprobs.has_value() ? kScoredTokenBytes + kTopBytes * *work.prompt_logprobs : 0;
+  return new_tokens * per_token + prompt_tokens * per_scored +
+         (prompt_tokens + new_tokens) * kCopies * TraceBytes(work.trace, model);
 }
 
 }  // namespace

@@ -196,6 +196,8 @@ class Engine {
   // From the beginning of the sequence or behind what was delivered to the end of the chunk.
   RoutingTrace TraceOf(const ScheduledChunk& chunk, const model::ChunkOutput& output);
   void DeliverToken(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now);
+  // True: it was the completion's last.
+  bool AddToken(Sequence* sequence, model::SampledToken sampled, GenerateDelta* delta);
   void DeliverScores(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now);
   void ObeyFlow(LiveRequest* request, Flow flow, absl::Time now);
   void PublishPages() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

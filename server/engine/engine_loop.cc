@@ -129,7 +129,11 @@ void Engine::RunStep() {
     CHECK_EQ(output_.routing.num_rows(), step_.num_rows);
     Observe(begin, end);
     for (size_t i = 0; i < step_.chunks.size(); ++i) {
-      if (output_.chunks[i].status.ok()) scheduler_.Keep(step_.chunks[i], output_.routing);
+      if (output_.chunks[i].status.ok()) {
+        step_.chunks[i].sequence->AddScores(std::move(output_.chunks[i].scored),
+                                            step_.chunks[i].first_position);
+        scheduler_.Keep(step_.chunks[i], output_.routing);
+      }
       taps_.Deliver(step_.chunks[i], output_.chunks[i]);
       Deliver(step_.chunks[i], std::move(output_.chunks[i]), end);
     }
@@ -207,29 +211,45 @@ RoutingTrace Engine::TraceOf(const ScheduledChunk& chunk, const model::ChunkOutp
 
 void Engine::DeliverToken(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now) {
   LiveRequest* const request = chunk.request;
+  Sequence* const sequence = chunk.sequence;
+  const auto& work = std::get<GenerateWork>(request->request().work);
   GenerateDelta delta;
+  delta.choice = sequence->index();
   delta.trace = TraceOf(chunk, output);
-  if (chunk.sequence->num_pending() == 0) {
-    model::SampledToken& sampled = output.sampled.value();
-    const bool logprobs = std::get<GenerateWork>(request->request().work).logprobs;
-    chunk.sequence->Append(sampled.token);
-    StopCondition::Outcome outcome = request->AddToken(sampled.token);
+  delta.prompt_tokens = sequence->TakePromptScores();
+  bool ends = false;
+  if (sequence->num_pending() == 0) {
     request->OnOutput(now);
-    delta.text = std::move(outcome.text);
-    delta.tokens.push_back({.token = sampled.token,
-                            .logprob = logprobs ? std::optional(sampled.logprob) : std::nullopt,
-                            .top = std::move(sampled.top)});
-    if (outcome.finish.has_value()) SetOutcome(request, absl::OkStatus());
+    ends = work.max_new_tokens == 0 || AddToken(sequence, *std::move(output.sampled), &delta);
   }
-  if (delta.tokens.empty() && delta.trace.num_positions == 0) return;
+  if (ends) {
+    delta.end = request->end_of(delta.choice);
+    scheduler_.Release(sequence);
+    if (request->OnSequenceDone()) SetOutcome(request, absl::OkStatus());
+  }
+  if (!ends && delta.tokens.empty() && delta.trace.num_positions == 0 &&
+      delta.prompt_tokens.empty()) {
+    return;
+  }
   const auto& sink = std::get<std::shared_ptr<GenerateSink>>(request->sink());
   ObeyFlow(request, sink->OnTokens(std::move(delta)), now);
+}
+
+bool Engine::AddToken(Sequence* sequence, model::SampledToken sampled, GenerateDelta* delta) {
+  LiveRequest* const request = sequence->request();
+  const bool logprobs = std::get<GenerateWork>(request->request().work).logprobs;
+  sequence->Append(sampled.token);
+  StopCondition::Outcome outcome = request->AddToken(sequence->index(), sampled.token);
+  delta->text = std::move(outcome.text);
+  delta->tokens.push_back({.token = sampled.token,
+                           .logprob = logprobs ? std::optional(sampled.logprob) : std::nullopt,
+                           .top = std::move(sampled.top)});
+  return outcome.finish.has_value();
 }
 
 void Engine::DeliverScores(const ScheduledChunk& chunk, model::ChunkOutput output, absl::Time now) {
   LiveRequest* const request = chunk.request;
   Sequence* const window = chunk.sequence;
-  window->AddScores(std::move(output.scored), chunk.first_position);
   window->scores().trace.Append(TraceOf(chunk, output));
   if (window->num_pending() > 0) return;
   request->OnOutput(now);

@@ -12,7 +12,8 @@ namespace {
 
 int NumSequences(const Request& request) {
   const auto* score = std::get_if<ScoreWork>(&request.work);
-  return score == nullptr ? 1 : static_cast<int>(score->windows.size());
+  return score == nullptr ? std::get<GenerateWork>(request.work).num_choices
+                          : static_cast<int>(score->windows.size());
 }
 
 // Prompts are routed by what the policy applies to them, whatever it analyzes and whatever it does
@@ -38,8 +39,19 @@ LiveRequest::LiveRequest(Request request, Sink sink, absl::Time submitted,
       num_sequences_(NumSequences(request_)),
       cache_root_(CacheRoot(request_)) {
   if (const auto* work = std::get_if<GenerateWork>(&request_.work)) {
-    stop_.emplace(*work, model.end_token_ids, tokenizer);
+    ends_.resize(static_cast<size_t>(work->num_choices));
+    for (int i = 0; i < work->num_choices; ++i) {
+      stops_.emplace_back(*work, model.end_token_ids, tokenizer);
+    }
   }
+}
+
+// Completions of one prompt share it whatever is shared with others.
+void LiveRequest::set_handle(RequestHandle handle) {
+  handle_ = handle;
+  if (scores() || num_sequences_ == 1 || !cache_root_.empty()) return;
+  has_own_root_ = true;
+  cache_root_ = absl::StrCat("request ", handle);
 }
 
 const TraceOptions& LiveRequest::trace() const {
@@ -82,9 +94,14 @@ LiveRequest::Prompt LiveRequest::NextPrompt() const {
     const auto& work = std::get<GenerateWork>(request_.work);
     prompt.tokens = work.prompt;
     prompt.reusable = static_cast<int>(work.prompt.size()) - 1;
+    prompt.scored = num_started_ == 0 && work.prompt_logprobs.has_value();
+    // The cache has one alternative of each token.
+    if (prompt.scored && *work.prompt_logprobs > 1) prompt.reusable = 0;
   }
   // The cache has no weights and no logits.
-  if (trace().weights || trace().logits) prompt.reusable = 0;
+  if (num_started_ == 0 || scores()) {
+    if (trace().weights || trace().logits) prompt.reusable = 0;
+  }
   return prompt;
 }
 
@@ -98,8 +115,8 @@ std::unique_ptr<Sequence> LiveRequest::StartNext(Placement placement) {
                                       std::move(placement));
   }
   auto& work = std::get<GenerateWork>(request_.work);
-  return std::make_unique<Sequence>(this, std::move(work.prompt), work.max_new_tokens,
-                                    std::move(placement));
+  std::vector<TokenId> prompt = has_unstarted() ? work.prompt : std::move(work.prompt);
+  return std::make_unique<Sequence>(this, index, std::move(prompt), std::move(placement));
 }
 
 bool LiveRequest::OnSequenceDone() { return ++num_done_ == num_sequences_; }
@@ -120,12 +137,14 @@ std::optional<absl::Duration> LiveRequest::SinceOutput(absl::Time now) const {
   return now - last_output_;
 }
 
-StopCondition::Outcome LiveRequest::AddToken(TokenId token) {
+StopCondition::Outcome LiveRequest::AddToken(int choice, TokenId token) {
   ++completion_tokens_;
-  StopCondition::Outcome outcome = stop_->Add(token);
+  ChoiceEnd& end = ends_.at(static_cast<size_t>(choice));
+  ++end.completion_tokens;
+  StopCondition::Outcome outcome = stops_.at(static_cast<size_t>(choice)).Add(token);
   if (outcome.finish.has_value()) {
-    finish_reason_ = *outcome.finish;
-    matched_stop_ = outcome.matched_stop;
+    end.finish_reason = *outcome.finish;
+    end.matched_stop = outcome.matched_stop;
   }
   return outcome;
 }
@@ -133,8 +152,7 @@ StopCondition::Outcome LiveRequest::AddToken(TokenId token) {
 Completion LiveRequest::MakeCompletion(absl::Status status, absl::Time now) const {
   Completion completion;
   completion.status = std::move(status);
-  completion.finish_reason = finish_reason_;
-  completion.matched_stop = matched_stop_;
+  completion.choices = ends_;
   completion.prompt_tokens = prompt_tokens_;
   completion.completion_tokens = completion_tokens_;
   completion.expert_activations = expert_activations_;

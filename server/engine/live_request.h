@@ -33,7 +33,8 @@ class LiveRequest {
   LiveRequest& operator=(const LiveRequest&) = delete;
 
   RequestHandle handle() const { return handle_; }
-  void set_handle(RequestHandle handle) { handle_ = handle; }
+  // Before the hand-over.
+  void set_handle(RequestHandle handle);
   const Request& request() const { return request_; }
   const TraceOptions& trace() const;
   const Sink& sink() const { return sink_; }
@@ -53,7 +54,7 @@ class LiveRequest {
   // Its sequences share no step with others.
   bool runs_alone() const;
 
-  // A completion is one sequence, a score request one for each window. They start in order.
+  // A sequence is a completion, or a window of a score request. They start in order.
   bool has_unstarted() const { return num_started_ < num_sequences_; }
   // KV positions that the next sequence can need.
   int NextPositions() const;
@@ -61,10 +62,13 @@ class LiveRequest {
   struct Prompt {
     std::span<const TokenId> tokens;
     int reusable = 0;  // positions that need not be computed where they are in the cache
+    bool scored = false;  // the scores of its tokens are wanted, so they have to be there as well
   };
   Prompt NextPrompt() const;
   // Whose pages its prompts may be found in, and be left in: a root of the PrefixTree; empty: none.
   const std::string& cache_root() const { return cache_root_; }
+  // No other request shares it.
+  bool has_own_root() const { return has_own_root_; }
   // Makes the next sequence; its tokens leave the request.
   std::unique_ptr<Sequence> StartNext(Placement placement);
   // True: that was the last one.
@@ -81,8 +85,9 @@ class LiveRequest {
   void OnOutput(absl::Time now);
   // Since the last OnOutput, if there was one.
   std::optional<absl::Duration> SinceOutput(absl::Time now) const;
-  // The next token of a completion. The outcome's finish is kept for the completion.
-  StopCondition::Outcome AddToken(TokenId token);
+  // The next token of completion number `choice`. Its end is kept.
+  StopCondition::Outcome AddToken(int choice, TokenId token);
+  const ChoiceEnd& end_of(int choice) const { return ends_.at(static_cast<size_t>(choice)); }
 
   // How it ends, once that is known; its sequences stay until the engine has taken them away.
   void SetOutcome(absl::Status status) { outcome_ = std::move(status); }
@@ -98,21 +103,21 @@ class LiveRequest {
   const absl::Time submitted_;
   const uint32_t prompt_tokens_;
   const int num_sequences_;
-  const std::string cache_root_;
+  std::string cache_root_;
+  bool has_own_root_ = false;
 
   // Engine thread only.
   RequestState state_ = RequestState::kQueued;
   absl::Time paused_since_ = absl::InfiniteFuture();
   int num_started_ = 0;
   int num_done_ = 0;
-  std::optional<StopCondition> stop_;  // of a completion
+  std::vector<StopCondition> stops_;  // of each completion
+  std::vector<ChoiceEnd> ends_;       // likewise
   uint32_t completion_tokens_ = 0;
   uint64_t expert_activations_ = 0;
   uint64_t routed_tokens_ = 0;
   uint32_t cached_prompt_tokens_ = 0;
   uint64_t cached_expert_activations_ = 0;
-  FinishReason finish_reason_ = FinishReason::kLength;
-  std::string matched_stop_;
   std::optional<absl::Time> first_step_;
   std::optional<absl::Time> first_output_;
   absl::Time last_output_;  // with first_output_

@@ -59,6 +59,22 @@ PrefixTree::Match PrefixTree::Find(std::string_view root, std::span<const TokenI
   }
 }
 
+std::vector<PromptScore> PrefixTree::FindScores(std::string_view root,
+                                                std::span<const TokenId> tokens) const {
+  std::vector<PromptScore> scores;
+  const auto found = roots_.find(root);
+  const PrefixNode* node = found == roots_.end() ? nullptr : found->second.get();
+  while (node != nullptr) {
+    size_t shared;
+    const PrefixNode* const child = ClosestChild(*node, tokens.subspan(scores.size()), &shared);
+    if (child == nullptr || child->scores.empty()) break;
+    const auto first = child->scores.begin();
+    scores.insert(scores.end(), first, first + static_cast<ptrdiff_t>(shared));
+    node = static_cast<int>(shared) == page_tokens_ ? child : nullptr;
+  }
+  return scores;
+}
+
 bool PrefixTree::IsRemovable(const PrefixNode& node) const {
   return node.parent != nullptr && node.holders == 0 && node.children.empty();
 }
@@ -82,9 +98,11 @@ void PrefixTree::LetGo(std::span<PrefixNode* const> nodes) {
 }
 
 PrefixNode* PrefixTree::Insert(std::string_view root, PrefixNode* parent, model::PageId page,
-                               std::span<const TokenId> tokens, RoutingTrace trace) {
+                               std::span<const TokenId> tokens, RoutingTrace trace,
+                               std::vector<PromptScore> scores) {
   CHECK(!tokens.empty() && tokens.size() <= static_cast<size_t>(page_tokens_));
   CHECK_EQ(trace.num_positions, static_cast<int>(tokens.size()));
+  CHECK(scores.empty() || scores.size() == tokens.size());
   const bool is_whole = tokens.size() == static_cast<size_t>(page_tokens_);
   if (parent == nullptr) {
     std::unique_ptr<PrefixNode>& owned = roots_[std::string(root)];
@@ -99,6 +117,9 @@ PrefixNode* PrefixTree::Insert(std::string_view root, PrefixNode* parent, model:
   size_t shared;
   PrefixNode* const closest = ClosestChild(*parent, tokens, &shared);
   if (closest != nullptr && shared == tokens.size()) {
+    if (closest->scores.empty() && closest->tokens.size() == scores.size()) {
+      closest->scores = std::move(scores);
+    }
     if (!is_whole) return nullptr;
     pool_->GiveBack({page});
     Hold({&closest, 1});
@@ -109,6 +130,7 @@ PrefixNode* PrefixTree::Insert(std::string_view root, PrefixNode* parent, model:
   node->page = page;
   node->tokens.assign(tokens.begin(), tokens.end());
   node->trace = std::move(trace);
+  node->scores = std::move(scores);
   node->holders = 1;
   ++num_pages_;
   auto& siblings = parent->children[tokens.front()];
@@ -120,6 +142,16 @@ void PrefixTree::MakeRoom(int num_pages) {
   while (pool_->available() < num_pages) {
     CHECK(!removable_.empty()) << "no page is idle";
     Remove(*removable_.begin());
+  }
+}
+
+void PrefixTree::Forget(std::string_view root) {
+  // The root goes with the last of its pages.
+  for (auto found = roots_.find(root); found != roots_.end(); found = roots_.find(root)) {
+    PrefixNode* node = found->second.get();
+    while (!node->children.empty()) node = node->children.begin()->second.back().get();
+    CHECK_EQ(node->holders, 0);
+    Remove(node);
   }
 }
 

@@ -19,6 +19,13 @@
 
 namespace olmoe::engine {
 
+// What a prompt says about one of its tokens.
+struct PromptScore {
+  float logprob = 0;          // nats
+  uint32_t rank = 0;          // 1 = the most likely token
+  model::TokenLogprob first;  // the most likely token
+};
+
 // A page of the KV cache that holds the keys and values of `tokens`, which follow those of its
 // parent's.
 struct PrefixNode {
@@ -27,6 +34,8 @@ struct PrefixNode {
   model::PageId page = -1;
   std::vector<TokenId> tokens;  // 1..page_tokens; fewer only at the end of a prompt
   RoutingTrace trace;           // counts and experts of those positions
+  // Of each of the tokens given all before it (of the first of all: nothing); empty: not known.
+  std::vector<PromptScore> scores;
   int holders = 0;              // sequences that need the page
   uint64_t last_used = 0;       // when the last of them let go
   // By the first of their tokens.
@@ -59,17 +68,23 @@ class PrefixTree {
   };
   // The longest one of at most `limit` tokens. Valid until the tree changes.
   Match Find(std::string_view root, std::span<const TokenId> tokens, int limit) const;
+  // Of the longest one of `tokens` that has them: the scores of its tokens.
+  std::vector<PromptScore> FindScores(std::string_view root, std::span<const TokenId> tokens) const;
 
   // From now on the caller needs these pages.
   void Hold(std::span<PrefixNode* const> nodes);
   void LetGo(std::span<PrefixNode* const> nodes);
+
+  // Forgets what is kept of `root`, of which nobody holds a page.
+  void Forget(std::string_view root);
 
   // Keeps what `page`, taken from the pool, holds behind `parent` (null: at the beginning), which
   // the caller holds. Returns the node, held once for the caller: a new one, or, where these tokens
   // are kept already, the one that has them, and `page` is free. Null, and `page` stays the
   // caller's, where the tokens do not fill it and are kept in some page.
   PrefixNode* Insert(std::string_view root, PrefixNode* parent, model::PageId page,
-                     std::span<const TokenId> tokens, RoutingTrace trace);
+                     std::span<const TokenId> tokens, RoutingTrace trace,
+                     std::vector<PromptScore> scores = {});
 
   // Gives pages that nobody holds back to the pool until `num_pages` are available there; CHECKs
   // that there are so many.

@@ -9,7 +9,8 @@ namespace {
 
 void CheckGenerate(const GenerateWork& work, int max_context) {
   CHECK(!work.prompt.empty());
-  CHECK_GE(work.max_new_tokens, 1);
+  CHECK_GE(work.max_new_tokens, work.prompt_logprobs.has_value() ? 0 : 1);
+  CHECK_GE(work.num_choices, 1);
   CHECK_LE(static_cast<int64_t>(work.prompt.size()) + work.max_new_tokens, max_context);
 }
 
@@ -22,7 +23,7 @@ void CheckWindow(const ScoreWindow& window, int max_context) {
 }  // namespace
 
 int KvPositions(const GenerateWork& work) {
-  return static_cast<int>(work.prompt.size()) + work.max_new_tokens - 1;
+  return static_cast<int>(work.prompt.size()) + std::max(work.max_new_tokens, 1) - 1;
 }
 
 int KvPositions(const ScoreWindow& window) { return static_cast<int>(window.tokens.size()) - 1; }

@@ -26,16 +26,21 @@ struct TraceOptions {
   bool any() const { return experts || weights || logits; }
 };
 
-// Asks for a completion of a prompt.
+// Asks for completions of a prompt.
 struct GenerateWork {
   std::vector<TokenId> prompt;  // not empty
-  int max_new_tokens = 0;       // >= 1; prompt + max_new_tokens <= max_context
+  // >= 1, or 0 with prompt_logprobs; prompt + max_new_tokens <= max_context
+  int max_new_tokens = 0;
+  int num_choices = 1;  // >= 1; completion i is drawn with sampling.seed + i
   model::SamplingParams sampling;
   std::vector<std::string> stop;        // needs a tokenizer
   std::vector<TokenId> stop_token_ids;
   bool ignore_eos = false;
   bool logprobs = false;
   int top_logprobs = 0;
+  std::optional<int> prompt_logprobs = {};  // alternatives for each scored token of the prompt
+  bool include_stop = false;         // in the text
+  bool skip_special_tokens = true;   // they have no text
   TraceOptions trace;
 };
 

@@ -73,6 +73,7 @@ void Scheduler::Remove(LiveRequest* request) {
     GiveBack(*sequence);
     return true;
   });
+  if (request->has_own_root()) prefixes_.Forget(request->cache_root());
 }
 
 void Scheduler::Release(Sequence* sequence) {
@@ -186,7 +187,13 @@ Scheduler::Candidate Scheduler::NextToBegin() {
 PrefixTree::Match Scheduler::FindPrompt(const LiveRequest& request) const {
   if (request.cache_root().empty()) return {};
   const LiveRequest::Prompt prompt = request.NextPrompt();
-  return prefixes_.Find(request.cache_root(), prompt.tokens, prompt.reusable);
+  int limit = prompt.reusable;
+  if (prompt.scored && limit > 0) {
+    // The last of the rows that are reused scores the token behind them.
+    const auto scores = prefixes_.FindScores(request.cache_root(), prompt.tokens);
+    limit = std::min(limit, static_cast<int>(scores.size()) - 1);
+  }
+  return prefixes_.Find(request.cache_root(), prompt.tokens, limit);
 }
 
 bool Scheduler::HasPagesFor(const LiveRequest& request, const PrefixTree::Match& match) const {
@@ -206,6 +213,10 @@ Placement Scheduler::Place(const LiveRequest& request, PrefixTree::Match match,
   if (match.partial != nullptr) {
     copied = match.partial->page;
     placement.cached.Append(match.partial->trace.Slice(0, match.partial_tokens));
+  }
+  if (const LiveRequest::Prompt prompt = request.NextPrompt(); prompt.scored) {
+    placement.scores = prefixes_.FindScores(
+        request.cache_root(), prompt.tokens.first(static_cast<size_t>(match.num_tokens) + 1));
   }
   prefixes_.Hold(match.pages);
   placement.kept = std::move(match.pages);
@@ -241,6 +252,7 @@ bool Scheduler::FindProducer(const LiveRequest* request, const PrefixTree::Match
     const LiveRequest& other = *sequence->request();
     if (!sequence->in_prompt() || IsPaused(other)) continue;
     if (other.cache_root() != request->cache_root()) continue;
+    if (prompt.scored && !sequence->scores_prompt()) continue;
     const auto end = std::ranges::mismatch(sequence->prompt(), wanted).in2;
     const int shared = static_cast<int>(end - wanted.begin());
     if (shared > best.positions) best = {sequence.get(), shared};

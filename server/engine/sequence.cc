@@ -10,6 +10,12 @@
 namespace olmoe::engine {
 namespace {
 
+// Whether `request` wants the scores of its prompt; they are those of its first sequence.
+bool ScoresPrompt(const LiveRequest& request, int index) {
+  return index == 0 &&
+         std::get<GenerateWork>(request.request().work).prompt_logprobs.has_value();
+}
+
 // The token after each input row from `first_scored` on; kNoTarget before.
 std::vector<TokenId> Targets(std::span<const TokenId> tokens, int first_scored) {
   std::vector<TokenId> targets(tokens.begin() + 1, tokens.end());
@@ -19,22 +25,30 @@ std::vector<TokenId> Targets(std::span<const TokenId> tokens, int first_scored) 
 
 }  // namespace
 
-Sequence::Sequence(LiveRequest* request, std::vector<TokenId> prompt, int max_new_tokens,
+Sequence::Sequence(LiveRequest* request, int index, std::vector<TokenId> prompt,
                    Placement placement)
     : request_(request),
+      index_(index),
       pages_(std::move(placement.pages)),
       kept_(std::move(placement.kept)),
       cached_(std::move(placement.cached)),
       prompt_tokens_(static_cast<int>(prompt.size())),
       prompt_inputs_(prompt.size()),
       inputs_(std::move(prompt)),
+      scores_prompt_(ScoresPrompt(*request, index)),
+      prompt_scores_(std::move(placement.scores)),
       num_computed_(cached_.num_positions) {
   BeginUnkept();
-  inputs_.reserve(inputs_.size() + static_cast<size_t>(max_new_tokens));
+  const auto& work = std::get<GenerateWork>(request->request().work);
+  if (scores_prompt_) BeginScores(static_cast<size_t>(num_computed_));
+  inputs_.reserve(inputs_.size() + static_cast<size_t>(work.max_new_tokens));
 }
+
+bool Sequence::is_window() const { return request_->scores(); }
 
 Sequence::Sequence(LiveRequest* request, int index, ScoreWindow window, Placement placement)
     : request_(request),
+      index_(index),
       pages_(std::move(placement.pages)),
       kept_(std::move(placement.kept)),
       cached_(std::move(placement.cached)),
@@ -70,13 +84,23 @@ model::Chunk Sequence::NextChunk(int num_rows) const {
     const auto targets = std::span(targets_).subspan(num_computed_, num_rows);
     if (targets.back() != model::kNoTarget) chunk.score = {.targets = targets, .top = work.top};
     chunk.last_logits = work.last_logits && num_rows == num_pending();
-  } else if (num_rows == num_pending()) {
-    const auto& work = std::get<GenerateWork>(request.work);
+    return chunk;
+  }
+  const auto& work = std::get<GenerateWork>(request.work);
+  if (scores_prompt_ && in_prompt()) {
+    const auto targets = std::span(targets_).subspan(num_computed_, num_rows);
+    // Others may want the most likely token where this request does not.
+    const int top = std::max(*work.prompt_logprobs, request_->cache_root().empty() ? 0 : 1);
+    if (targets.front() != model::kNoTarget) chunk.score = {.targets = targets, .top = top};
+  }
+  if (num_rows == num_pending() && work.max_new_tokens > 0) {
     chunk.sample = {.params = work.sampling,
                     .history = inputs_,
+                    .prompt_tokens = prompt_tokens_,
                     .position = static_cast<int>(inputs_.size()),
                     .logprob = work.logprobs,
                     .top = work.top_logprobs};
+    chunk.sample->params.seed += static_cast<uint64_t>(index_);
   }
   return chunk;
 }
@@ -107,7 +131,8 @@ void Sequence::Keep(RoutingTrace ran, int page_tokens, PrefixTree* tree) {
     const size_t page = begin / static_cast<size_t>(page_tokens);
     PrefixNode* const node = tree->Insert(
         request_->cache_root(), kept_.empty() ? nullptr : kept_.back(), pages_[page],
-        std::span(inputs_).subspan(begin, num), unkept_.Slice(done, static_cast<int>(num)));
+        std::span(inputs_).subspan(begin, num), unkept_.Slice(done, static_cast<int>(num)),
+        ScoresOf(begin, num));
     done += static_cast<int>(num);
     if (node == nullptr) break;
     pages_[page] = node->page;
@@ -116,18 +141,50 @@ void Sequence::Keep(RoutingTrace ran, int page_tokens, PrefixTree* tree) {
   unkept_ = unkept_.Slice(done, unkept_.num_positions - done);
 }
 
+std::vector<PromptScore> Sequence::ScoresOf(size_t begin, size_t num) const {
+  if (!scores_prompt_ || begin + num > prompt_scores_.size()) return {};
+  const auto first = prompt_scores_.begin() + static_cast<ptrdiff_t>(begin);
+  return {first, first + static_cast<ptrdiff_t>(num)};
+}
+
 void Sequence::Append(TokenId token) {
   CHECK_LT(inputs_.size(), inputs_.capacity());
   inputs_.push_back(token);
 }
 
+void Sequence::BeginScores(size_t num_computed) {
+  targets_.assign(inputs_.begin() + 1, inputs_.end());
+  targets_.push_back(model::kNoTarget);
+  prompt_scores_.resize(num_computed + 1);
+  for (size_t i = 1; i < prompt_scores_.size(); ++i) {
+    const PromptScore& score = prompt_scores_[i];
+    scores_.tokens.push_back({.token = inputs_[i],
+                              .logprob = score.logprob,
+                              .rank = score.rank,
+                              .top = {score.first}});
+  }
+}
+
 void Sequence::AddScores(std::vector<model::ScoredRow> rows, int first_position) {
   for (model::ScoredRow& row : rows) {
+    if (scores_prompt_) {
+      prompt_scores_.push_back({.logprob = row.logprob, .rank = row.rank, .first = {}});
+      if (!row.top.empty()) prompt_scores_.back().first = row.top.front();
+    }
     scores_.tokens.push_back({.token = targets_.at(first_position + row.row),
                               .logprob = row.logprob,
                               .rank = row.rank,
                               .top = std::move(row.top)});
   }
+}
+
+std::vector<ScoredToken> Sequence::TakePromptScores() {
+  std::vector<ScoredToken> taken = std::exchange(scores_.tokens, {});
+  if (!scores_prompt_) return taken;
+  const auto& work = std::get<GenerateWork>(request_->request().work);
+  const size_t wanted = static_cast<size_t>(*work.prompt_logprobs);
+  for (ScoredToken& token : taken) token.top.resize(std::min(token.top.size(), wanted));
+  return taken;
 }
 
 }  // namespace olmoe::engine

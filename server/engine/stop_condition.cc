@@ -102,10 +102,12 @@ StopCondition::StopCondition(const GenerateWork& work, const std::vector<int64_t
                              const text::Tokenizer* tokenizer)
     : end_token_ids_(work.ignore_eos ? std::vector<int64_t>() : end_token_ids),
       stop_token_ids_(work.stop_token_ids),
+      include_stop_(work.include_stop),
+      skip_special_tokens_(work.skip_special_tokens),
       tokens_left_(work.max_new_tokens),
       tokenizer_(tokenizer),
       matcher_(work.stop) {
-  if (tokenizer != nullptr) detokenizer_.emplace(tokenizer, /*skip_special_tokens=*/true);
+  if (tokenizer != nullptr) detokenizer_.emplace(tokenizer, work.skip_special_tokens);
 }
 
 StopCondition::Outcome StopCondition::Add(TokenId token) {
@@ -116,24 +118,29 @@ StopCondition::Outcome StopCondition::Add(TokenId token) {
   const bool ended_by_id = outcome.finish.has_value();
   if (!ended_by_id && tokens_left_ == 0) outcome.finish = FinishReason::kLength;
   if (tokenizer_ == nullptr) return outcome;
-
-  // A special token has no text for the reader, but perhaps for a stop string.
-  if (tokenizer_->IsSpecial(token)) {
-    outcome.text = matcher_.Push(tokenizer_->TokenBytes(token), /*hidden=*/true);
-  }
-  if (matcher_.matched() == nullptr) {
-    std::string piece;
-    if (!ended_by_id) piece = detokenizer_->Add(token);
-    if (outcome.finish.has_value()) piece += detokenizer_->Flush();
-    outcome.text += matcher_.Push(piece);
-  }
+  outcome.text = Decide(token, !ended_by_id || include_stop_, outcome.finish.has_value());
   if (matcher_.matched() != nullptr) {
     outcome.finish = FinishReason::kStopString;
     outcome.matched_stop = *matcher_.matched();
+    if (include_stop_) outcome.text += outcome.matched_stop;
   } else if (outcome.finish.has_value()) {
     outcome.text += matcher_.Flush();
   }
   return outcome;
+}
+
+std::string StopCondition::Decide(TokenId token, bool in_text, bool is_last) {
+  std::string text;
+  // A special token that has no text for the reader may have some for a stop string.
+  const bool is_shown = in_text && !skip_special_tokens_;
+  if (tokenizer_->IsSpecial(token) && !is_shown) {
+    text = matcher_.Push(tokenizer_->TokenBytes(token), /*hidden=*/true);
+    if (matcher_.matched() != nullptr) return text;
+  }
+  std::string piece;
+  if (in_text) piece = detokenizer_->Add(token);
+  if (is_last) piece += detokenizer_->Flush();
+  return text + matcher_.Push(piece);
 }
 
 std::optional<FinishReason> StopCondition::FinishById(TokenId token) const {

@@ -66,10 +66,11 @@ class StopStringMatcher {
 };
 
 // Watches the tokens of one completion: end of sequence, stop tokens, stop strings in the text, and
-// the number of tokens. Special tokens and a token that ends the text by its id add no text; the text
-// of special tokens can be a stop string or a part of one, though. When the completion ends, all
-// text held back is given out, but for a matched stop string and what follows it; should the last
-// token complete a stop string, the stop string counts. Without a tokenizer there is no text.
+// the number of tokens. Special tokens, unless they are to be shown, and a token that ends the text
+// by its id add no text; their text can be a stop string or a part of one, though. When the
+// completion ends, all text held back is given out, but for a matched stop string and what follows
+// it; should the last token complete a stop string, the stop string counts. With include_stop, what
+// has ended the text (a string, a token) is its last part. Without a tokenizer there is no text.
 // Thread-compatible.
 class StopCondition {
  public:
@@ -87,9 +88,12 @@ class StopCondition {
 
  private:
   std::optional<FinishReason> FinishById(TokenId token) const;
+  // Text that is decided by `token`, which is part of the text or not.
+  std::string Decide(TokenId token, bool in_text, bool is_last);
 
   const std::vector<int64_t> end_token_ids_;  // empty: none, or to be ignored
   const std::vector<TokenId> stop_token_ids_;
+  const bool include_stop_, skip_special_tokens_;
   int tokens_left_;
   const text::Tokenizer* const tokenizer_;  // null: none; not owned
   std::optional<text::StreamingDetokenizer> detokenizer_;

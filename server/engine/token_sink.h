@@ -43,19 +43,30 @@ struct GeneratedToken {
   std::vector<model::TokenLogprob> top;
 };
 
-// What one step added to a completion. Text and tokens need not be in step: text
-// is held back while it may be part of a character or of a stop string.
-struct GenerateDelta {
-  std::string text;  // whole UTF-8 characters
-  std::vector<GeneratedToken> tokens;
-  RoutingTrace trace;
-};
-
 struct ScoredToken {
   TokenId token = 0;
   float logprob = 0;
   uint32_t rank = 0;
   std::vector<model::TokenLogprob> top;
+};
+
+// How one completion of a request ended.
+struct ChoiceEnd {
+  FinishReason finish_reason = FinishReason::kLength;
+  std::string matched_stop;
+  uint32_t completion_tokens = 0;
+};
+
+// What one step added to a completion. Text and tokens need not be in step: text
+// is held back while it may be part of a character or of a stop string.
+struct GenerateDelta {
+  int choice = 0;    // 0..num_choices - 1
+  std::string text;  // whole UTF-8 characters
+  std::vector<GeneratedToken> tokens;
+  RoutingTrace trace;  // of choice 0: of the prompt, too
+  // Of choice 0: the next scores of the prompt's tokens, which begin with position 1.
+  std::vector<ScoredToken> prompt_tokens;
+  std::optional<ChoiceEnd> end;  // set: nothing more comes of this choice
 };
 
 // A finished window of a ScoreWork.
@@ -80,10 +91,9 @@ struct Completion {
   // OK; CANCELLED; DEADLINE_EXCEEDED; UNAVAILABLE (drain); RESOURCE_EXHAUSTED
   // (slow reader); INTERNAL (non-finite logits).
   absl::Status status;
-  FinishReason finish_reason = FinishReason::kLength;  // of a GenerateWork that is OK
-  std::string matched_stop;
+  std::vector<ChoiceEnd> choices;  // of a GenerateWork that is OK: of each completion
   uint32_t prompt_tokens = 0;
-  uint32_t completion_tokens = 0;
+  uint32_t completion_tokens = 0;   // of all choices
   uint64_t expert_activations = 0;  // (token, layer, expert) triples run
   uint64_t routed_tokens = 0;       // rows run through the layers
   uint32_t cached_prompt_tokens = 0;  // of the prompts, found in the cache and not run

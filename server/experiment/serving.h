@@ -46,6 +46,8 @@ struct Serving {
 
   bool allow_inline_policy = false;
   PrefixCache prefix_cache = PrefixCache::kOff;
+  // What holds where a request says nothing; the seed is not looked at.
+  model::SamplingParams sampling_defaults = {};
   int64_t max_response_bytes = int64_t{64} << 20;  // of one Score or Detokenize
 
   // Called once for every request that ended, on any thread; must be thread-safe and must not

@@ -1,6 +1,9 @@
 #include "server/log/request_log.h"
 
+#include <string>
 #include <utility>
+
+#include "absl/strings/str_join.h"
 
 namespace olmoe::log {
 namespace {
@@ -8,6 +11,15 @@ namespace {
 // To microseconds: no clock says more.
 double Seconds(absl::Duration duration) {
   return static_cast<double>(absl::ToInt64Microseconds(duration)) / 1e6;
+}
+
+// Of every completion of the request: "eos", "eos,length".
+std::string FinishReasons(const engine::Completion& completion) {
+  return absl::StrJoin(completion.choices, ",",
+                       [](std::string* out, const engine::ChoiceEnd& choice) {
+                         *out += engine::kFinishReasonNames[static_cast<size_t>(
+                             choice.finish_reason)];
+                       });
 }
 
 LogLine LineOf(const engine::RequestOutcome& outcome, absl::Time now) {
@@ -22,10 +34,8 @@ LogLine LineOf(const engine::RequestOutcome& outcome, absl::Time now) {
   }
   if (outcome.completion == nullptr) return line;
   const engine::Completion& completion = *outcome.completion;
-  if (outcome.status.ok() && completion.completion_tokens > 0) {
-    line.fields.emplace_back(
-        "finish_reason",
-        std::string(engine::kFinishReasonNames[static_cast<size_t>(completion.finish_reason)]));
+  if (outcome.status.ok() && !completion.choices.empty()) {
+    line.fields.emplace_back("finish_reason", FinishReasons(completion));
   }
   line.fields.emplace_back("prompt_tokens", uint64_t{completion.prompt_tokens});
   line.fields.emplace_back("completion_tokens", uint64_t{completion.completion_tokens});

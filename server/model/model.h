@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -62,6 +63,9 @@ struct SamplingParams {
   int top_k = 0;  // 0 = all
   double min_p = 0;
   double repetition_penalty = 1;
+  double presence_penalty = 0, frequency_penalty = 0;
+  // Added to the logits; each token once.
+  std::vector<std::pair<TokenId, float>> logit_bias = {};
   uint64_t seed = 0;
 };
 
@@ -73,9 +77,9 @@ struct TokenLogprob {
 // Asks for one token, drawn after the last row of a chunk.
 struct SampleRequest {
   SamplingParams params;
-  // Prompt and completion so far, for the repetition penalty. REQUIRES: it is alive
-  // during the step.
+  // Prompt and completion so far, for the penalties. REQUIRES: it is alive during the step.
   std::span<const TokenId> history;
+  int prompt_tokens = 0;  // of the history; the rest is the completion
   // Position of the token to be drawn: with the seed, the only source of
   // randomness, so the draw does not depend on the rest of the batch.
   int position = 0;

@@ -61,17 +61,50 @@ std::vector<TokenLogprob> TopLogprobs(std::span<const float> logits, int top, do
   return result;
 }
 
-// The logits after the repetition penalty. Reads the unchanged logits, so a token that
-// occurs twice in the history is changed once.
-std::vector<float> Penalized(std::span<const float> logits, const SampleRequest& request) {
+// Calls function(token, count) for each token of `history`.
+template <class Function>
+void ForDistinct(std::span<const TokenId> history, const Function& function) {
+  std::vector<TokenId> tokens(history.begin(), history.end());
+  std::ranges::sort(tokens);
+  for (auto first = tokens.begin(); first != tokens.end();) {
+    const auto end = std::upper_bound(first, tokens.end(), *first);
+    function(*first, end - first);
+    first = end;
+  }
+}
+
+bool IsUnchanged(const SampleRequest& request) {
+  const SamplingParams& params = request.params;
+  const bool penalizes = params.repetition_penalty != 1 || params.presence_penalty != 0 ||
+                         params.frequency_penalty != 0;
+  return params.logit_bias.empty() && (!penalizes || request.history.empty());
+}
+
+// The logits that are drawn from: with the bias, then the penalties.
+std::vector<float> Changed(std::span<const float> logits, const SampleRequest& request) {
+  const SamplingParams& params = request.params;
   std::vector<float> result(logits.begin(), logits.end());
-  const double penalty = request.params.repetition_penalty;
-  for (const TokenId token : request.history) {
-    const double logit = LogitOf(logits, token);
-    const double changed = logit > 0 ? logit / penalty : logit * penalty;
-    // A penalty in range can still carry a huge logit out of it.
+  const auto set = [&result](TokenId token, double logit) {
+    // What is in range can still carry a huge logit out of it.
     constexpr double kLimit = std::numeric_limits<float>::max();
-    result[static_cast<size_t>(token)] = static_cast<float>(std::clamp(changed, -kLimit, kLimit));
+    result[static_cast<size_t>(token)] = static_cast<float>(std::clamp(logit, -kLimit, kLimit));
+  };
+  for (const auto& [token, bias] : params.logit_bias) {
+    set(token, double{LogitOf(result, token)} + double{bias});
+  }
+  if (params.repetition_penalty != 1) {
+    ForDistinct(request.history, [&](TokenId token, ptrdiff_t) {
+      const double logit = LogitOf(result, token);
+      set(token,
+          logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty);
+    });
+  }
+  if (params.presence_penalty != 0 || params.frequency_penalty != 0) {
+    const auto completion = request.history.subspan(static_cast<size_t>(request.prompt_tokens));
+    ForDistinct(completion, [&](TokenId token, ptrdiff_t count) {
+      set(token, LogitOf(result, token) - params.presence_penalty -
+                     params.frequency_penalty * static_cast<double>(count));
+    });
   }
   return result;
 }
@@ -177,10 +210,10 @@ absl::Status SampleRow(std::span<const float> logits, const SampleRequest& reque
                        SampledToken* out) {
   absl::Status status = CheckFinite(logits);
   if (!status.ok()) return status;
-  if (request.params.repetition_penalty == 1 || request.history.empty()) {
+  if (IsUnchanged(request)) {
     out->token = DrawToken(logits, request);
   } else {
-    out->token = DrawToken(Penalized(logits, request), request);
+    out->token = DrawToken(Changed(logits, request), request);
   }
   out->logprob = 0;
   out->top.clear();

@@ -18,12 +18,13 @@ namespace olmoe::model {
 //
 // Errors: INTERNAL if a logit is NaN or infinite; *out is unspecified then.
 
-// Draws a token. In this order: repetition penalty (once per distinct token of the
-// history: a positive logit is divided by it, another one multiplied), temperature, top-k, top-p
-// (the smallest prefix whose probability, after top-k, is >= top_p; at least one token),
-// min-p (at least min_p times the largest probability). Temperature 0 takes the first
-// token of the order after the penalty. The draw depends on nothing but the logits and
-// the request. Log-probabilities are those of the unchanged logits.
+// Draws a token. In this order: logit bias, repetition penalty (once per distinct token of the
+// history: a positive logit is divided by it, another one multiplied), presence penalty (subtracted
+// once per distinct token of the completion) and frequency penalty (once per token of it),
+// temperature, top-k, top-p (the smallest prefix whose probability, after top-k, is >= top_p; at
+// least one token), min-p (at least min_p times the largest probability). Temperature 0 takes the
+// first token of the order after the penalties. The draw depends on nothing but the logits and the
+// request. Log-probabilities are those of the unchanged logits.
 absl::Status SampleRow(std::span<const float> logits, const SampleRequest& request,
                        SampledToken* out);
 

@@ -2,9 +2,11 @@
 #include <grpcpp/server_context.h>
 
 #include <iterator>
+#include <map>
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -18,6 +20,20 @@
 
 namespace olmoe::rpc {
 namespace {
+
+template <class T>
+void MoveBehind(std::vector<T> from, std::vector<T>* into) {
+  into->insert(into->end(), std::make_move_iterator(from.begin()),
+               std::make_move_iterator(from.end()));
+}
+
+// Of one choice.
+void Merge(engine::GenerateDelta from, engine::GenerateDelta* into) {
+  into->text += from.text;
+  MoveBehind(std::move(from.tokens), &into->tokens);
+  MoveBehind(std::move(from.prompt_tokens), &into->prompt_tokens);
+  into->trace.Append(std::move(from.trace));
+}
 
 // What both calls do with their request. A call shares itself with the engine while that delivers;
 // it ends in OnMessage for a refused request, otherwise after the engine's OnDone, which is the
@@ -46,21 +62,32 @@ class GenerateBase : public Call, public engine::GenerateSink {
   // Pinned and stamped, not yet the engine's.
   virtual void OnAdmitted(const engine::GenerateWork& work) {}
 
-  template <class Message>  // GenerateResponse or GenerateDelta
-  void AddTokens(const std::vector<engine::GeneratedToken>& tokens, Message* message) const {
-    for (const engine::GeneratedToken& token : tokens) {
+  // Text, tokens and trace, for a GenerateResponse, GenerateChoice or GenerateDelta.
+  template <class Message>
+  void AddOutput(engine::GenerateDelta output, Message* message) const {
+    message->set_text(std::move(output.text));
+    for (const engine::GeneratedToken& token : output.tokens) {
       message->add_token_ids(static_cast<uint32_t>(token.token));
       if (wants_tokens_) {
         *message->add_tokens() = api::ToProto(token, this->serving().tokenizer);
       }
+    }
+    if (output.trace.num_positions > 0) *message->mutable_trace() = api::ToProto(output.trace);
+  }
+  template <class Message>  // GenerateResponse or GenerateDelta
+  static void AddPrompt(const std::vector<engine::ScoredToken>& tokens, Message* message) {
+    for (const engine::ScoredToken& token : tokens) {
+      *message->add_prompt_tokens() = api::ToProto(token);
     }
   }
   // All of a GenerateResponse but what was delivered bit by bit.
   v1::GenerateResponse SummaryOf(const engine::Completion& completion) const {
     v1::GenerateResponse out;
     out.set_request_id(request_.request_id());
-    out.set_finish_reason(api::ToProto(completion.finish_reason));
-    out.set_matched_stop(completion.matched_stop);
+    SetEnd(completion.choices.front(), &out);
+    for (size_t i = 1; i < completion.choices.size(); ++i) {
+      SetEnd(completion.choices[i], out.add_other_choices());
+    }
     *out.mutable_usage() = api::UsageOf(completion);
     *out.mutable_timing() = api::ToProto(completion.timing);
     *out.mutable_routing() = api::StampOf(request_);
@@ -71,6 +98,11 @@ class GenerateBase : public Call, public engine::GenerateSink {
   experiment::EngineRequest request_;
 
  private:
+  template <class Message>  // GenerateResponse or GenerateChoice
+  static void SetEnd(const engine::ChoiceEnd& end, Message* message) {
+    message->set_finish_reason(api::ToProto(end.finish_reason));
+    message->set_matched_stop(end.matched_stop);
+  }
   absl::Status TrySubmit() {
     v1::GenerateRequest message;
     if (absl::Status status = ParseMessage(this->message(), &message); !status.ok()) return status;
@@ -104,17 +136,21 @@ class GenerateCall final : public GenerateBase<InferenceCall> {
 
   // engine::GenerateSink, engine thread.
   engine::Flow OnTokens(engine::GenerateDelta delta) override {
-    collected_.mutable_text()->append(delta.text);
-    AddTokens(delta.tokens, &collected_);
-    trace_.Append(std::move(delta.trace));
+    Merge(std::move(delta), &collected_[delta.choice]);
     return engine::Flow::kContinue;
   }
   void OnDone(const engine::Completion& completion) override {
     request_.Report(completion.status, &completion);
     if (!completion.status.ok()) return End(completion.status);
     v1::GenerateResponse response = SummaryOf(completion);
-    response.MergeFrom(collected_);
-    if (trace_.num_positions > 0) *response.mutable_trace() = api::ToProto(trace_);
+    for (auto& [choice, output] : collected_) {
+      if (choice > 0) {
+        AddOutput(std::move(output), response.mutable_other_choices(choice - 1));
+        continue;
+      }
+      AddPrompt(output.prompt_tokens, &response);
+      AddOutput(std::move(output), &response);
+    }
     Answer(SerializeMessage(response));
   }
 
@@ -124,26 +160,21 @@ class GenerateCall final : public GenerateBase<InferenceCall> {
     return api::MemoryOf(work, serving().model);
   }
 
-  // Engine thread only.
-  v1::GenerateResponse collected_;
-  engine::RoutingTrace trace_;
+  std::map<int, engine::GenerateDelta> collected_;  // by choice; engine thread only
 };
 
 // What a delta takes while it waits, about.
 size_t PendingBytes(const engine::GenerateDelta& delta) {
   size_t bytes = delta.text.size() + delta.trace.counts.size() + delta.trace.experts.size() +
                  sizeof(float) * (delta.trace.weights.size() + delta.trace.logits.size());
-  for (const engine::GeneratedToken& token : delta.tokens) {
-    bytes += sizeof(token) + sizeof(model::TokenLogprob) * token.top.size();
-  }
+  const auto add_tokens = [&bytes](const auto& tokens) {
+    for (const auto& token : tokens) {
+      bytes += sizeof(token) + sizeof(model::TokenLogprob) * token.top.size();
+    }
+  };
+  add_tokens(delta.tokens);
+  add_tokens(delta.prompt_tokens);
   return bytes;
-}
-
-void Merge(engine::GenerateDelta from, engine::GenerateDelta* into) {
-  into->text += from.text;
-  into->tokens.insert(into->tokens.end(), std::make_move_iterator(from.tokens.begin()),
-                      std::make_move_iterator(from.tokens.end()));
-  into->trace.Append(std::move(from.trace));
 }
 
 // One GenerateStream call. Deltas that come while a write is under way are merged into one message;
@@ -173,7 +204,7 @@ class GenerateStreamCall final : public GenerateBase<StreamCall<InferenceContext
   // be resumed.
   bool submitted_ ABSL_GUARDED_BY(mu_) = false;
   std::optional<v1::GenerateStarted> started_ ABSL_GUARDED_BY(mu_);  // not yet written
-  std::optional<engine::GenerateDelta> pending_ ABSL_GUARDED_BY(mu_);
+  std::map<int, engine::GenerateDelta> pending_ ABSL_GUARDED_BY(mu_);  // by choice
   size_t pending_bytes_ ABSL_GUARDED_BY(mu_) = 0;
   std::optional<engine::Completion> completion_ ABSL_GUARDED_BY(mu_);
   bool paused_ ABSL_GUARDED_BY(mu_) = false;  // the engine waits for Resume
@@ -203,8 +234,7 @@ engine::Flow GenerateStreamCall::OnTokens(engine::GenerateDelta delta) {
     absl::MutexLock lock(&mu_);
     if (broken_) return engine::Flow::kContinue;  // its cancellation is on the way
     pending_bytes_ += PendingBytes(delta);
-    if (!pending_) pending_.emplace();
-    Merge(std::move(delta), &*pending_);
+    Merge(std::move(delta), &pending_[delta.choice]);
   }
   Wake();
   absl::MutexLock lock(&mu_);
@@ -237,11 +267,12 @@ void GenerateStreamCall::OnBroken() {
 v1::GenerateStreamResponse GenerateStreamCall::TakeDelta() {
   v1::GenerateStreamResponse message;
   v1::GenerateDelta* delta = message.mutable_delta();
-  delta->set_text(std::move(pending_->text));
-  AddTokens(pending_->tokens, delta);
-  if (pending_->trace.num_positions > 0) *delta->mutable_trace() = api::ToProto(pending_->trace);
-  pending_.reset();
-  pending_bytes_ = 0;
+  const auto first = pending_.begin();
+  pending_bytes_ -= PendingBytes(first->second);
+  delta->set_choice(static_cast<uint32_t>(first->first));
+  AddPrompt(first->second.prompt_tokens, delta);
+  AddOutput(std::move(first->second), delta);
+  pending_.erase(first);
   return message;
 }
 
@@ -253,9 +284,9 @@ GenerateStreamCall::Step GenerateStreamCall::Next() {
     if (!submitted_) return Nothing();
     if (started_ && !broken_) {
       *message.mutable_started() = *std::exchange(started_, std::nullopt);
-    } else if (pending_ && !broken_) {
+    } else if (!pending_.empty() && !broken_) {
       message = TakeDelta();
-      resume = std::exchange(paused_, false);
+      resume = pending_.empty() && std::exchange(paused_, false);
     } else if (!completion_) {
       return Nothing();
     } else if (broken_ || summary_written_ || !completion_->status.ok()) {

@@ -1,5 +1,7 @@
 #include "server/stats/request_stats.h"
 
+#include <algorithm>
+
 #include "server/stats/metric_family.h"
 
 namespace olmoe::stats {
@@ -73,12 +75,15 @@ void RequestStats::AddCompletion(const engine::Completion& completion, ArmReques
   arm->prompt_tokens.Add(completion.prompt_tokens);
   arm->cached_tokens += completion.cached_prompt_tokens;
   arm->completion_tokens.Add(completion.completion_tokens);
-  if (completion.status.ok()) ++arm->finished[static_cast<size_t>(completion.finish_reason)];
+  uint32_t longest = 0;  // of completions that are written side by side
+  for (const engine::ChoiceEnd& choice : completion.choices) {
+    longest = std::max(longest, choice.completion_tokens);
+    if (completion.status.ok()) ++arm->finished[static_cast<size_t>(choice.finish_reason)];
+  }
   if (completion.completion_tokens == 0) return;
   arm->time_to_first_token.Add(absl::ToDoubleSeconds(completion.timing.time_to_first_token));
-  if (completion.completion_tokens == 1) return;
-  arm->time_per_output_token.Add(absl::ToDoubleSeconds(completion.timing.decode) /
-                                 (completion.completion_tokens - 1));
+  if (longest <= 1) return;
+  arm->time_per_output_token.Add(absl::ToDoubleSeconds(completion.timing.decode) / (longest - 1));
 }
 
 void RequestStats::Add(const engine::RequestOutcome& outcome) {

@@ -20,7 +20,7 @@ TEST(GenerateTest, GivesOutEveryTokenUpToTheLength) {
   Harness harness;
   const Reply reply = harness.Run(harness.Generate({5, 6, 7}, 9));
   EXPECT_TRUE(reply.completion.status.ok());
-  EXPECT_EQ(reply.completion.finish_reason, FinishReason::kLength);
+  EXPECT_EQ(reply.completion.choices.at(0).finish_reason, FinishReason::kLength);
   EXPECT_EQ(reply.tokens.size(), 9u);
   EXPECT_EQ(reply.completion.prompt_tokens, 3u);
   EXPECT_EQ(reply.completion.completion_tokens, 9u);
@@ -53,7 +53,7 @@ TEST(GenerateTest, TextIsTheDetokenizedReply) {
                              .script = Script(2, tokens)},
                    .tokenizer = tokenizer.get()});
   const Reply reply = harness.Run(harness.Generate({1, 2}, 100));
-  EXPECT_EQ(reply.completion.finish_reason, FinishReason::kEos);
+  EXPECT_EQ(reply.completion.choices.at(0).finish_reason, FinishReason::kEos);
   EXPECT_EQ(reply.text, "xabcé\n\n");
   EXPECT_EQ(reply.token_ids(), tokens) << "the token that ends the text is one of the tokens";
 }
@@ -66,8 +66,8 @@ TEST(GenerateTest, StopStringAcrossTokenBoundaryIsCutAndReported) {
   Request request = harness.Generate({1, 2}, 100);
   std::get<GenerateWork>(request.work).stop = {"nothing", "bc"};
   const Reply reply = harness.Run(std::move(request));
-  EXPECT_EQ(reply.completion.finish_reason, FinishReason::kStopString);
-  EXPECT_EQ(reply.completion.matched_stop, "bc");
+  EXPECT_EQ(reply.completion.choices.at(0).finish_reason, FinishReason::kStopString);
+  EXPECT_EQ(reply.completion.choices.at(0).matched_stop, "bc");
   EXPECT_EQ(reply.text, "xa");
   EXPECT_EQ(reply.tokens.size(), 3u);
 }
@@ -89,7 +89,7 @@ TEST(GenerateTest, HeldBackTextIsFlushedAtTheEnd) {
   const Reply reply = harness.Submit(std::move(request), sink).sink->AwaitDone();
   EXPECT_EQ(before_last, "");
   EXPECT_EQ(reply.text, "abc");
-  EXPECT_EQ(reply.completion.finish_reason, FinishReason::kStopToken);
+  EXPECT_EQ(reply.completion.choices.at(0).finish_reason, FinishReason::kStopToken);
 }
 
 TEST(GenerateTest, LogprobsAndAlternativesComeOnlyWhenAskedFor) {

@@ -28,9 +28,23 @@ std::string Fingerprint(const RoutingTrace& trace) {
                       Hash(trace.weights), " ", Hash(trace.logits), "; ");
 }
 
+std::string Fingerprint(const Choice& choice, const ChoiceEnd& end) {
+  std::string line = absl::StrCat(static_cast<int>(end.finish_reason), " '", end.matched_stop,
+                                  "' ", end.completion_tokens, " text '", choice.text, "'; ");
+  for (const GeneratedToken& token : choice.tokens) {
+    absl::StrAppend(&line, token.token, " ", token.logprob.value_or(1), Fingerprint(token.top),
+                    "; ");
+  }
+  for (const ScoredToken& token : choice.prompt_tokens) {
+    absl::StrAppend(&line, token.token, " ", token.logprob, " ", token.rank,
+                    Fingerprint(token.top), "; ");
+  }
+  return line + Fingerprint(choice.trace);
+}
+
 }  // namespace
 
-std::vector<TokenId> Reply::token_ids() const {
+std::vector<TokenId> Choice::token_ids() const {
   std::vector<TokenId> ids;
   for (const GeneratedToken& token : tokens) ids.push_back(token.token);
   return ids;
@@ -38,15 +52,14 @@ std::vector<TokenId> Reply::token_ids() const {
 
 std::string Fingerprint(const Reply& reply) {
   const Completion& completion = reply.completion;
-  std::string line = absl::StrCat(
-      completion.status.ToString(), " ", static_cast<int>(completion.finish_reason), " '",
-      completion.matched_stop, "' ", completion.prompt_tokens, "+", completion.completion_tokens,
-      " ", completion.expert_activations, " text '", reply.text, "'; ");
-  for (const GeneratedToken& token : reply.tokens) {
-    absl::StrAppend(&line, token.token, " ", token.logprob.value_or(1), Fingerprint(token.top),
-                    "; ");
+  std::string line =
+      absl::StrCat(completion.status.ToString(), " ", completion.prompt_tokens, "+",
+                   completion.completion_tokens, " ", completion.expert_activations, "; ");
+  for (size_t i = 0; i < completion.choices.size(); ++i) {
+    const auto other = reply.others.find(static_cast<int>(i));
+    const Choice& choice = other == reply.others.end() ? reply : other->second;
+    absl::StrAppend(&line, Fingerprint(choice, completion.choices[i]));
   }
-  absl::StrAppend(&line, Fingerprint(reply.trace));
   for (const auto& [index, window] : reply.windows) {
     absl::StrAppend(&line, "window ", index, ": ", Fingerprint(window.trace),
                     Hash(window.last_logits), "; ");
@@ -61,10 +74,15 @@ std::string Fingerprint(const Reply& reply) {
 Flow RecordingSink::OnTokens(GenerateDelta delta) {
   absl::MutexLock lock(&mu_);
   EXPECT_FALSE(reply_.done);
-  EXPECT_FALSE(delta.tokens.empty() && delta.text.empty() && delta.trace.num_positions == 0);
-  reply_.text += delta.text;
-  for (GeneratedToken& token : delta.tokens) reply_.tokens.push_back(std::move(token));
-  reply_.trace.Append(std::move(delta.trace));
+  EXPECT_FALSE(delta.tokens.empty() && delta.text.empty() && delta.trace.num_positions == 0 &&
+               delta.prompt_tokens.empty() && !delta.end.has_value());
+  Choice& choice = delta.choice == 0 ? reply_ : reply_.others[delta.choice];
+  EXPECT_FALSE(choice.ended);
+  choice.ended = delta.end.has_value();
+  choice.text += delta.text;
+  for (GeneratedToken& token : delta.tokens) choice.tokens.push_back(std::move(token));
+  for (ScoredToken& token : delta.prompt_tokens) choice.prompt_tokens.push_back(std::move(token));
+  choice.trace.Append(std::move(delta.trace));
   return flow == nullptr ? Flow::kContinue : flow(reply_);
 }
 

@@ -16,16 +16,23 @@
 
 namespace olmoe::engine {
 
-// Everything that a request has been told, deltas put together.
-struct Reply {
+// One completion, deltas put together.
+struct Choice {
   std::string text;
   std::vector<GeneratedToken> tokens;
-  RoutingTrace trace;                   // of a completion
+  RoutingTrace trace;
+  std::vector<ScoredToken> prompt_tokens;
+  bool ended = false;
+
+  std::vector<TokenId> token_ids() const;
+};
+
+// Everything that a request has been told; what it has of a Choice is the first completion.
+struct Reply : Choice {
+  std::map<int, Choice> others;         // completions 1.. by number
   std::map<int, WindowScores> windows;  // by index
   Completion completion;
   bool done = false;
-
-  std::vector<TokenId> token_ids() const;
 };
 
 // One line that differs if two replies differ in any bit that has to be the same in every run: all

@@ -16,7 +16,7 @@ using ::testing::EndsWith;
 
 engine::Completion Completed() {
   engine::Completion completion;
-  completion.finish_reason = engine::FinishReason::kEos;
+  completion.choices = {{.finish_reason = engine::FinishReason::kEos}};
   completion.prompt_tokens = 5;
   completion.completion_tokens = 7;
   completion.timing.queue = absl::Milliseconds(1);
