@@ -203,6 +203,8 @@ void Engine::Deliver(const ScheduledChunk& chunk, model::ChunkOutput output, abs
 
 RoutingTrace Engine::TraceOf(const ScheduledChunk& chunk, const model::ChunkOutput& output) {
   RoutingTrace trace = chunk.sequence->TakeCached();
+  // The prompt of several completions is told once.
+  if (chunk.phase == Phase::kPrefill && chunk.sequence->index() > 0) return {};
   if (!chunk.request->trace().experts) trace = {};
   trace.Append(
       TraceRows(chunk.request->trace(), RowsOf(chunk), output_.routing, output.router_logits));

@@ -105,6 +105,102 @@ TEST(GenerateTest, LogprobsAndAlternativesComeOnlyWhenAskedFor) {
   }
 }
 
+TEST(GenerateTest, CompletionsOfOnePromptAreThoseOfTheirSeeds) {
+  Harness harness({.model = {.eos_token_id = 3}});
+  const auto make = [&](uint64_t seed, int num_choices) {
+    Request request = harness.Generate(Range(5, 11), 30);
+    auto& work = std::get<GenerateWork>(request.work);
+    work.sampling = {.temperature = 1, .seed = seed};
+    work.num_choices = num_choices;
+    return harness.Run(std::move(request));
+  };
+  const Reply all = make(70, 5);
+  ASSERT_EQ(all.completion.choices.size(), 5u);
+  uint32_t tokens = 0;
+  std::set<std::vector<TokenId>> different;
+  for (int i = 0; i < 5; ++i) {
+    const Reply alone = make(70 + static_cast<uint64_t>(i), 1);
+    const Choice& choice = i == 0 ? all : all.others.at(i);
+    EXPECT_EQ(choice.token_ids(), alone.token_ids()) << i;
+    EXPECT_TRUE(choice.ended);
+    const ChoiceEnd& end = all.completion.choices[static_cast<size_t>(i)];
+    EXPECT_EQ(end.finish_reason, alone.completion.choices[0].finish_reason);
+    EXPECT_EQ(end.completion_tokens, alone.completion.completion_tokens);
+    tokens += end.completion_tokens;
+    different.insert(choice.token_ids());
+  }
+  EXPECT_EQ(all.completion.completion_tokens, tokens);
+  EXPECT_EQ(different.size(), 5u);
+}
+
+TEST(GenerateTest, TracesOfCompletionsBehindTheFirstBeginAtTheEndOfThePrompt) {
+  Harness harness;
+  Request request = harness.Generate(Range(5, 11), 4);
+  auto& work = std::get<GenerateWork>(request.work);
+  work.num_choices = 2;
+  work.trace = {.experts = true, .weights = true, .logits = true};
+  const Reply reply = harness.Run(std::move(request));
+  EXPECT_EQ(reply.trace.first_position, 0);
+  EXPECT_EQ(reply.trace.num_positions, 14);
+  EXPECT_EQ(reply.others.at(1).trace.first_position, 11);
+  EXPECT_EQ(reply.others.at(1).trace.num_positions, 3);
+}
+
+TEST(GenerateTest, ScoresOfThePromptAreThoseOfAScoreRequest) {
+  Harness harness({.engine = {.max_batch_tokens = 4}});
+  for (const int max_new_tokens : {0, 1, 3}) {
+    Request request = harness.Generate(Range(5, 11), max_new_tokens + (max_new_tokens == 0));
+    auto& work = std::get<GenerateWork>(request.work);
+    work.max_new_tokens = max_new_tokens;
+    work.prompt_logprobs = 2;
+    const Reply reply = harness.Run(std::move(request));
+    EXPECT_EQ(reply.tokens.size(), static_cast<size_t>(max_new_tokens));
+    EXPECT_TRUE(reply.ended);
+    Request scores = harness.Score({{.tokens = Range(5, 11), .first_scored = 1}});
+    std::get<ScoreWork>(scores.work).top = 2;
+    const auto expected = harness.Run(std::move(scores)).windows.at(0).tokens;
+    ASSERT_EQ(reply.prompt_tokens.size(), 10u);
+    for (size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_EQ(reply.prompt_tokens[i].token, expected[i].token);
+      EXPECT_EQ(reply.prompt_tokens[i].logprob, expected[i].logprob);
+      EXPECT_EQ(reply.prompt_tokens[i].rank, expected[i].rank);
+      ASSERT_EQ(reply.prompt_tokens[i].top.size(), 2u);
+      EXPECT_EQ(reply.prompt_tokens[i].top[1].token, expected[i].top[1].token);
+    }
+  }
+}
+
+TEST(GenerateTest, AMatchedStopIsPartOfTheTextWhereItIsWanted) {
+  const auto tokenizer = MakeTinyTokenizer();
+  struct How {
+    std::vector<std::string> stop = {};
+    std::vector<TokenId> stop_token_ids = {};
+    bool include_stop = false;
+    bool skip_special_tokens = true;
+  };
+  const auto text = [&](std::vector<TokenId> tokens, How how) {
+    Harness harness({.model = {.vocab_size = kTinyVocabSize,
+                               .eos_token_id = kTokenEnd,
+                               .script = Script(2, tokens)},
+                     .tokenizer = tokenizer.get()});
+    Request request = harness.Generate({1, 2}, 100);
+    auto& work = std::get<GenerateWork>(request.work);
+    work.stop = how.stop;
+    work.stop_token_ids = how.stop_token_ids;
+    work.include_stop = how.include_stop;
+    work.skip_special_tokens = how.skip_special_tokens;
+    return harness.Run(std::move(request)).text;
+  };
+  const std::string end(tokenizer->TokenBytes(kTokenEnd));
+  EXPECT_EQ(text({'x', kTokenAb, 'c', 'd'}, {.stop = {"bc"}, .include_stop = true}), "xabc");
+  EXPECT_EQ(text({'x', 'y'}, {.stop_token_ids = {'y'}}), "x");
+  EXPECT_EQ(text({'x', 'y'}, {.stop_token_ids = {'y'}, .include_stop = true}), "xy");
+  EXPECT_EQ(text({'x', kTokenEnd}, {.skip_special_tokens = false}), "x");
+  EXPECT_EQ(text({'x', kTokenEnd}, {.include_stop = true}), "x") << "it is special";
+  EXPECT_EQ(text({'x', kTokenEnd}, {.include_stop = true, .skip_special_tokens = false}),
+            "x" + end);
+}
+
 TEST(GenerateTest, TraceCoversEveryComputedPosition) {
   Harness harness;
   Request request = harness.Generate({5, 6, 7}, 6, /*k=*/3);

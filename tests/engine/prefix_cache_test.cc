@@ -24,12 +24,6 @@ Request Shared(Request request, std::string scope = "") {
   return request;
 }
 
-// Of a completed request; activations are those of the rows that were run.
-std::string Told(Reply reply) {
-  reply.completion.expert_activations = 0;
-  return Fingerprint(reply);
-}
-
 uint32_t CachedTokens(const Reply& reply) { return reply.completion.cached_prompt_tokens; }
 
 TEST(PrefixCacheTest, EveryBeginningOfAPromptIsAHit) {
@@ -45,9 +39,56 @@ TEST(PrefixCacheTest, EveryBeginningOfAPromptIsAHit) {
     // The last token of a prompt is computed in any case: it predicts the first new one.
     EXPECT_EQ(CachedTokens(reply), static_cast<uint32_t>(std::min(shared, 12)));
     EXPECT_EQ(reply.completion.routed_tokens + CachedTokens(reply), 13u + 5u);
-    EXPECT_EQ(Told(reply), Told(cold.Run(cold.Generate(next, 6))));
+    EXPECT_EQ(Fingerprint(reply), Fingerprint(cold.Run(cold.Generate(next, 6))));
     EXPECT_EQ(harness.engine->Status().kv_used_bytes, 0);
   }
+}
+
+Request Scored(Request request, int top = 1) {
+  std::get<GenerateWork>(request.work).prompt_logprobs = top;
+  return request;
+}
+
+TEST(PrefixCacheTest, ScoresOfAPromptAreFoundWithItsPages) {
+  const std::vector<TokenId> prompt = Range(1, 13);
+  Harness cold({.model = MakeModel(64)});
+  for (int shared = 0; shared <= 13; ++shared) {
+    SCOPED_TRACE(shared);
+    Harness harness({.model = MakeModel(64)});
+    harness.Run(Shared(Scored(harness.Generate(prompt, 1))));
+    std::vector<TokenId> next(prompt.begin(), prompt.begin() + shared);
+    while (next.size() < 13) next.push_back(static_cast<TokenId>(40 + next.size()));
+    for (const int top : {0, 1}) {
+      const Reply reply = harness.Run(Shared(Scored(harness.Generate(next, 2), top)));
+      EXPECT_EQ(Fingerprint(reply), Fingerprint(cold.Run(Scored(cold.Generate(next, 2), top))));
+      // The last row that is shared scores a token that is not.
+      const int found = top == 0 && shared < 13 ? std::max(shared - 1, 0) : 12;
+      EXPECT_EQ(CachedTokens(reply), static_cast<uint32_t>(found));
+    }
+  }
+}
+
+TEST(PrefixCacheTest, ScoresThatNobodyAskedForAreComputed) {
+  Harness harness({.model = MakeModel(64)});
+  const std::vector<TokenId> prompt = Range(1, 21);
+  harness.Run(Shared(harness.Generate(prompt, 1)));
+  EXPECT_EQ(CachedTokens(harness.Run(Shared(Scored(harness.Generate(prompt, 1))))), 0u);
+  EXPECT_EQ(CachedTokens(harness.Run(Shared(Scored(harness.Generate(prompt, 1))))), 20u);
+  EXPECT_EQ(CachedTokens(harness.Run(Shared(Scored(harness.Generate(prompt, 1), 2)))), 0u)
+      << "two alternatives are not kept";
+}
+
+TEST(PrefixCacheTest, CompletionsOfOneRequestShareItsPromptWithoutACache) {
+  Harness harness({.model = MakeModel(64)});
+  Request request = harness.Generate(Range(1, 18), 5);
+  std::get<GenerateWork>(request.work).num_choices = 4;
+  const Reply reply = harness.Run(std::move(request));
+  EXPECT_EQ(reply.others.size(), 3u);
+  EXPECT_EQ(CachedTokens(reply), 3u * 17);
+  EXPECT_EQ(harness.model.counters().rows, 18 + 4 + 3 * 5);
+  EXPECT_EQ(harness.engine->Status().prefix_cache_bytes, 0) << "nothing of it stays";
+  EXPECT_EQ(harness.engine->Status().kv_used_bytes, 0);
+  EXPECT_EQ(CachedTokens(harness.Run(harness.Generate(Range(1, 18), 5))), 0u);
 }
 
 TEST(PrefixCacheTest, AnotherScopeOrRoutingIsNoHit) {
@@ -101,7 +142,7 @@ TEST(PrefixCacheTest, ChoicesOfOneQuestionComputeItsContextOnce) {
   Harness cold({.model = MakeModel(64)});
   const Reply expected = cold.Run(cold.Score(windows));
   const Reply reply = harness.Run(Shared(harness.Score(windows)));
-  EXPECT_EQ(Told(reply), Told(expected));
+  EXPECT_EQ(Fingerprint(reply), Fingerprint(expected));
   // Row 29 predicts the first token of each choice.
   EXPECT_EQ(CachedTokens(reply), 3u * 29);
   EXPECT_EQ(harness.model.counters().rows, 34 + 3 * 5);
@@ -158,7 +199,7 @@ TEST(PrefixCacheTest, ATraceHasWhatWasNotRunAgain) {
   const Reply cold = traced({.experts = true});
   const Reply warm = traced({.experts = true});
   EXPECT_EQ(CachedTokens(warm), 10u);
-  EXPECT_EQ(Told(warm), Told(cold));
+  EXPECT_EQ(Fingerprint(warm), Fingerprint(cold));
   EXPECT_EQ(warm.trace.num_positions, 13);
   EXPECT_EQ(CachedTokens(traced({.experts = true, .weights = true})), 0u);
   EXPECT_EQ(CachedTokens(traced({.logits = true})), 0u);
@@ -186,6 +227,9 @@ class Prompts {
       work.max_new_tokens = 1 + Below(12);
       work.sampling.temperature = 0;
       work.trace = trace;
+      if (Below(4) == 0) work.num_choices = 1 + Below(4);
+      if (Below(3) == 0) work.prompt_logprobs = Below(3);
+      if (work.prompt_logprobs.has_value() && Below(4) == 0) work.max_new_tokens = 0;
       return work;
     }
     ScoreWork work;
@@ -237,8 +281,9 @@ TEST(PrefixCacheTest, RandomRequestsAreToldWhatAColdEngineTells) {
         if (prompts.Below(8) == 0) sink->flow = PauseNowAndThen(&resumer, reader);
         Request request = harness.MakeRequest(work, k);
         if (prompts.Below(10) > 0) request.cache_scope = prompts.Below(6) == 0 ? "other" : "";
-        trials.push_back({harness.Submit(std::move(request), sink), Told(solo),
-                          solo.completion.routed_tokens, prompts.Below(12) == 0});
+        trials.push_back({harness.Submit(std::move(request), sink), Fingerprint(solo),
+                          solo.completion.routed_tokens + CachedTokens(solo),
+                          prompts.Below(12) == 0});
         resumer.SetHandle(reader, trials.back().submitted.handle);
         const Trial& any = trials[static_cast<size_t>(prompts.Below(i + 1))];
         if (any.cancelled) harness.engine->Cancel(any.submitted.handle, absl::CancelledError(""));
@@ -252,7 +297,7 @@ TEST(PrefixCacheTest, RandomRequestsAreToldWhatAColdEngineTells) {
         }
         ++answered;
         cached += CachedTokens(reply);
-        ASSERT_EQ(Told(reply), trial.expected);
+        ASSERT_EQ(Fingerprint(reply), trial.expected);
         ASSERT_EQ(reply.completion.routed_tokens + CachedTokens(reply), trial.routed);
       }
       EXPECT_EQ(harness.engine->Status().kv_used_bytes, 0);

@@ -44,6 +44,11 @@ class Generator {
     work.logprobs = OneIn(3);
     work.top_logprobs = work.logprobs ? Below(4) : 0;
     work.trace = Trace();
+    if (OneIn(4)) work.num_choices = 2 + Below(3);
+    if (OneIn(3)) work.prompt_logprobs = Below(4);
+    if (work.prompt_logprobs.has_value() && OneIn(4)) work.max_new_tokens = 0;
+    work.include_stop = OneIn(4);
+    work.skip_special_tokens = !OneIn(4);
     return work;
   }
 
