@@ -174,6 +174,10 @@ void AddLoadFlags(CLI::App* app, Options* options) {
        {"principal", experiment::PrefixCache::kPrincipal},
        {"shared", experiment::PrefixCache::kShared}},
       "off", &options->prefix_cache);
+  AddChoice<bool>(app, "--sampling-defaults",
+                  "What holds where a request does not say how to sample: temperature 1 and no "
+                  "filters (neutral), or what generation_config.json says (model)",
+                  {{"neutral", false}, {"model", true}}, "neutral", &options->model_sampling);
   AddInt(app, "--max-queue", "Requests that may wait; more are refused", 1, kMaxQueue,
          &options->max_queue);
   app->add_option(

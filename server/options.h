@@ -36,6 +36,7 @@ struct Options {
   int max_batch_tokens = 512;  // rows of prompts and windows in one step
   absl::Duration itl_target = absl::ZeroDuration();  // zero: none
   experiment::PrefixCache prefix_cache = experiment::PrefixCache::kOff;
+  bool model_sampling = false;  // generation_config.json holds where a request says nothing
   int max_queue = 256;  // requests that wait for a slot
   int64_t max_request_memory = int64_t{1} << 30;  // bytes that requests and answers may hold
   int max_arms = 8;     // of a routing plan

@@ -85,6 +85,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(Options options, log::Lin
   if (absl::Status status = server->ReadRoutingFile(); !status.ok()) return status;
   if (absl::Status status = server->BindPorts(); !status.ok()) return status;
   if (absl::Status status = server->LoadTokenizer(); !status.ok()) return status;
+  if (absl::Status status = server->LoadSamplingDefaults(); !status.ok()) return status;
   if (absl::Status status = server->CheckRouting(); !status.ok()) return status;
   if (absl::Status status = server->LoadModel(progress); !status.ok()) return status;
   if (absl::Status status = server->PrepareRouters(); !status.ok()) return status;
@@ -165,6 +166,13 @@ absl::Status Server::LoadTokenizer() {
   tokenizer_ = *std::move(tokenizer);
   for (const std::string& note : tokenizer_->notes()) LOG(INFO) << "tokenizer.json: " << note;
   return absl::OkStatus();
+}
+
+absl::Status Server::LoadSamplingDefaults() {
+  if (!options_.model_sampling) return absl::OkStatus();
+  const auto defaults = model::ReadSamplingDefaults(options_.model.dir);
+  if (defaults.ok()) serving_.sampling_defaults = *defaults;
+  return defaults.status();
 }
 
 absl::Status Server::LoadModel(const model::LoadProgress& progress) {

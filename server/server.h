@@ -74,6 +74,7 @@ class Server {
   absl::Status ReadRoutingFile();
   absl::Status BindPorts();
   absl::Status LoadTokenizer();
+  absl::Status LoadSamplingDefaults();
   absl::Status CheckRouting();
   absl::Status LoadModel(const model::LoadProgress& progress);
   absl::Status PrepareRouters();

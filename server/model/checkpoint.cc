@@ -231,4 +231,14 @@ bool Checkpoint::has_tokenizer() const {
 
 std::string Checkpoint::tokenizer_path() const { return PathIn(folder_, kTokenizerFile); }
 
+absl::StatusOr<SamplingParams> ReadSamplingDefaults(const std::string& folder) {
+  const std::string path = PathIn(folder, kGenerationConfigFile);
+  const absl::StatusOr<std::string> text = ReadSmallFile(path, kMaxConfigBytes);
+  if (absl::IsNotFound(text.status())) return SamplingParams();
+  if (!text.ok()) return text.status();
+  const absl::StatusOr<SamplingParams> defaults = ParseSamplingDefaults(*text);
+  if (!defaults.ok()) return WithPath(path, defaults.status());
+  return defaults;
+}
+
 }  // namespace olmoe::model

@@ -93,6 +93,10 @@ class Checkpoint {
   std::string weights_digest_;
 };
 
+// What a checkpoint folder's generation_config.json says of sampling (ParseSamplingDefaults); without
+// that file nothing.
+absl::StatusOr<SamplingParams> ReadSamplingDefaults(const std::string& folder);
+
 }  // namespace olmoe::model
 
 #endif  // OLMOE_SERVER_MODEL_CHECKPOINT_H_

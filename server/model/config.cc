@@ -1,5 +1,6 @@
 #include "server/model/config.h"
 
+#include <algorithm>
 #include <limits>
 #include <string>
 #include <vector>
@@ -215,6 +216,25 @@ absl::Status OlmoeConfig::TakeGenerationConfig(std::string_view text) {
   if (!first_error.ok()) return first_error;
   if (!ids.empty()) end_token_ids = ids;
   return absl::OkStatus();
+}
+
+absl::StatusOr<SamplingParams> ParseSamplingDefaults(std::string_view text) {
+  constexpr double kMost = std::numeric_limits<float>::max(), kLeast = 1e-9;
+  const absl::StatusOr<JsonDocument> document = ParseJson(text);
+  if (!document.ok()) return document.status();
+  absl::Status first_error;
+  const JsonCursor root(*document, &first_error);
+  SamplingParams params;
+  params.temperature = NumberOr(root["temperature"], params.temperature, 0, kMost);
+  params.top_p = NumberOr(root["top_p"], params.top_p, kLeast, 1);
+  // Some tools write -1 for "all".
+  params.top_k = std::max(0, IntegerOr(root["top_k"], params.top_k, -1, kMaxVocab));
+  params.min_p = NumberOr(root["min_p"], params.min_p, 0, 1);
+  params.repetition_penalty =
+      NumberOr(root["repetition_penalty"], params.repetition_penalty, kLeast, kMost);
+  if (!root["do_sample"].BoolOr(true)) params.temperature = 0;
+  if (!first_error.ok()) return first_error;
+  return params;
 }
 
 }  // namespace olmoe::model

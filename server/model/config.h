@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/model/model.h"
 #include "server/routing/route.h"
 
 namespace olmoe::model {
@@ -55,6 +56,11 @@ struct OlmoeConfig {
     return {num_layers, num_experts, experts_per_token, norm_topk_prob};
   }
 };
+
+// How a generation_config.json wants tokens to be drawn: its temperature, top_p, top_k, min_p and
+// repetition_penalty; greedily where it says "do_sample": false. INVALID_ARGUMENT naming the key of
+// a value that can not be sampled by.
+absl::StatusOr<SamplingParams> ParseSamplingDefaults(std::string_view json);
 
 }  // namespace olmoe::model
 

@@ -95,8 +95,7 @@ std::vector<float> Changed(std::span<const float> logits, const SampleRequest& r
   if (params.repetition_penalty != 1) {
     ForDistinct(request.history, [&](TokenId token, ptrdiff_t) {
       const double logit = LogitOf(result, token);
-      set(token,
-          logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty);
+      set(token, logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty);
     });
   }
   if (params.presence_penalty != 0 || params.frequency_penalty != 0) {

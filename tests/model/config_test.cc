@@ -165,6 +165,33 @@ TEST(OlmoeConfigTest, EndTokensOfGenerationConfigCountBeforeTheModels) {
   }
 }
 
+TEST(ParseSamplingDefaultsTest, TakesWhatTheFileSaysAndLeavesTheRest) {
+  const SamplingParams all = ParseSamplingDefaults(R"({
+    "do_sample": true, "temperature": 0.7, "top_p": 0.9, "top_k": 40, "min_p": 0.05,
+    "repetition_penalty": 1.1, "max_new_tokens": 7, "num_beams": 1})")
+                                 .value();
+  EXPECT_EQ(all.temperature, 0.7);
+  EXPECT_EQ(all.top_p, 0.9);
+  EXPECT_EQ(all.top_k, 40);
+  EXPECT_EQ(all.min_p, 0.05);
+  EXPECT_EQ(all.repetition_penalty, 1.1);
+  for (const char* none : {"{}", R"({"eos_token_id": 3, "top_k": null})", R"({"top_k": -1})"}) {
+    const SamplingParams neutral = ParseSamplingDefaults(none).value();
+    EXPECT_EQ(neutral.temperature, 1) << none;
+    EXPECT_EQ(neutral.top_k, 0) << none;
+    EXPECT_EQ(neutral.top_p, 1) << none;
+  }
+  EXPECT_EQ(ParseSamplingDefaults(R"({"do_sample": false, "temperature": 0.7})")->temperature, 0);
+}
+
+TEST(ParseSamplingDefaultsTest, NamesWhatCanNotBeSampledBy) {
+  for (const char* key : {"temperature", "top_p", "top_k", "min_p", "repetition_penalty"}) {
+    const auto bad = ParseSamplingDefaults(json({{key, -2}}).dump());
+    EXPECT_EQ(bad.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(bad.status().message()), HasSubstr(key));
+  }
+}
+
 TEST(OlmoeConfigTest, RefusesWhatItCannotServeByName) {
   const struct {
     const char* change;
