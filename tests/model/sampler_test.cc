@@ -44,9 +44,19 @@ std::map<TokenId, double> ReferenceDistribution(std::span<const float> logits,
                                                 const SampleRequest& request) {
   const SamplingParams& params = request.params;
   std::vector<double> changed(logits.begin(), logits.end());
+  for (const auto& [token, bias] : params.logit_bias) {
+    changed[static_cast<size_t>(token)] += double{bias};
+  }
   for (const TokenId token : std::set<TokenId>(request.history.begin(), request.history.end())) {
     double& logit = changed[static_cast<size_t>(token)];
     logit = logit > 0 ? logit / params.repetition_penalty : logit * params.repetition_penalty;
+  }
+  std::set<TokenId> present;
+  for (const TokenId token : request.history.subspan(static_cast<size_t>(request.prompt_tokens))) {
+    changed[static_cast<size_t>(token)] -= params.frequency_penalty;
+    if (present.insert(token).second) {
+      changed[static_cast<size_t>(token)] -= params.presence_penalty;
+    }
   }
   std::vector<TokenId> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
@@ -140,19 +150,29 @@ TEST(Sampler, DrawsFollowTheDistributionOfEveryFilter) {
       {"min-p 1", {.min_p = 1, .seed = 10}},
       {"penalty", {.repetition_penalty = 1.7, .seed = 11}, true},
       {"reward", {.repetition_penalty = 0.6, .seed = 12}, true},
+      {"presence", {.presence_penalty = 1.5, .seed = 14}, true},
+      {"frequency", {.frequency_penalty = 0.8, .seed = 15}, true},
+      {"negative frequency", {.frequency_penalty = -0.6, .seed = 16}, true},
+      {"bias", {.logit_bias = {{3, 4.0f}, {17, -100.0f}, {200, 2.0f}}, .seed = 17}},
       {"all",
        {.temperature = 0.8,
         .top_p = 0.9,
         .top_k = 60,
         .min_p = 0.02,
         .repetition_penalty = 1.2,
+        .presence_penalty = 0.3,
+        .frequency_penalty = 0.4,
+        .logit_bias = {{5, 3.0f}},
         .seed = 13},
        true},
   };
   for (const Case& test : cases) {
     SCOPED_TRACE(test.name);
     SampleRequest request = Request(test.params);
-    if (test.history) request.history = history;
+    if (test.history) {
+      request.history = history;
+      request.prompt_tokens = 1;
+    }
     const double deviations = ChiSquareDeviations(logits, request);
     EXPECT_LT(deviations, 4);
     EXPECT_GT(deviations, -4);  // suspiciously even draws are wrong too
@@ -216,6 +236,36 @@ TEST(Sampler, PenaltyCountsDistinctTokensOnceAndByTheSignOfTheLogit) {
   EXPECT_EQ(Sample(std::vector<float>{4.0f, 1.9f}, request).token, 0);  // 2 > 1.9
   EXPECT_EQ(Sample(std::vector<float>{4.0f, 2.1f}, request).token, 1);
   EXPECT_EQ(Sample(std::vector<float>{-1.0f, -1.9f}, request).token, 1);  // -2 < -1.9
+}
+
+TEST(Sampler, PresenceAndFrequencyCountTheCompletionAlone) {
+  const std::vector<TokenId> history = {0, 0, 1, 1, 1};
+  const auto greedy = [&](std::vector<float> logits, int prompt_tokens, SamplingParams params) {
+    params.temperature = 0;
+    SampleRequest request = Request(params);
+    request.history = history;
+    request.prompt_tokens = prompt_tokens;
+    return Sample(logits, request).token;
+  };
+  EXPECT_EQ(greedy({4, 3.5, 0}, 2, {.presence_penalty = 1}), 0) << "token 0 is of the prompt";
+  EXPECT_EQ(greedy({4, 3.5, 0}, 1, {.presence_penalty = 1}), 0) << "both lose 1";
+  EXPECT_EQ(greedy({4, 3.5, 2.75}, 1, {.presence_penalty = 1}), 0);
+  EXPECT_EQ(greedy({4, 3.5, 3.25}, 1, {.presence_penalty = 1}), 2);
+  EXPECT_EQ(greedy({4, 5, 2.5}, 0, {.frequency_penalty = 1}), 2) << "4 - 2, 5 - 3";
+  EXPECT_EQ(greedy({4, 5, 2.5}, 2, {.frequency_penalty = 1}), 0) << "4, 5 - 3";
+}
+
+TEST(Sampler, BiasChangesTheDrawAndNotTheLogprobs) {
+  const std::vector<float> logits = {4, 3, 2};
+  SampleRequest request = Request({.temperature = 0, .logit_bias = {{2, 2.5f}}});
+  request.logprob = true;
+  request.top = 1;
+  const SampledToken biased = Sample(logits, request);
+  EXPECT_EQ(biased.token, 2);
+  EXPECT_EQ(biased.top[0].token, 0);
+  ScoredRow row;
+  ASSERT_TRUE(ScoreRow(logits, 2, 0, &row).ok());
+  EXPECT_EQ(biased.logprob, row.logprob);
 }
 
 TEST(Sampler, DrawDependsOnSeedAndPositionOnly) {
