@@ -2,17 +2,17 @@
 #include <optional>
 #include <ostream>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "client/commands/command.h"
+#include "client/commands/completion_printer.h"
 #include "client/commands/shared_flags.h"
 #include "client/notation/number_list.h"
 #include "client/render/format.h"
-#include "client/render/progress.h"
-#include "client/render/routing.h"
-#include "client/render/table.h"
 #include "client/trace/recorder.h"
 #include "olmoe/v1/inference.pb.h"
 
@@ -22,11 +22,15 @@ namespace {
 struct GenerateOptions {
   std::optional<std::string> prompt, tokens;
   uint32_t max_new_tokens = 64;
-  std::optional<double> temperature, top_p, min_p, repetition_penalty;
-  std::optional<uint32_t> top_k, logprobs;
+  std::optional<double> temperature, top_p, min_p;
+  std::optional<double> repetition_penalty, presence_penalty, frequency_penalty;
+  std::vector<std::string> logit_bias;
+  std::optional<uint32_t> top_k, logprobs, prompt_logprobs, completions;
   std::optional<uint64_t> seed;
   std::vector<std::string> stop;
   bool ignore_eos = false;
+  bool include_stop = false;
+  bool show_special = false;
   RequestFlags request;
   bool no_special = false;
   bool stream_json = false;
@@ -54,6 +58,14 @@ void SamplingFlags(CLI::App& command, GenerateOptions& options) {
             "Sample from tokens with at least this part of the largest probability");
   AddNumber(command, "--repetition-penalty", options.repetition_penalty,
             "Above 1: make tokens that have occurred less likely");
+  AddNumber(command, "--presence-penalty", options.presence_penalty,
+            "Take this from the logit of every token of the completion, -2..2");
+  AddNumber(command, "--frequency-penalty", options.frequency_penalty,
+            "Take this from it for each time that it has occurred, -2..2");
+  command
+      .add_option("--logit-bias", options.logit_bias,
+                  "Add to the logits of tokens: ID=BIAS[,ID=BIAS...]")
+      ->delimiter(',');
   AddNumber(command, "--seed", options.seed,
             "Seed of the sampling: the same seed gives the same text; default: random, and told");
   for (const char* name : {"top-p", "top-k", "min-p"}) RefuseRuleName(command, name);
@@ -73,8 +85,14 @@ void Flags(CLI::App& command, GenerateOptions& options) {
       ->allow_extra_args(false)
       ->check(IsUtf8());
   command.add_flag("--ignore-eos", options.ignore_eos, "Do not end at the end-of-text token");
+  command.add_flag("--include-stop", options.include_stop, "End with the text of --stop");
+  command.add_flag("--show-special", options.show_special, "Print special tokens, too");
+  AddNumber(command, "--completions", options.completions,
+            "Complete the prompt N times, with seeds that follow each other");
   AddNumber(command, "--logprobs", options.logprobs,
             "List the tokens with their log-probabilities and N alternatives");
+  AddNumber(command, "--prompt-logprobs", options.prompt_logprobs,
+            "List the tokens of the prompt with theirs; then --max-new-tokens may be 0");
   AddRequestFlags(command, options.request);
   AddReplayFlags(command, options.request);
   command.add_flag("--no-special", options.no_special, "Put no special tokens before the prompt");
@@ -82,13 +100,31 @@ void Flags(CLI::App& command, GenerateOptions& options) {
   AddTraceFlag(command, options.trace_out);
 }
 
-void SetSampling(const GenerateOptions& options, v1::SamplingParams* sampling) {
+absl::Status SetLogitBias(const std::vector<std::string>& entries, v1::SamplingParams* sampling) {
+  for (const std::string& entry : entries) {
+    const std::pair<std::string, std::string> parts =
+        absl::StrSplit(entry, absl::MaxSplits('=', 1));
+    uint32_t id;
+    double bias;
+    if (!absl::SimpleAtoi(parts.first, &id) || !absl::SimpleAtod(parts.second, &bias)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--logit-bias: ", render::Quote(entry), " is not ID=BIAS"));
+    }
+    (*sampling->mutable_logit_bias())[id] = bias;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SetSampling(const GenerateOptions& options, v1::SamplingParams* sampling) {
   if (options.temperature) sampling->set_temperature(*options.temperature);
   if (options.top_p) sampling->set_top_p(*options.top_p);
   if (options.top_k) sampling->set_top_k(*options.top_k);
   if (options.min_p) sampling->set_min_p(*options.min_p);
   if (options.repetition_penalty) sampling->set_repetition_penalty(*options.repetition_penalty);
+  if (options.presence_penalty) sampling->set_presence_penalty(*options.presence_penalty);
+  if (options.frequency_penalty) sampling->set_frequency_penalty(*options.frequency_penalty);
   if (options.seed) sampling->set_seed(*options.seed);
+  return SetLogitBias(options.logit_bias, sampling);
 }
 
 // Errors are the command line's.
@@ -110,109 +146,21 @@ absl::StatusOr<v1::GenerateRequest> BuildRequest(const GenerateOptions& options,
   if (auto status = SetPrompt(options, session, &request); !status.ok()) return status;
   if (auto status = SetRequestFlags(options.request, &request); !status.ok()) return status;
   request.set_max_new_tokens(options.max_new_tokens);
-  SetSampling(options, request.mutable_sampling());
+  if (auto status = SetSampling(options, request.mutable_sampling()); !status.ok()) return status;
   request.mutable_stop()->Add(options.stop.begin(), options.stop.end());
   request.set_ignore_eos(options.ignore_eos);
+  if (options.completions.value_or(1) > 1 && !options.trace_out.empty()) {
+    return absl::InvalidArgumentError(
+        "--trace-out records one completion: leave --completions out");
+  }
+  request.set_include_stop(options.include_stop);
+  if (options.show_special) request.set_skip_special_tokens(false);
+  if (options.completions) request.set_n(*options.completions);
   if (options.logprobs) request.set_logprobs(*options.logprobs);
+  if (options.prompt_logprobs) request.set_prompt_logprobs(*options.prompt_logprobs);
   if (options.no_special) request.set_add_special_tokens(false);
   return request;
 }
-
-// The last line, on stderr: what made the text, and how fast.
-std::string Summary(const v1::GenerateResponse& done, uint32_t num_layers) {
-  const v1::Usage& usage = done.usage();
-  const double decode = render::ToSeconds(done.timing().decode());
-  std::string line = absl::StrCat("[", render::DescribeStamp(done.routing()), " | ",
-                                  usage.completion_tokens(), " tokens");
-  if (decode > 0 && usage.completion_tokens() > 1) {
-    absl::StrAppend(&line, ", ", render::FormatFixed((usage.completion_tokens() - 1) / decode, 1),
-                    " tok/s");
-  }
-  absl::StrAppend(&line, ", first after ",
-                  render::FormatDuration(done.timing().time_to_first_token()));
-  // Those in the cache too: the numbers do not depend on what was there.
-  const double rows = static_cast<double>(usage.routed_tokens()) + usage.cached_prompt_tokens();
-  if (num_layers > 0 && rows > 0) {
-    const double experts =
-        static_cast<double>(usage.expert_activations() + usage.cached_expert_activations()) / rows /
-        num_layers;
-    absl::StrAppend(&line, " | ", render::FormatFixed(experts, 2), " experts per token and layer");
-  }
-  return absl::StrCat(line, " | seed ", done.seed(), "]");
-}
-
-// Number of layers, or 0 where the server does not say: the summary leaves it out.
-uint32_t NumLayers(Session& session) {
-  const auto info = session.rpc().GetModelInfo({});
-  return info.ok() ? info->num_layers() : 0;
-}
-
-render::Table TokenTable() {
-  using enum render::Table::Align;
-  return render::Table({{"TOKEN", kRight}, {"PIECE"}, {"LOGPROB", kRight}, {"ALTERNATIVES"}});
-}
-
-void AddTokens(const v1::GenerateDelta& delta, render::Table* table) {
-  for (const v1::GeneratedToken& token : delta.tokens()) {
-    std::string alternatives;
-    for (const v1::TokenLogprob& other : token.top()) {
-      absl::StrAppend(&alternatives, alternatives.empty() ? "" : "  ", other.token_id(), " ",
-                      render::FormatFixed(other.logprob(), 3));
-    }
-    table->AddRow({absl::StrCat(token.token_id()), render::Quote(token.piece()),
-                   render::FormatFixed(token.logprob(), 4), alternatives});
-  }
-}
-
-// Writes text as it comes; at the end the ids where there was no text at all, as
-// from a model without a tokenizer. Thread-compatible.
-class TextPrinter {
- public:
-  TextPrinter(Session& session, uint32_t max_new_tokens)
-      : session_(session),
-        max_new_tokens_(max_new_tokens),
-        progress_(session.err(), session.err_is_terminal() && !session.out_is_terminal()) {}
-
-  // False where nobody reads any more.
-  bool OnEvent(const v1::GenerateStreamResponse& event) {
-    if (event.has_done()) done_ = event.done();
-    if (!event.has_delta()) return true;
-    ids_.MergeFrom(event.delta().token_ids());
-    AddTokens(event.delta(), &table_);
-    progress_.Show(absl::StrCat(ids_.size(), " of at most ", max_new_tokens_, " tokens"));
-    Print(event.delta().text());
-    return session_.out().good();
-  }
-
-  // Ends the line that a failure left unfinished.
-  void Abandon() {
-    progress_.Clear();
-    if (printed_text_) session_.out() << std::endl;
-  }
-
-  void Finish() {
-    progress_.Clear();
-    if (!printed_text_) session_.out() << absl::StrJoin(ids_, ",");
-    session_.out() << '\n';
-    if (!table_.empty()) session_.out() << table_.Render(session_.out_style());
-    session_.out().flush();
-    session_.err() << session_.err_style().Dim(Summary(done_, NumLayers(session_))) << '\n';
-  }
-
- private:
-  void Print(const std::string& text) {
-    printed_text_ = printed_text_ || !text.empty();
-    session_.out() << (session_.out_is_terminal() ? render::ForTerminal(text) : text) << std::flush;
-  }
-
-  Session& session_;
-  const uint32_t max_new_tokens_;
-  render::Progress progress_;
-  render::Table table_ = TokenTable();
-  google::protobuf::RepeatedField<uint32_t> ids_;
-  bool printed_text_ = false;
-  v1::GenerateResponse done_;
-};
 
 // Where --trace-out records to. Thread-compatible.
 class TraceOut {
@@ -256,7 +204,7 @@ ExitCode Fail(const v1::GenerateRequest& request, const absl::Status& status, Se
 }
 
 ExitCode StreamText(const v1::GenerateRequest& request, Session& session, TraceOut* trace) {
-  TextPrinter printer(session, request.max_new_tokens());
+  CompletionPrinter printer(session, request);
   const absl::Status status = session.rpc().GenerateStream(request, [&](const auto& event) {
     trace->OnEvent(event);
     return printer.OnEvent(event);

@@ -72,6 +72,29 @@ TEST_F(AppTest, GenerateWithoutTextPrintsIds) {
   EXPECT_THAT(server_.generate_request.tokens().ids(), ElementsAre(1, 2));
 }
 
+TEST_F(AppTest, GenerateWritesTheFirstCompletionAsItComesAndTheOthersBehindIt) {
+  auto second = Delta("There", 8), third = Delta("", 9);
+  second.mutable_delta()->set_choice(1);
+  third.mutable_delta()->set_choice(2);
+  auto prompt = Delta("Once", 7);
+  v1::ScoredToken* scored = prompt.mutable_delta()->add_prompt_tokens();
+  scored->set_token_id(5);
+  scored->set_logprob(-1.5);
+  scored->set_rank(2);
+  server_.events = {prompt, second, Delta(" upon", 7), third, Done()};
+  EXPECT_EQ(Run({"generate", "x", "--completions", "3", "--prompt-logprobs", "0"}), ExitCode::kOk);
+  EXPECT_EQ(out_.str(),
+            "Once upon\n[2]\nThere\n[3]\n9\n"
+            "PROMPT TOKEN  LOGPROB  RANK  ALTERNATIVES\n"
+            "           5  -1.5000     2\n");
+}
+
+TEST_F(AppTest, GenerateRefusesWhatItCanNotSend) {
+  EXPECT_EQ(Run({"generate", "x", "--logit-bias", "seven=1"}), ExitCode::kUsage);
+  EXPECT_THAT(err_.str(), HasSubstr("--logit-bias: \"seven=1\" is not ID=BIAS"));
+  EXPECT_EQ(Run({"generate", "x", "--completions", "2", "--trace-out", "f"}), ExitCode::kUsage);
+}
+
 TEST_F(AppTest, GenerateSendsEveryFlag) {
   server_.events = {Done()};
   ASSERT_EQ(Run({"generate",
@@ -88,6 +111,20 @@ TEST_F(AppTest, GenerateSendsEveryFlag) {
                  "0.1",
                  "--repetition-penalty",
                  "1.1",
+                 "--presence-penalty",
+                 "0.2",
+                 "--frequency-penalty",
+                 "-0.3",
+                 "--logit-bias",
+                 "7=-100,9=2.5",
+                 "--logit-bias",
+                 "11=1",
+                 "--completions",
+                 "3",
+                 "--prompt-logprobs",
+                 "1",
+                 "--include-stop",
+                 "--show-special",
                  "--seed",
                  "7",
                  "--stop",
@@ -113,6 +150,15 @@ TEST_F(AppTest, GenerateSendsEveryFlag) {
   EXPECT_EQ(request.sampling().top_k(), 40u);
   EXPECT_EQ(request.sampling().min_p(), 0.1);
   EXPECT_EQ(request.sampling().repetition_penalty(), 1.1);
+  EXPECT_EQ(request.sampling().presence_penalty(), 0.2);
+  EXPECT_EQ(request.sampling().frequency_penalty(), -0.3);
+  EXPECT_EQ(request.sampling().logit_bias().size(), 3u);
+  EXPECT_EQ(request.sampling().logit_bias().at(9), 2.5);
+  EXPECT_EQ(request.n(), 3u);
+  EXPECT_EQ(request.prompt_logprobs(), 1u);
+  EXPECT_TRUE(request.include_stop());
+  EXPECT_TRUE(request.has_skip_special_tokens());
+  EXPECT_FALSE(request.skip_special_tokens());
   EXPECT_EQ(request.sampling().seed(), 7u);
   EXPECT_THAT(request.stop(), ElementsAre("[a]", "b"));
   EXPECT_TRUE(request.ignore_eos());
