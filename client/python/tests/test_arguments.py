@@ -61,7 +61,10 @@ WRONG_TYPES = [
       for name, values in (
           ("max_new_tokens", (*NOT_INT, None)), ("temperature", NOT_NUMBER), ("top_p", NOT_NUMBER),
           ("top_k", NOT_INT), ("min_p", NOT_NUMBER), ("repetition_penalty", NOT_NUMBER),
-          ("seed", NOT_INT), ("stop", (b"a", 4, [4], [b"a"], {"a": 1})),
+          ("presence_penalty", NOT_NUMBER), ("frequency_penalty", NOT_NUMBER),
+          ("logit_bias", (4, "1=2", [(1, 2)], {"a": 1}, {1: "a"})),
+          ("include_stop", NOT_BOOL), ("skip_special_tokens", NOT_BOOL), ("n", NOT_INT),
+          ("prompt_logprobs", NOT_INT), ("seed", NOT_INT), ("stop", (b"a", 4, [4], [b"a"], {"a": 1})),
           ("stop_token_ids", NOT_IDS), ("ignore_eos", NOT_BOOL), ("logprobs", NOT_INT),
           ("add_special_tokens", NOT_BOOL), ("unit", NOT_TEXT), ("arm", NOT_TEXT),
           ("policy", (4, b"native", ["native"], True)), ("trace", (1, "experts", None)),

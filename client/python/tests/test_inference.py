@@ -62,6 +62,48 @@ def test_every_sampling_keyword_reaches_the_server(server, client):
     assert others.token_ids != mine.token_ids
 
 
+def test_completions_of_one_prompt_are_those_of_their_seeds(client):
+    several = client.generate(PROMPT, COUNT, temperature=1, seed=40, n=3, logprobs=1)
+    *_, streamed = client.stream(PROMPT, COUNT, temperature=1, seed=40, n=3, logprobs=1)
+    with client.stream(PROMPT, COUNT, temperature=1, seed=40, n=3, logprobs=1) as stream:
+        assert {delta.choice for delta in stream} == {0, 1, 2}
+        streamed = stream.result
+    assert len(several.other_choices) == 2
+    for choice, mine in enumerate((several, *several.other_choices)):
+        alone = client.generate(PROMPT, COUNT, temperature=1, seed=40 + choice, logprobs=1)
+        assert (mine.text, mine.token_ids, mine.tokens) == \
+            (alone.text, alone.token_ids, alone.tokens)
+        assert mine.finish_reason is alone.finish_reason
+    assert streamed.text == several.text
+    assert streamed.other_choices == several.other_choices
+    assert several.usage.completion_tokens == 3 * COUNT
+
+
+def test_a_prompt_has_the_scores_of_a_rolling_score(client):
+    ids = client.tokenize(PROMPT, add_special_tokens=True).ids
+    mine = client.generate(PROMPT, 0, prompt_logprobs=1)
+    assert mine.text == "" and mine.token_ids == ()
+    assert [token.token_id for token in mine.prompt_tokens] == list(ids[1:])
+    score = client.score(ids[:1], ids[1:], top=1)
+    assert mine.prompt_tokens == score.tokens
+    assert client.generate(PROMPT, 1, temperature=0).prompt_tokens == ()
+
+
+def test_penalties_and_biases_reach_the_server(client):
+    plain = client.generate(PROMPT, COUNT, temperature=0)
+    banned = plain.token_ids[0]
+    other = client.generate(PROMPT, COUNT, temperature=0, logit_bias={banned: -100})
+    assert banned not in other.token_ids
+    forced = client.generate(PROMPT, 8, temperature=0, logit_bias={7: 100}, ignore_eos=True)
+    assert forced.token_ids == (7,) * 8
+    changed = client.generate(PROMPT, 8, temperature=0, logit_bias={7: 100}, ignore_eos=True,
+                              presence_penalty=2, frequency_penalty=2)
+    assert changed.token_ids == (7,) * 8
+    stop = plain.text.split()[1]
+    kept = client.generate(PROMPT, COUNT, temperature=0, stop=stop, include_stop=True)
+    assert kept.text.endswith(stop)
+
+
 def test_token_ids_are_a_prompt_and_a_stop_string_ends_the_text(client):
     ids = client.tokenize(PROMPT, add_special_tokens=True).ids
     whole = client.generate(PROMPT, COUNT, temperature=0)

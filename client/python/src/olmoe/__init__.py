@@ -34,13 +34,13 @@ from olmoe.plans import (Calibration, LayerCdf, PatchResult, PlanRecord, Probe, 
 from olmoe.policies import *
 from olmoe.recordings import RecordedPart, Recording, RecordingWriter, recording_metadata
 from olmoe.replay import Replay, ReplayWeights
-from olmoe.results import (Assignment, Completion, Delta, FinishReason, Logprob, ModelInfo, Score,
+from olmoe.results import (Assignment, Choice, Completion, Delta, FinishReason, Logprob, ModelInfo, Score,
                            ScoreBatch, ScoredToken, Stamp, Started, Timing, Token, Tokens, Usage)
 from olmoe.trace import Trace
 
 __all__ = [
     "Admin", "ArmStats", "Assignment", "AsyncAdmin", "AsyncClient", "AsyncCompletionStream",
-    "AsyncPatched", "AsyncWatch", "Busy", "Calibration", "Cancelled", "Client", "Completion",
+    "AsyncPatched", "AsyncWatch", "Busy", "Calibration", "Cancelled", "Choice", "Client", "Completion",
     "CompletionStream", "Conflict", "Corpus", "DeadlineExceeded", "Decision", "Delta", "Evaluation",
     "EvaluationRow", "ExpertStats", "FinishReason", "Internal", "InvalidRequest", "LayerCdf",
     "LayerStats", "Logprob", "ModelInfo", "NotFound", "OlmoeError", "PatchReplaced", "PatchResult",

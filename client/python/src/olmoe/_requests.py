@@ -52,10 +52,18 @@ class Sampling(Routing, total=False):
     temperature: >= 0; 0 = greedy; None = 1.
     top_p: (0, 1]. top_k: 0 = all. min_p: [0, 1]. repetition_penalty: > 0; 1 = none.
     seed: same seed, same tokens, whatever shares the batch; None: the server draws one.
-    stop: <= 16 strings; matched across tokens, not returned.
+    presence_penalty, frequency_penalty: -2..2; taken from the logit of each token that the
+      completion has: once, and once for each time.
+    logit_bias: added to the logits of tokens, by id; -100..100.
+    stop: <= 64 strings; matched across tokens, not returned unless include_stop.
     stop_token_ids: <= 64; the token ends the text and is not part of it.
+    include_stop: a matched stop string is part of the text.
+    skip_special_tokens: they have no text; None = True.
     ignore_eos: do not end at the model's end-of-text token.
+    n: completions of the one prompt, which is computed once; 1..16, with seeds that follow each
+      other.
     logprobs: fills `tokens`, with this many alternatives each, 0..20; None = not.
+    prompt_logprobs: fills `prompt_tokens`, with as many; then max_new_tokens may be 0.
     add_special_tokens: to a text prompt, what tokenizer.json adds; None = True.
     """
 
@@ -64,11 +72,18 @@ class Sampling(Routing, total=False):
     top_k: int | None
     min_p: float | None
     repetition_penalty: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    logit_bias: Mapping[int, float] | None
     seed: int | None
     stop: Sequence[str] | str
     stop_token_ids: Sequence[int]
+    include_stop: bool
+    skip_special_tokens: bool | None
     ignore_eos: bool
+    n: int | None
     logprobs: int | None
+    prompt_logprobs: int | None
     add_special_tokens: bool | None
 
 
@@ -113,6 +128,13 @@ def _prompt(name: str, prompt: Prompt) -> str | inference_pb2.TokenIds:
                                                    "token ids, or a str"))
 
 
+def _biases(name: str, value: Any) -> dict[int, float]:
+    """TypeError for what is not a mapping of token ids to numbers."""
+    _check.instance(name, value, Mapping, "a mapping of token ids to numbers")
+    return {_check.integer(f"{name}: a token id", token): _check.real(f"{name}[{token}]", bias)
+            for token, bias in value.items()}
+
+
 class _Given:
     """The keywords of a call, each checked as it is read; None is as if it were not given."""
 
@@ -135,6 +157,9 @@ def generate(prompt: Prompt, max_new_tokens: int,
         top_p=given.get("top_p", _check.real), top_k=given.get("top_k", _check.integer),
         min_p=given.get("min_p", _check.real),
         repetition_penalty=given.get("repetition_penalty", _check.real),
+        presence_penalty=given.get("presence_penalty", _check.real),
+        frequency_penalty=given.get("frequency_penalty", _check.real),
+        logit_bias=given.get("logit_bias", _biases),
         seed=given.get("seed", _check.integer, bits=64))
     stop = options.get("stop")
     request = inference_pb2.GenerateRequest(
@@ -142,8 +167,12 @@ def generate(prompt: Prompt, max_new_tokens: int,
         max_new_tokens=_check.integer("max_new_tokens", max_new_tokens), sampling=sampling,
         stop=_check.texts("stop", [stop] if isinstance(stop, str) else stop or ()),
         stop_token_ids=given.get("stop_token_ids", _check.integers, ()),
+        include_stop=given.get("include_stop", _check.boolean, False),
+        skip_special_tokens=given.get("skip_special_tokens", _check.boolean),
         ignore_eos=given.get("ignore_eos", _check.boolean, False),
+        n=given.get("n", _check.integer),
         logprobs=given.get("logprobs", _check.integer),
+        prompt_logprobs=given.get("prompt_logprobs", _check.integer),
         routing=selector(options.get("arm"), options.get("policy")),
         unit_id=given.get("unit", _check.text, ""),
         trace=trace_options(options.get("trace", False)),

@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import math
 from collections.abc import Iterable
+from typing import Any
 
 from google.protobuf import duration_pb2
 
@@ -123,8 +124,43 @@ class Token:
 
 
 @dataclasses.dataclass(frozen=True)
+class ScoredToken:
+    """A token that was given: of a prompt or a continuation."""
+
+    token_id: int
+    logprob: float  # nats
+    rank: int  # 1 = the most likely token
+    top: tuple[Logprob, ...]
+
+    @classmethod
+    def all(cls, messages: Iterable[inference_pb2.ScoredToken]) -> tuple[ScoredToken, ...]:
+        """Those of messages, in order."""
+        return tuple(cls(each.token_id, each.logprob, each.rank, Logprob.all(each.top))
+                     for each in messages)
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One of the completions of a prompt behind the first."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    tokens: tuple[Token, ...]  # filled when logprobs is set
+    finish_reason: FinishReason
+    matched_stop: str
+    trace: Trace | None  # from the end of the prompt on
+
+    @classmethod
+    def from_proto(cls, message: inference_pb2.GenerateChoice) -> Choice:
+        """The completion of a message."""
+        return cls(message.text, tuple(message.token_ids), Token.all(message.tokens),
+                   FinishReason(message.finish_reason), message.matched_stop,
+                   Trace.join([message.trace]))
+
+
+@dataclasses.dataclass(frozen=True)
 class Completion:
-    """A finished completion."""
+    """A finished completion; of several, the first."""
 
     request_id: str
     text: str  # ends before a matched stop string; "" where the model has no tokenizer
@@ -137,6 +173,8 @@ class Completion:
     stamp: Stamp
     seed: int  # the one used
     trace: Trace | None
+    other_choices: tuple[Choice, ...] = ()  # completions 1..n-1
+    prompt_tokens: tuple[ScoredToken, ...] = ()  # from the second on; with prompt_logprobs
 
     @classmethod
     def from_proto(cls, message: inference_pb2.GenerateResponse) -> Completion:
@@ -145,7 +183,9 @@ class Completion:
                    Token.all(message.tokens), FinishReason(message.finish_reason),
                    message.matched_stop, Usage.from_proto(message.usage),
                    Timing.from_proto(message.timing), Stamp.from_proto(message.routing),
-                   message.seed, Trace.join([message.trace]))
+                   message.seed, Trace.join([message.trace]),
+                   tuple(Choice.from_proto(each) for each in message.other_choices),
+                   ScoredToken.all(message.prompt_tokens))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,12 +210,15 @@ class Delta:
     token_ids: tuple[int, ...]
     tokens: tuple[Token, ...]  # filled when logprobs is set
     trace: Trace | None
+    choice: int = 0  # whose it is, 0..n-1
+    prompt_tokens: tuple[ScoredToken, ...] = ()  # with prompt_logprobs, of choice 0
 
     @classmethod
     def from_proto(cls, message: inference_pb2.GenerateDelta) -> Delta:
         """The part of a message."""
         return cls(message.text, tuple(message.token_ids), Token.all(message.tokens),
-                   Trace.join([message.trace]))
+                   Trace.join([message.trace]), message.choice,
+                   ScoredToken.all(message.prompt_tokens))
 
 
 class StreamParts:
@@ -200,20 +243,18 @@ class StreamParts:
     def _finish(self, done: Completion) -> Completion:
         """The final message has no text, tokens and trace: the deltas had them."""
         return dataclasses.replace(
-            done, text="".join(each.text for each in self._deltas),
-            token_ids=tuple(token for each in self._deltas for token in each.token_ids),
-            tokens=tuple(token for each in self._deltas for token in Token.all(each.tokens)),
-            trace=Trace.join([each.trace for each in self._deltas]))
+            done, **self._output(0),
+            prompt_tokens=tuple(token for each in self._deltas
+                                for token in ScoredToken.all(each.prompt_tokens)),
+            other_choices=tuple(dataclasses.replace(other, **self._output(choice))
+                                for choice, other in enumerate(done.other_choices, start=1)))
 
-
-@dataclasses.dataclass(frozen=True)
-class ScoredToken:
-    """A token of a continuation."""
-
-    token_id: int
-    logprob: float  # nats
-    rank: int  # 1 = the most likely token
-    top: tuple[Logprob, ...]
+    def _output(self, choice: int) -> dict[str, Any]:
+        deltas = [each for each in self._deltas if each.choice == choice]
+        return {"text": "".join(each.text for each in deltas),
+                "token_ids": tuple(token for each in deltas for token in each.token_ids),
+                "tokens": tuple(token for each in deltas for token in Token.all(each.tokens)),
+                "trace": Trace.join([each.trace for each in deltas])}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,8 +281,7 @@ class Score:
     @classmethod
     def from_proto(cls, message: inference_pb2.ScoreResult, stamp: Stamp) -> Score:
         """The score of a message."""
-        tokens = tuple(ScoredToken(each.token_id, each.logprob, each.rank, Logprob.all(each.top))
-                       for each in message.tokens)
+        tokens = ScoredToken.all(message.tokens)
         error = message.error.message if message.HasField("error") else None
         return cls(message.logprob_sum if error is None else math.nan, message.is_greedy,
                    message.token_count, message.byte_count, tokens,
