@@ -112,7 +112,7 @@ class LiveRequest {
   int num_started_ = 0;
   int num_done_ = 0;
   std::vector<StopCondition> stops_;  // of each completion
-  std::vector<ChoiceEnd> ends_;       // likewise
+  std::vector<ChoiceEnd> ends_;  // likewise
   uint32_t completion_tokens_ = 0;
   uint64_t expert_activations_ = 0;
   uint64_t routed_tokens_ = 0;

@@ -12,8 +12,7 @@ namespace {
 
 // Whether `request` wants the scores of its prompt; they are those of its first sequence.
 bool ScoresPrompt(const LiveRequest& request, int index) {
-  return index == 0 &&
-         std::get<GenerateWork>(request.request().work).prompt_logprobs.has_value();
+  return index == 0 && std::get<GenerateWork>(request.request().work).prompt_logprobs.has_value();
 }
 
 // The token after each input row from `first_scored` on; kNoTarget before.
@@ -129,10 +128,10 @@ void Sequence::Keep(RoutingTrace ran, int page_tokens, PrefixTree* tree) {
     const bool is_whole = num == static_cast<size_t>(page_tokens);
     if (!is_whole && computed < prompt_inputs_) break;
     const size_t page = begin / static_cast<size_t>(page_tokens);
-    PrefixNode* const node = tree->Insert(
-        request_->cache_root(), kept_.empty() ? nullptr : kept_.back(), pages_[page],
-        std::span(inputs_).subspan(begin, num), unkept_.Slice(done, static_cast<int>(num)),
-        ScoresOf(begin, num));
+    PrefixNode* const node =
+        tree->Insert(request_->cache_root(), kept_.empty() ? nullptr : kept_.back(), pages_[page],
+                     std::span(inputs_).subspan(begin, num),
+                     unkept_.Slice(done, static_cast<int>(num)), ScoresOf(begin, num));
     done += static_cast<int>(num);
     if (node == nullptr) break;
     pages_[page] = node->page;
@@ -158,10 +157,8 @@ void Sequence::BeginScores(size_t num_computed) {
   prompt_scores_.resize(num_computed + 1);
   for (size_t i = 1; i < prompt_scores_.size(); ++i) {
     const PromptScore& score = prompt_scores_[i];
-    scores_.tokens.push_back({.token = inputs_[i],
-                              .logprob = score.logprob,
-                              .rank = score.rank,
-                              .top = {score.first}});
+    scores_.tokens.push_back(
+        {.token = inputs_[i], .logprob = score.logprob, .rank = score.rank, .top = {score.first}});
   }
 }
 

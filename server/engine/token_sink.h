@@ -53,7 +53,7 @@ struct ScoredToken {
 // How one completion of a request ended.
 struct ChoiceEnd {
   FinishReason finish_reason = FinishReason::kLength;
-  std::string matched_stop;
+  std::string matched_stop = {};
   uint32_t completion_tokens = 0;
 };
 

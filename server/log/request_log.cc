@@ -15,11 +15,10 @@ double Seconds(absl::Duration duration) {
 
 // Of every completion of the request: "eos", "eos,length".
 std::string FinishReasons(const engine::Completion& completion) {
-  return absl::StrJoin(completion.choices, ",",
-                       [](std::string* out, const engine::ChoiceEnd& choice) {
-                         *out += engine::kFinishReasonNames[static_cast<size_t>(
-                             choice.finish_reason)];
-                       });
+  return absl::StrJoin(
+      completion.choices, ",", [](std::string* out, const engine::ChoiceEnd& choice) {
+        *out += engine::kFinishReasonNames[static_cast<size_t>(choice.finish_reason)];
+      });
 }
 
 LogLine LineOf(const engine::RequestOutcome& outcome, absl::Time now) {

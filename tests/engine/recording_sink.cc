@@ -29,15 +29,15 @@ std::string Fingerprint(const RoutingTrace& trace) {
 }
 
 std::string Fingerprint(const Choice& choice, const ChoiceEnd& end) {
-  std::string line = absl::StrCat(static_cast<int>(end.finish_reason), " '", end.matched_stop,
-                                  "' ", end.completion_tokens, " text '", choice.text, "'; ");
+  std::string line = absl::StrCat(static_cast<int>(end.finish_reason), " '", end.matched_stop, "' ",
+                                  end.completion_tokens, " text '", choice.text, "'; ");
   for (const GeneratedToken& token : choice.tokens) {
     absl::StrAppend(&line, token.token, " ", token.logprob.value_or(1), Fingerprint(token.top),
                     "; ");
   }
   for (const ScoredToken& token : choice.prompt_tokens) {
-    absl::StrAppend(&line, token.token, " ", token.logprob, " ", token.rank,
-                    Fingerprint(token.top), "; ");
+    absl::StrAppend(&line, token.token, " ", token.logprob, " ", token.rank, Fingerprint(token.top),
+                    "; ");
   }
   return line + Fingerprint(choice.trace);
 }

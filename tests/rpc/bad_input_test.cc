@@ -72,13 +72,34 @@ const std::vector<BadField>& BadFields() {
       {"sampling.top_p", [](Request* r) { r->mutable_sampling()->set_top_p(kNan); }},
       {"sampling.min_p", [](Request* r) { r->mutable_sampling()->set_min_p(-0.1); }},
       {"sampling.min_p", [](Request* r) { r->mutable_sampling()->set_min_p(kNan); }},
+      {"n", [](Request* r) { r->set_n(0); }},
+      {"n", [](Request* r) { r->set_n(17); }},
+      {"n",
+       [](Request* r) {
+         r->set_n(2);
+         r->set_max_new_tokens(0);
+         r->set_prompt_logprobs(0);
+       }},
+      {"prompt_logprobs", [](Request* r) { r->set_prompt_logprobs(21); }},
+      {"sampling.presence_penalty",
+       [](Request* r) { r->mutable_sampling()->set_presence_penalty(2.1); }},
+      {"sampling.frequency_penalty",
+       [](Request* r) { r->mutable_sampling()->set_frequency_penalty(kNan); }},
+      {"sampling.logit_bias[1]",
+       [](Request* r) { (*r->mutable_sampling()->mutable_logit_bias())[1] = kNan; }},
+      {"sampling.logit_bias[4000000000]",
+       [](Request* r) { (*r->mutable_sampling()->mutable_logit_bias())[4'000'000'000] = 1; }},
+      {"sampling.logit_bias",
+       [](Request* r) {
+         for (uint32_t i = 0; i < 1025; ++i) (*r->mutable_sampling()->mutable_logit_bias())[i] = 1;
+       }},
       {"sampling.repetition_penalty",
        [](Request* r) { r->mutable_sampling()->set_repetition_penalty(0); }},
       {"sampling.repetition_penalty",
        [](Request* r) { r->mutable_sampling()->set_repetition_penalty(kInfinity); }},
       {"stop",
        [](Request* r) {
-         for (int i = 0; i < 17; ++i) r->add_stop(std::string("x"));
+         for (int i = 0; i < 65; ++i) r->add_stop(std::string("x"));
        }},
       {"stop[0]", [](Request* r) { r->add_stop(""); }},
       {"stop[0]", [](Request* r) { r->add_stop(std::string(257, 'a')); }},
@@ -111,7 +132,7 @@ TEST_F(BadInputTest, AllViolationsComeAtOnce) {
   request.mutable_tokens()->add_ids(999);
   request.mutable_sampling()->set_temperature(kNan);
   request.mutable_sampling()->set_top_p(2);
-  for (int i = 0; i < 17; ++i) request.add_stop("x");
+  for (int i = 0; i < 65; ++i) request.add_stop("x");
   request.add_stop_token_ids(999);
   request.set_logprobs(21);
   request.set_unit_id(std::string(257, 'u'));
@@ -129,7 +150,7 @@ TEST_F(BadInputTest, BoundariesAreInside) {
   request.mutable_sampling()->set_top_p(1);
   request.mutable_sampling()->set_top_k(0xFFFFFFFF);
   request.mutable_sampling()->set_min_p(1);
-  for (int i = 0; i < 16; ++i) request.add_stop(std::string(256, 'a'));
+  for (int i = 0; i < 64; ++i) request.add_stop(std::string(256, 'a'));
   for (int i = 0; i < 64; ++i) request.add_stop_token_ids(259);
   request.set_logprobs(20);
   request.set_unit_id(std::string(256, 'u'));
