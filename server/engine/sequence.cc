@@ -95,10 +95,10 @@ model::Chunk Sequence::NextChunk(int num_rows) const {
   if (num_rows == num_pending() && work.max_new_tokens > 0) {
     chunk.sample = {.params = work.sampling,
                     .history = inputs_,
-                    .prompt_tokens = prompt_tokens_,
                     .position = static_cast<int>(inputs_.size()),
                     .logprob = work.logprobs,
-                    .top = work.top_logprobs};
+                    .top = work.top_logprobs,
+                    .prompt_tokens = prompt_tokens_};
     chunk.sample->params.seed += static_cast<uint64_t>(index_);
   }
   return chunk;

@@ -79,12 +79,12 @@ struct SampleRequest {
   SamplingParams params;
   // Prompt and completion so far, for the penalties. REQUIRES: it is alive during the step.
   std::span<const TokenId> history;
-  int prompt_tokens = 0;  // of the history; the rest is the completion
   // Position of the token to be drawn: with the seed, the only source of
   // randomness, so the draw does not depend on the rest of the batch.
   int position = 0;
   bool logprob = false;  // also give its log-probability
   int top = 0;           // and this many alternatives, 0..20
+  int prompt_tokens = 0;  // of the history; the rest is the completion
 };
 
 // Asks for the score of every row of a chunk whose target is not kNoTarget.

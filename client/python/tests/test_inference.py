@@ -64,10 +64,9 @@ def test_every_sampling_keyword_reaches_the_server(server, client):
 
 def test_completions_of_one_prompt_are_those_of_their_seeds(client):
     several = client.generate(PROMPT, COUNT, temperature=1, seed=40, n=3, logprobs=1)
-    *_, streamed = client.stream(PROMPT, COUNT, temperature=1, seed=40, n=3, logprobs=1)
     with client.stream(PROMPT, COUNT, temperature=1, seed=40, n=3, logprobs=1) as stream:
         assert {delta.choice for delta in stream} == {0, 1, 2}
-        streamed = stream.result
+        streamed = stream.result()
     assert len(several.other_choices) == 2
     for choice, mine in enumerate((several, *several.other_choices)):
         alone = client.generate(PROMPT, COUNT, temperature=1, seed=40 + choice, logprobs=1)
