@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
@@ -34,6 +35,15 @@ std::optional<std::string> NameIn(const std::vector<std::shared_ptr<TokenFile>>&
 }
 
 }  // namespace
+
+std::string PrintableName(std::string_view name) {
+  constexpr size_t kMaxBytes = 64;
+  std::string out(name.substr(0, kMaxBytes));
+  for (char& c : out) {
+    if (!absl::ascii_isprint(static_cast<unsigned char>(c))) c = '?';
+  }
+  return out;
+}
 
 absl::Status Gate::Check(std::string_view method, const Authorization& authorization) const {
   if (method.starts_with(kHealth)) return absl::OkStatus();

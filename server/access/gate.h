@@ -11,6 +11,10 @@
 
 namespace olmoe::access {
 
+// A name as it is kept and logged: at most 64 bytes of printable ASCII. A certificate may call its
+// owner anything.
+std::string PrintableName(std::string_view name);
+
 // Which calls of a port are let in, by the token in `authorization: Bearer TOKEN`.
 // Health checking is let in without one, because the probes of orchestrators cannot
 // send it. Thread-safe.

@@ -14,6 +14,7 @@
 #include <memory>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
@@ -243,6 +244,26 @@ std::string ClientAddress(const sockaddr_storage& peer) {
     }
   }
   return text;
+}
+
+std::string ClientAddress(const std::string& address) {
+  sockaddr_storage peer = {};
+  auto& ipv4 = reinterpret_cast<sockaddr_in&>(peer);
+  auto& ipv6 = reinterpret_cast<sockaddr_in6&>(peer);
+  if (inet_pton(AF_INET, address.c_str(), &ipv4.sin_addr) == 1) {
+    ipv4.sin_family = AF_INET;
+  } else if (inet_pton(AF_INET6, address.c_str(), &ipv6.sin6_addr) == 1) {
+    ipv6.sin6_family = AF_INET6;
+  } else {
+    return "";
+  }
+  return ClientAddress(peer);
+}
+
+std::string ForwardedClient(std::string_view forwarded_for) {
+  std::string address(forwarded_for.substr(forwarded_for.rfind(',') + 1));
+  absl::StripAsciiWhitespace(&address);
+  return ClientAddress(address);
 }
 
 }  // namespace olmoe::net

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -59,6 +60,12 @@ class Listener {
 // Who connects, for limits of one client: an IPv4 address, the /64 of an IPv6 one (one host can
 // have all of it), empty for a Unix socket, whose clients are all local.
 std::string ClientAddress(const sockaddr_storage& peer);
+// The same of an address in text, "127.0.0.1" or "::1"; empty for others.
+std::string ClientAddress(const std::string& address);
+
+// Whose call a proxy passes on: the last address of the (last) field x-forwarded-for, which is the
+// proxy's own word; those before it are the client's. Empty where it is none.
+std::string ForwardedClient(std::string_view forwarded_for);
 
 }  // namespace olmoe::net
 
