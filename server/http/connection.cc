@@ -12,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "glog/logging.h"
+#include "server/access/openssl_handles.h"
 
 namespace olmoe::http {
 namespace {
@@ -23,11 +24,22 @@ constexpr int kSendBufferBytes = 64 << 10;
 // Smaller bodies are bounded by the number of connections.
 constexpr size_t kSmallBodyBytes = 16 << 10;
 
+// Of the client's certificate; empty where it showed none.
+std::string CertificateName(SSL* tls) {
+  const access::Certificate certificate(SSL_get1_peer_certificate(tls));
+  if (certificate == nullptr) return "";
+  std::array<char, 256> name = {};
+  const int size = X509_NAME_get_text_by_NID(X509_get_subject_name(certificate.get()),
+                                             NID_commonName, name.data(), name.size());
+  if (size <= 0) return "";
+  return access::PrintableName({name.data(), static_cast<size_t>(size)});
+}
+
 // In the coroutines below, what is given to a co_await has a name: GCC 12 destroys temporaries of
 // a conditional expression there twice.
 
-Response MethodNotAllowed(const std::map<std::string, Route>& routes) {
-  Response response = StatusResponse(405);
+Response MethodNotAllowed(const ServerState::Methods& routes, const Refusal& refusal) {
+  Response response = refusal(405, "");
   std::string allow;
   for (const auto& [method, route] : routes) {
     absl::StrAppend(&allow, allow.empty() ? "" : ", ", method, method == "GET" ? ", HEAD" : "");
@@ -39,18 +51,32 @@ Response MethodNotAllowed(const std::map<std::string, Route>& routes) {
 }  // namespace
 
 ServerState::ServerState(const ConnectionLimits& limits, std::vector<Route> all_routes,
-                         std::shared_ptr<const access::Gate> gate,
+                         Refusal refuse, std::shared_ptr<const access::Gate> gate,
                          std::shared_ptr<access::TlsFiles> tls_files)
     : io(std::make_shared<asio::io_context>()),
+      refusal(std::move(refuse)),
       gate(std::move(gate)),
       tls(std::move(tls_files)),
       table(limits) {
-  for (Route& route : all_routes) routes[route.path].emplace(route.method, std::move(route));
+  for (Route& route : all_routes) {
+    Methods& methods = route.is_prefix ? prefix_routes[route.path] : routes[route.path];
+    methods.emplace(route.method, std::move(route));
+  }
 }
 
-Connection::Connection(ServerState* state, Socket socket, std::shared_ptr<asio::ssl::context> tls)
+const ServerState::Methods* ServerState::FindRoutes(const std::string& path) const {
+  if (const auto found = routes.find(path); found != routes.end()) return &found->second;
+  for (const auto& [prefix, methods] : prefix_routes) {
+    if (path.starts_with(prefix)) return &methods;
+  }
+  return nullptr;
+}
+
+Connection::Connection(ServerState* state, Socket socket, std::string address,
+                       std::shared_ptr<asio::ssl::context> tls)
     : state_(state),
       socket_(std::move(socket)),
+      address_(std::move(address)),
       tls_context_(std::move(tls)),
       buffer_(new char[RequestParser::kBufferBytes]),
       wake_up_(*state->io) {
@@ -65,6 +91,7 @@ void Connection::Close() {
   error_code ignored;
   socket_.close(ignored);
   wake_up_.cancel();
+  if (watch_ != nullptr) watch_->Gone();
 }
 
 asio::awaitable<void> Connection::Serve(std::shared_ptr<Connection> self) {
@@ -123,14 +150,15 @@ asio::awaitable<bool> Connection::ServeOne() {
     co_await Continue(&parser);
     here = co_await ReadPast(State::kBody, &parser);
     if (!here) co_return false;
-    if (parser.state() == State::kFailed) response = StatusResponse(parser.error_status());
+    if (parser.state() == State::kFailed) response = state_->refusal(parser.error_status(), "");
   }
-  if (!response) response = co_await Handle(*route, parser.request());
+  const bool http11 = parser.request().http11, with_body = parser.request().method != "HEAD";
+  if (!response) response = co_await Handle(*route, &parser);
   // A body that nobody wants is not read, so nothing can follow it.
-  const bool has_end = response->stream == nullptr || parser.request().http11;
+  const bool has_end = response->stream == nullptr || http11;
   const bool keep =
       parser.state() == State::kDone && parser.keep_alive() && has_end && !state_->stopping;
-  const bool written = co_await Write(parser.request(), *response, keep);
+  const bool written = co_await Write(http11, with_body, *response, keep);
   state_->table.HoldRequest(this, 0);
   co_return written&& keep;
 }
@@ -183,21 +211,21 @@ void Connection::Take(RequestParser* parser) {
 }
 
 std::optional<Response> Connection::Refuse(RequestParser* parser, const Route** route) {
-  if (parser->state() == State::kFailed) return StatusResponse(parser->error_status());
+  if (parser->state() == State::kFailed) return state_->refusal(parser->error_status(), "");
   const Request& request = parser->request();
-  const auto routes = state_->routes.find(request.path);
-  if (routes == state_->routes.end()) return StatusResponse(404);
-  const auto found = routes->second.find(request.method == "HEAD" ? "GET" : request.method);
-  if (found == routes->second.end()) return MethodNotAllowed(routes->second);
+  const ServerState::Methods* routes = state_->FindRoutes(request.path);
+  if (routes == nullptr) return state_->refusal(404, "");
+  const auto found = routes->find(request.method == "HEAD" ? "GET" : request.method);
+  if (found == routes->end()) return MethodNotAllowed(*routes, state_->refusal);
   *route = &found->second;
   if (!found->second.open_to_all) {
     if (std::optional<Response> refusal = RefuseCaller(request)) return refusal;
   }
   parser->SetBodyLimit((*route)->max_body_bytes);
-  if (parser->state() == State::kFailed) return StatusResponse(parser->error_status());
+  if (parser->state() == State::kFailed) return state_->refusal(parser->error_status(), "");
   const std::string expected = request.Header("Expect");
   if (!expected.empty() && !absl::EqualsIgnoreCase(expected, "100-continue")) {
-    return StatusResponse(417);
+    return state_->refusal(417, "");
   }
   return std::nullopt;
 }
@@ -207,8 +235,7 @@ std::optional<Response> Connection::RefuseCaller(const Request& request) const {
   const absl::Status status = state_->gate->Check(request.path, request.Values("Authorization"));
   if (status.ok()) return std::nullopt;
   const bool known = absl::IsPermissionDenied(status);
-  Response response = TextResponse(known ? 403 : 401, absl::StrCat(status.message(), "\n"),
-                                   "text/plain; charset=utf-8");
+  Response response = state_->refusal(known ? 403 : 401, std::string(status.message()));
   if (!known) response.fields.emplace_back("WWW-Authenticate", "Bearer");
   return response;
 }
@@ -222,26 +249,46 @@ asio::awaitable<void> Connection::Continue(RequestParser* parser) {
   co_await WriteAll(buffers);  // where it fails, so does the read that follows
 }
 
-asio::awaitable<Response> Connection::Handle(const Route& route, const Request& request) {
+std::string Connection::PrincipalOf(const Request& request) {
+  std::string name;
+  if (state_->gate != nullptr) name = state_->gate->TokenName(request.Values("Authorization"));
+  if (name.empty() && tls_) name = CertificateName(tls_->native_handle());
+  return name;
+}
+
+asio::awaitable<Response> Connection::Handle(const Route& route, RequestParser* parser) {
   answer_.reset();
+  watch_ = std::make_shared<ClientWatch>();
   state_->table.Begin(this, Phase::kHandling);
+  Request* request = parser->mutable_request();
+  request->address = address_;
+  request->principal = PrincipalOf(*request);
+  // The reply may come late, when there is no connection any more.
+  Reply reply(
+      [io = state_->io, weak = weak_from_this()](Response response) {
+        asio::dispatch(*io, [weak, response = std::move(response)]() mutable {
+          const auto self = weak.lock();
+          if (self == nullptr || self->closed_) {
+            if (response.stream != nullptr) response.stream->Detach(false);
+            return;
+          }
+          self->answer_ = std::move(response);
+          self->wake_up_.cancel();
+        });
+      },
+      watch_, state_->refusal);
   try {
-    // The reply may come late, when there is no connection any more.
-    route.handler(request, Reply([io = state_->io, weak = weak_from_this()](Response response) {
-                    asio::dispatch(*io, [weak, response = std::move(response)]() mutable {
-                      const auto self = weak.lock();
-                      if (self == nullptr || self->closed_) {
-                        if (response.stream != nullptr) response.stream->Detach(false);
-                        return;
-                      }
-                      self->answer_ = std::move(response);
-                      self->wake_up_.cancel();
-                    });
-                  }));
+    route.handler(std::move(*request), std::move(reply));
   } catch (const std::exception& error) {  // the reply that it dropped says 500
-    LOG_EVERY_T(ERROR, 10) << "HTTP " << request.path << ": " << error.what();
+    LOG_EVERY_T(ERROR, 10) << "HTTP " << route.path << ": " << error.what();
+  }
+  if (watch_->is_watched()) {
+    ReadAhead();
+  } else {
+    watch_.reset();
   }
   while (!answer_ && !closed_) co_await Sleep();
+  watch_.reset();
   Response response;
   if (answer_) response = *std::exchange(answer_, std::nullopt);
   co_return response;
@@ -253,15 +300,14 @@ asio::awaitable<void> Connection::Sleep() {
   co_await wake_up_.async_wait(redirect_error(use_awaitable, cancelled));
 }
 
-asio::awaitable<bool> Connection::Write(const Request& request, const Response& response,
+asio::awaitable<bool> Connection::Write(bool http11, bool with_body, const Response& response,
                                         bool keep) {
-  const std::string head = ResponseHead(response, request.http11, keep);
-  const bool with_body = request.method != "HEAD";
+  const std::string head = ResponseHead(response, http11, keep);
   const Body body = with_body ? response.body : nullptr;
   bool written = false;
   if (response.stream != nullptr && with_body) {
     stream_ = response.stream;
-    written = co_await WriteStream(head, stream_.get(), request.http11);
+    written = co_await WriteStream(head, stream_.get(), http11);
     stream_.reset();
   } else {
     written = co_await WriteBody(head, body);
@@ -343,7 +389,7 @@ void Connection::OnReadAhead(bool failed, size_t bytes) {
   reading_ahead_ = false;
   end_ += bytes;
   if (failed) return Close();
-  if (stream_ != nullptr) ReadAhead();
+  if (stream_ != nullptr || watch_ != nullptr) ReadAhead();
   wake_up_.cancel();
 }
 

@@ -3,6 +3,7 @@
 #define OLMOE_SERVER_HTTP_CONNECTION_H_
 
 #include <array>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -36,13 +37,20 @@ using Socket = asio::generic::stream_protocol::socket;
 
 // What the connections of a server share. Network thread only, but for `io`.
 struct ServerState {
-  ServerState(const ConnectionLimits& limits, std::vector<Route> all_routes,
+  using Methods = std::map<std::string, Route>;  // of one path
+
+  ServerState(const ConnectionLimits& limits, std::vector<Route> all_routes, Refusal refusal,
               std::shared_ptr<const access::Gate> gate,
               std::shared_ptr<access::TlsFiles> tls_files);
 
+  // Null where nothing answers.
+  const Methods* FindRoutes(const std::string& path) const;
+
   // Held by replies too, which may come when the server has gone.
   const std::shared_ptr<asio::io_context> io;
-  std::unordered_map<std::string, std::map<std::string, Route>> routes;  // by path and method
+  std::unordered_map<std::string, Methods> routes;  // by path
+  std::map<std::string, Methods, std::greater<>> prefix_routes;  // by prefix, longer ones first
+  const Refusal refusal;
   const std::shared_ptr<const access::Gate> gate;  // null: every request is let in
   TlsContext tls;
   ConnectionTable table;
@@ -54,8 +62,10 @@ struct ServerState {
 class Connection final : public ConnectionTable::Member,
                          public std::enable_shared_from_this<Connection> {
  public:
-  // `state` outlives it. `tls`: null for plaintext.
-  Connection(ServerState* state, Socket socket, std::shared_ptr<asio::ssl::context> tls);
+  // `state` outlives it. `address`: of the client, as net::ClientAddress gives it. `tls`: null for
+  // plaintext.
+  Connection(ServerState* state, Socket socket, std::string address,
+             std::shared_ptr<asio::ssl::context> tls);
 
   // Until either side has enough. Throws nothing.
   static asio::awaitable<void> Serve(std::shared_ptr<Connection> self);
@@ -80,15 +90,19 @@ class Connection final : public ConnectionTable::Member,
   std::optional<Response> RefuseCaller(const Request& request) const;
   // Says that the body may come, to a client that waits for that.
   Async<void> Continue(RequestParser* parser);
-  Async<Response> Handle(const Route& route, const Request& request);
+  // Hands over the parser's request.
+  Async<Response> Handle(const Route& route, RequestParser* parser);
+  // The name of the request's token, else of the client's certificate.
+  std::string PrincipalOf(const Request& request);
   // Whether all of it was written.
-  Async<bool> Write(const Request& request, const Response& response, bool keep);
+  Async<bool> Write(bool http11, bool with_body, const Response& response, bool keep);
   Async<bool> WriteBody(const std::string& head, const Body& body);
   Async<bool> WriteStream(const std::string& head, Stream* stream, bool in_chunks);
   Async<bool> WritePiece(const std::string& text);
   // Until somebody wakes it.
   Async<void> Sleep();
-  // Reads on its own while a stream is written, so that the client is seen to go; the next
+  // Reads on its own while a stream is written or a client watched, so that it is seen to go; the
+  // next
   // ReadMore waits for what has begun.
   void ReadAhead();
   void OnReadAhead(bool failed, size_t bytes);
@@ -107,6 +121,7 @@ class Connection final : public ConnectionTable::Member,
 
   ServerState* const state_;
   Socket socket_;
+  const std::string address_;
   const std::shared_ptr<asio::ssl::context> tls_context_;  // of tls_
   std::optional<asio::ssl::stream<Socket&>> tls_;
   bool closed_ = false;
@@ -117,7 +132,8 @@ class Connection final : public ConnectionTable::Member,
 
   std::optional<Response> answer_;  // of the handler
   asio::steady_timer wake_up_;      // never runs out; is cancelled to end Sleep
-  std::shared_ptr<Stream> stream_;  // that is being written
+  std::shared_ptr<ClientWatch> watch_;  // of the request that is handled
+  std::shared_ptr<Stream> stream_;      // that is being written
   bool reading_ahead_ = false;      // into the end of the buffer
 };
 

@@ -59,8 +59,8 @@ class HttpServer::Impl {
         stop_grace_(options.stop_grace),
         tick_(TickOf(options.limits)),
         accepts_in_a_row_(AcceptsInARow(options.limits)),
-        state_(options.limits, std::move(options.routes), std::move(options.gate),
-               std::move(options.tls)),
+        state_(options.limits, std::move(options.routes), std::move(options.refusal),
+               std::move(options.gate), std::move(options.tls)),
         timer_(*state_.io) {}
   ~Impl() { Stop(); }
 
@@ -181,8 +181,10 @@ void HttpServer::Impl::Accept(int fd, const sockaddr_storage& peer) {
     close(fd);
     return;
   }
-  auto connection = std::make_shared<Connection>(&state_, std::move(socket), state_.tls.Current());
-  if (!state_.table.Admit(connection.get(), net::ClientAddress(peer))) return;
+  const std::string address = net::ClientAddress(peer);
+  auto connection =
+      std::make_shared<Connection>(&state_, std::move(socket), address, state_.tls.Current());
+  if (!state_.table.Admit(connection.get(), address)) return;
   if (state_.table.size() == 1) timer_.cancel();  // CloseOverdue wakes up
   asio::co_spawn(*state_.io, Connection::Serve(std::move(connection)), asio::detached);
 }

@@ -26,6 +26,7 @@ class HttpServer {
     std::shared_ptr<access::TlsFiles> tls = {};        // null: plaintext
     std::shared_ptr<const access::Gate> gate = {};  // asks for tokens; null: none are needed
     ConnectionLimits limits = DefaultLimits();
+    Refusal refusal = RefusalText;  // of requests that no handler gets
     // Answers under way may take so long at Stop.
     std::chrono::milliseconds stop_grace{100};
   };

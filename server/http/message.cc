@@ -8,8 +8,6 @@
 
 namespace olmoe::http {
 
-namespace {
-
 const char* ReasonOf(int status) {
   switch (status) {
     case 200: return "OK";
@@ -28,8 +26,6 @@ const char* ReasonOf(int status) {
     default: return "";
   }
 }
-
-}  // namespace
 
 std::vector<std::string_view> Request::Values(std::string_view name) const {
   std::vector<std::string_view> values;
@@ -61,6 +57,11 @@ Response StatusResponse(int status) {
                       "text/plain; charset=utf-8");
 }
 
+Response RefusalText(int status, std::string_view why) {
+  if (why.empty()) return StatusResponse(status);
+  return TextResponse(status, std::string(why) + "\n", "text/plain; charset=utf-8");
+}
+
 // A field whose text could end the line early is left out: it is our own, or was echoed.
 std::string ResponseHead(const Response& response, bool http11, bool keep) {
   std::string head =
@@ -83,15 +84,48 @@ std::string ResponseHead(const Response& response, bool http11, bool keep) {
   return head += "\r\n";
 }
 
+void ClientWatch::Watch(std::function<void()> gone) {
+  absl::MutexLock lock(&mu_);
+  gone_ = std::move(gone);
+}
+
+bool ClientWatch::is_watched() const {
+  absl::MutexLock lock(&mu_);
+  return gone_ != nullptr;
+}
+
+void ClientWatch::Gone() {
+  std::function<void()> gone;
+  {
+    absl::MutexLock lock(&mu_);
+    gone = std::exchange(gone_, nullptr);
+  }
+  if (gone != nullptr) gone();
+}
+
+void ClientWatch::End() {
+  std::function<void()> unused;  // goes without the lock
+  {
+    absl::MutexLock lock(&mu_);
+    unused = std::exchange(gone_, nullptr);
+  }
+}
+
 Reply::State::~State() {
   try {
-    Send(StatusResponse(500));
+    Send(refuse_(500, ""));
   } catch (const std::exception&) {  // no memory: the client's patience ends it
   }
 }
 
 void Reply::State::Send(Response response) {
-  if (!sent_.exchange(true)) send_(std::move(response));
+  if (sent_.exchange(true)) return;
+  if (client_ != nullptr) client_->End();
+  send_(std::move(response));
+}
+
+void Reply::State::OnGone(std::function<void()> gone) {
+  if (client_ != nullptr && !sent_) client_->Watch(std::move(gone));
 }
 
 }  // namespace olmoe::http

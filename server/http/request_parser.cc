@@ -45,6 +45,7 @@ class RequestParser::Impl final : public beast::basic_parser<true> {
   // The status to fail with, where Beast's code does not say it.
   int status() const { return status_; }
   const Request& request() const { return request_; }
+  Request* mutable_request() { return &request_; }
 
  private:
   using Text = boost::beast::string_view;
@@ -152,6 +153,7 @@ void RequestParser::Fail(int status) {
 }
 
 const Request& RequestParser::request() const { return impl_->request(); }
+Request* RequestParser::mutable_request() { return impl_->mutable_request(); }
 bool RequestParser::keep_alive() const { return impl_->keep_alive(); }
 
 }  // namespace olmoe::http

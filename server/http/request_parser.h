@@ -49,6 +49,8 @@ class RequestParser {
   void Fail(int status);
 
   const Request& request() const;
+  // The same, for whoever handles it.
+  Request* mutable_request();
   // Whether the client wants another request on this connection. REQUIRES: kBody or kDone.
   bool keep_alive() const;
 

@@ -13,6 +13,15 @@ bool Stream::Push(std::string_view data) {
   return !overrun_;
 }
 
+size_t Stream::PushSome(std::string_view data) {
+  absl::MutexLock lock(&mu_);
+  if (finished_ || overrun_ || detached_) return 0;
+  const std::string_view pushed = data.substr(0, kMaxWaitingBytes - waiting_.size());
+  waiting_.append(pushed);
+  if (!pushed.empty()) Wake();
+  return pushed.size();
+}
+
 void Stream::Finish() {
   absl::MutexLock lock(&mu_);
   finished_ = true;
@@ -31,9 +40,14 @@ void Stream::Attach(std::function<void()> wake) {
 }
 
 Stream::Piece Stream::Take() {
-  absl::MutexLock lock(&mu_);
-  woken_ = false;
-  return {std::exchange(waiting_, ""), finished_, overrun_};
+  Piece piece;
+  {
+    absl::MutexLock lock(&mu_);
+    woken_ = false;
+    piece = {std::exchange(waiting_, ""), finished_, overrun_};
+  }
+  if (!piece.data.empty() && on_taken_ != nullptr) on_taken_();
+  return piece;
 }
 
 bool Stream::overrun() {

@@ -20,11 +20,16 @@ class Stream {
   static constexpr size_t kMaxWaitingBytes = 64 << 10;
 
   // `on_gone` is called at most once, on the network thread: the reader went before Finish, or was
-  // too slow, or the server stops. It must not wait.
-  explicit Stream(std::function<void()> on_gone) : on_gone_(std::move(on_gone)) {}
+  // too slow, or the server stops. `on_taken` is called on the network thread each time that
+  // something was taken, so that there is all the room again. Neither may wait.
+  explicit Stream(std::function<void()> on_gone, std::function<void()> on_taken = nullptr)
+      : on_gone_(std::move(on_gone)), on_taken_(std::move(on_taken)) {}
 
   // False: nothing more will be sent.
   bool Push(std::string_view data);
+  // Pushes the beginning of `data` that there is room for, and returns its size: the stream is
+  // never lost by that. Where that is not all of it, on_taken follows, or on_gone.
+  size_t PushSome(std::string_view data);
   // Everything was pushed.
   void Finish();
 
@@ -45,7 +50,7 @@ class Stream {
  private:
   void Wake() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  const std::function<void()> on_gone_;
+  const std::function<void()> on_gone_, on_taken_;
 
   absl::Mutex mu_;
   std::function<void()> wake_ ABSL_GUARDED_BY(mu_);

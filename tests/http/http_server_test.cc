@@ -16,6 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "gtest/gtest.h"
 #include "tests/http/raw_client.h"
 #include "tests/support/temp_folder.h"
@@ -92,7 +93,19 @@ class HttpServerTest : public ::testing::Test {
            reply.Send(std::move(response));
          },
          1 << 20},
-        {"PUT", "/echo", [](const Request&, Reply) {}}};  // drops the reply
+        {"PUT", "/echo", [](const Request&, Reply) {}},  // drops the reply
+        {"GET", "/watched",
+         [this](const Request&, Reply reply) {
+           reply.OnGone([this] { gone_.Notify(); });
+           held_.Add(std::move(reply));
+         }},
+        {"GET", "/named/", NameOf, 0, false, true},
+        {"GET", "/named/twice/", NameOf, 0, false, true},
+        {"GET", "/named/exact", NameOf}};
+  }
+
+  static void NameOf(const Request& request, Reply reply) {
+    reply.Send(TextResponse(200, request.path, "text/plain"));
   }
 
   void Start(const ConnectionLimits& limits = PatientLimits(),
@@ -129,6 +142,7 @@ class HttpServerTest : public ::testing::Test {
   }
 
   HeldReplies held_;
+  absl::Notification gone_;  // the client of /watched
   std::unique_ptr<HttpServer> server_;
 };
 
@@ -289,6 +303,74 @@ TEST_F(HttpServerTest, AHandlerThatThrowsOrForgetsIsAnError) {
   ASSERT_TRUE(client.Send("PUT /echo HTTP/1.1\r\nHost: a\r\n\r\n"));
   EXPECT_EQ(client.Read().status, 500);
   EXPECT_EQ(client.Get("/small").status, 200);
+}
+
+TEST_F(HttpServerTest, AHandlerLearnsAtOnceThatItsClientHasGone) {
+  Start();
+  {
+    RawClient client = Client();
+    ASSERT_TRUE(client.Send(GetRequest("/watched")));
+    held_.Await(1);
+  }
+  gone_.WaitForNotification();
+  held_.Take()[0].Send(StatusResponse(200));
+  ExpectServes();
+}
+
+TEST_F(HttpServerTest, AWatchedClientIsAnsweredAndAsksOn) {
+  Start();
+  RawClient client = Client();
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(client.Send(GetRequest("/watched") + GetRequest("/small")));
+    held_.Await(1);
+    held_.Take()[0].Send(TextResponse(200, "done", "text/plain"));
+    EXPECT_EQ(client.Read().body, "done");
+    EXPECT_EQ(client.Read().body, "small");
+  }
+  EXPECT_FALSE(gone_.HasBeenNotified());
+}
+
+TEST_F(HttpServerTest, StopSendsWatchedClientsAway) {
+  Start();
+  RawClient client = Client();
+  ASSERT_TRUE(client.Send(GetRequest("/watched")));
+  held_.Await(1);
+  server_->Stop();
+  EXPECT_TRUE(gone_.HasBeenNotified());
+}
+
+TEST_F(HttpServerTest, ARouteMayTakeAllThatBeginsWithItsPath) {
+  Start();
+  RawClient client = Client();
+  for (const char* path : {"/named/a", "/named/a/b%2Fc", "/named/twice/x", "/named/exact"}) {
+    EXPECT_EQ(client.Get(path).body, path);
+  }
+  EXPECT_EQ(client.Get("/name").status, 404);
+  ASSERT_TRUE(client.Send("PUT /named/a HTTP/1.1\r\nHost: a\r\n\r\n"));
+  EXPECT_EQ(client.Read().status, 405);
+}
+
+TEST(HttpRefusalTest, RefusalsHaveTheFormOfThePort) {
+  HttpServer::Options options{.listener = net::Listener::Bind("127.0.0.1:0").value()};
+  options.routes = {{"GET", "/drops", [](const Request&, Reply) {}},
+                    {"POST", "/small", [](const Request&, Reply) {}, 1}};
+  options.refusal = [](int status, std::string_view) {
+    return TextResponse(status, absl::StrCat("[", status, "]"), "application/json");
+  };
+  const auto server = HttpServer::Create(std::move(options)).value();
+  const std::pair<std::string, int> refused[] = {
+      {GetRequest("/other"), 404},
+      {GetRequest("/small"), 405},
+      {GetRequest("/drops"), 500},
+      {"POST /small HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab", 413},
+      {"nonsense\r\n\r\n", 400}};
+  for (const auto& [request, status] : refused) {
+    RawClient client(server->port());
+    ASSERT_TRUE(client.Send(request));
+    const Answer answer = client.Read();
+    EXPECT_EQ(answer.status, status);
+    EXPECT_EQ(answer.body, absl::StrCat("[", status, "]"));
+  }
 }
 
 TEST_F(HttpServerTest, AReplyMayComeLaterAndFromAnotherThreadAndOnce) {

@@ -47,6 +47,26 @@ TEST(StreamTest, WhatWaitsIsBounded) {
   EXPECT_TRUE(stream.Take().overrun);
 }
 
+TEST(StreamTest, WhatThereIsRoomForIsPushedAndTheRestIsAskedFor) {
+  int taken = 0;
+  Stream stream(nullptr, [&] { ++taken; });
+  EXPECT_EQ(stream.PushSome(std::string(Stream::kMaxWaitingBytes - 1, 'x')),
+            Stream::kMaxWaitingBytes - 1);
+  EXPECT_EQ(stream.PushSome("yz"), 1);
+  EXPECT_EQ(stream.PushSome("z"), 0);
+  EXPECT_EQ(taken, 0);
+  const Stream::Piece piece = stream.Take();
+  EXPECT_FALSE(piece.overrun);
+  EXPECT_EQ(piece.data.back(), 'y');
+  EXPECT_EQ(taken, 1);
+  EXPECT_EQ(stream.PushSome("z"), 1);
+  stream.Finish();
+  EXPECT_EQ(stream.Take().data, "z");
+  EXPECT_EQ(stream.PushSome("more"), 0);
+  EXPECT_EQ(stream.Take().data, "");
+  EXPECT_EQ(taken, 2);
+}
+
 TEST(StreamTest, TheReadersEndIsToldOnceAndOnlyWhereItIsEarly) {
   int gone = 0;
   Stream early([&] { ++gone; }), written([&] { ++gone; });
@@ -163,12 +183,17 @@ TEST(HttpGateTest, ATokenIsAskedForBeforeTheBody) {
   HttpServer::Options options{.listener = net::Listener::Bind("127.0.0.1:0").value()};
   options.gate = std::make_shared<access::Gate>(
       access::Gate::Options{.port_name = "completions",
-                            .opening = {tokens("tokens", kToken)},
+                            .opening = {tokens("tokens", absl::StrCat("ann:", kToken).c_str())},
                             .of_other_ports = {tokens("others", kOther)}});
   const Handler ok = [](const Request& request, Reply reply) {
     reply.Send(TextResponse(200, request.body, "text/plain"));
   };
-  options.routes = {{"POST", "/work", ok, 1 << 20}, {"GET", "/health", ok, 0, true}};
+  options.routes = {{"POST", "/work", ok, 1 << 20},
+                    {"GET", "/health", ok, 0, true},
+                    {"GET", "/who", [](const Request& request, Reply reply) {
+                       reply.Send(TextResponse(200, request.principal + "@" + request.address,
+                                               "text/plain"));
+                     }}};
   const auto server = HttpServer::Create(std::move(options)).value();
 
   const auto status_of = [&](const std::string& fields) {
@@ -193,6 +218,10 @@ TEST(HttpGateTest, ATokenIsAskedForBeforeTheBody) {
                                    "authorization: Bearer ", kToken, "\r\n")),
             401);
   EXPECT_EQ(RawClient(server->port()).Get("/health").status, 200);
+  EXPECT_EQ(RawClient(server->port(), "127.0.0.9")
+                .Get("/who", absl::StrCat("Authorization: Bearer ", kToken, "\r\n"))
+                .body,
+            "ann@127.0.0.9");
 }
 
 }  // namespace
