@@ -12,10 +12,14 @@
 
 namespace olmoe::engine {
 
+// Protocols that requests come by, as statistics and logs name them.
+inline constexpr std::string_view kGrpc = "grpc", kHttp = "http";
+
 // How one request ended, for statistics and logs.
 struct RequestOutcome {
-  // "Generate", "GenerateStream", "Score", "ScoreStream", "BuildCalibration"
+  // "Generate", "GenerateStream", "Score", "ScoreStream", "BuildCalibration"; by HTTP "Completions"
   std::string_view method;
+  std::string_view protocol = kGrpc;  // it came by
   std::string request_id;
   std::string arm_id;       // empty: refused before an arm was found
   std::string policy_id;    // of that arm

@@ -45,6 +45,15 @@ absl::Status EngineRequest::Admit(const RoutingChoice& choice, std::string reque
   return absl::OkStatus();
 }
 
+void EngineRequest::AdmitLike(const EngineRequest& other, routing::PlanPin pin,
+                              std::string request_id) {
+  request_id_ = std::move(request_id);
+  assignment_ = other.assignment_;
+  routing_seed_ = other.routing_seed_;
+  generation_ = other.generation_;
+  pin_ = std::move(pin);
+}
+
 absl::Status EngineRequest::Submit(std::variant<engine::GenerateWork, engine::ScoreWork> work,
                                    absl::Time deadline, engine::Sink sink) {
   deadline_ = deadline;
@@ -62,6 +71,7 @@ absl::Status EngineRequest::Submit(std::variant<engine::GenerateWork, engine::Sc
   if (!handle.ok()) return handle.status();
   handle_ = *handle;
   if (cancelled_) Cancel();
+  if (resumed_) Resume();
   return absl::OkStatus();
 }
 
@@ -73,6 +83,7 @@ void EngineRequest::Cancel() {
 }
 
 void EngineRequest::Resume() {
+  resumed_ = true;
   if (const engine::RequestHandle handle = handle_; handle != 0) serving_->engine->Resume(handle);
 }
 
@@ -82,6 +93,7 @@ void EngineRequest::Report(const absl::Status& status, const engine::Completion*
   if (!serving_->on_request_done) return;
   engine::RequestOutcome outcome;
   outcome.method = method_;
+  outcome.protocol = protocol_;
   outcome.request_id = request_id_;
   outcome.status = status;
   outcome.completion = completion;

@@ -37,12 +37,18 @@ struct RoutingChoice {
 class EngineRequest {
  public:
   // `method`: a literal, "Generate". `client`: whose share of the queue it takes; empty: nobody's.
-  EngineRequest(const Serving* serving, std::string_view method, std::string client)
-      : serving_(serving), method_(method), client_(std::move(client)) {}
+  // `protocol`: one of engine::kGrpc and kHttp.
+  EngineRequest(const Serving* serving, std::string_view method, std::string client,
+                std::string_view protocol = engine::kGrpc)
+      : serving_(serving), method_(method), protocol_(protocol), client_(std::move(client)) {}
 
   // Pins the current plan and assigns the arm: generation and assignment are known from here on.
   // PERMISSION_DENIED for an arm that does not exist or may not be named.
   absl::Status Admit(const RoutingChoice& choice, std::string request_id);
+  // The same plan and arm as another's, whose plan `pin` is.
+  void AdmitLike(const EngineRequest& other, routing::PlanPin pin, std::string request_id);
+  // Of the plan, for AdmitLike. REQUIRES: admitted, and not submitted yet.
+  routing::PlanPin PinAgain() const { return pin_.Again(); }
 
   // An error: `sink` is never called.
   absl::Status Submit(std::variant<engine::GenerateWork, engine::ScoreWork> work,
@@ -63,7 +69,7 @@ class EngineRequest {
 
  private:
   const Serving* const serving_;
-  const std::string_view method_;
+  const std::string_view method_, protocol_;
   const std::string client_;
   std::string request_id_;
   absl::Time deadline_ = absl::InfiniteFuture();
@@ -71,9 +77,9 @@ class EngineRequest {
   uint64_t generation_ = 0;
   routing::Assignment assignment_;
   uint64_t routing_seed_ = 0;
-  // A cancellation may come before Submit has returned the handle.
+  // Cancel and Resume may come before Submit has returned the handle.
   std::atomic<engine::RequestHandle> handle_{0};  // 0: none
-  std::atomic<bool> cancelled_{false};
+  std::atomic<bool> cancelled_{false}, resumed_{false};
 };
 
 }  // namespace olmoe::experiment

@@ -23,6 +23,11 @@ PlanPin& PlanPin::operator=(PlanPin&& other) noexcept {
   return *this;
 }
 
+PlanPin PlanPin::Again() const {
+  slot_->PinAgain(plan_->generation());
+  return PlanPin(slot_, plan_);
+}
+
 void PlanPin::Release() {
   if (plan_ == nullptr) return;
   // The plan outlives Unpin here and is destroyed, if this is the last reference,
@@ -49,6 +54,11 @@ PlanPin PlanSlot::Pin() {
   absl::MutexLock lock(&mu_);
   ++plans_.rbegin()->second.in_flight;
   return PlanPin(this, current_);
+}
+
+void PlanSlot::PinAgain(uint64_t generation) {
+  absl::MutexLock lock(&mu_);
+  ++plans_.at(generation).in_flight;
 }
 
 std::shared_ptr<const RoutingPlan> PlanSlot::Current() const {

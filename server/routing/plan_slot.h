@@ -29,6 +29,8 @@ class PlanPin {
   const RoutingPlan& operator*() const { return *plan_; }
   const RoutingPlan* operator->() const { return plan_.get(); }
   explicit operator bool() const { return plan_ != nullptr; }
+  // Another pin of the same plan, be it current or not. REQUIRES: not released.
+  PlanPin Again() const;
   void Release();
 
  private:
@@ -82,6 +84,7 @@ class PlanSlot {
 
  private:
   friend class PlanPin;
+  void PinAgain(uint64_t generation);
   void Unpin(uint64_t generation);
 
   const std::function<void()> on_drained_;
