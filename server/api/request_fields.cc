@@ -121,6 +121,20 @@ std::vector<TokenId> EncodeText(std::string_view text, const std::string& field,
   return std::move(encoding->ids);
 }
 
+absl::Status CheckTextFits(const std::vector<TokenId>& ids, const experiment::Serving& serving) {
+  int64_t text_bytes = 0;
+  for (const TokenId id : ids) {
+    text_bytes += static_cast<int64_t>(serving.tokenizer->TokenBytes(id).size());
+  }
+  if (text_bytes <= serving.max_response_bytes) return absl::OkStatus();
+  return WithErrorInfo(
+      absl::OutOfRangeError(absl::StrCat("the text has ", text_bytes, " bytes, more than ",
+                                         serving.max_response_bytes, ": send fewer ids")),
+      "RESPONSE_TOO_LARGE",
+      {{"response_bytes", absl::StrCat(text_bytes)},
+       {"max_response_bytes", absl::StrCat(serving.max_response_bytes)}});
+}
+
 int ParseTop(uint32_t top, const std::string& field, RequestErrors* errors) {
   if (top <= kMaxTopLogprobs) return static_cast<int>(top);
   errors->Add(field, absl::StrCat("must be 0..", kMaxTopLogprobs, ", is ", top));

@@ -39,6 +39,9 @@ std::vector<TokenId> EncodeText(std::string_view text, const std::string& field,
                                 bool add_special_tokens, const experiment::Serving& serving,
                                 RequestErrors* errors, const Interrupt& interrupt = {});
 
+// OUT_OF_RANGE where the text of `ids` is larger than an answer may be. REQUIRES: a tokenizer.
+absl::Status CheckTextFits(const std::vector<TokenId>& ids, const experiment::Serving& serving);
+
 inline constexpr size_t kMaxUnitIdBytes = 256;
 
 // Fields are named "routing..." and "unit_id".

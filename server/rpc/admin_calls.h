@@ -14,10 +14,10 @@
 #include "absl/time/time.h"
 #include "olmoe/v1/admin.pb.h"
 #include "server/experiment/serving.h"
+#include "server/limits/worker_pool.h"
 #include "server/routing/plan.h"
 #include "server/rpc/bounded_call.h"
 #include "server/rpc/call_context.h"
-#include "server/rpc/worker_pool.h"
 
 namespace olmoe::stats {
 class StatsCursors;
@@ -98,12 +98,12 @@ absl::StatusOr<v1::DeleteCalibrationResponse> DeleteCalibration(
 ByteReactor* StartGetCalibration(const AdminContext* context,
                                  grpc::CallbackServerContext* server_context);
 // The set's disk is waited for on `pool`.
-ByteReactor* StartPutCalibration(const AdminContext* context, WorkerPool* pool,
+ByteReactor* StartPutCalibration(const AdminContext* context, limits::WorkerPool* pool,
                                  grpc::CallbackServerContext* server_context);
 // What the BuildCalibration calls of a service share. Thread-safe.
 struct CalibrationBuilds {
-  explicit CalibrationBuilds(WorkerPool* pool) : pool(pool) {}
-  WorkerPool* const pool;  // where texts are tokenized and the disk is waited for
+  explicit CalibrationBuilds(limits::WorkerPool* pool) : pool(pool) {}
+  limits::WorkerPool* const pool;  // where texts are tokenized and the disk is waited for
   std::atomic<int> running = 0;
 };
 ByteReactor* StartBuildCalibration(const AdminContext* context, CalibrationBuilds* builds,
@@ -119,7 +119,7 @@ absl::StatusOr<v1::DeleteRouterResponse> DeleteRouter(const v1::DeleteRouterRequ
 ByteReactor* StartGetRouter(const AdminContext* context,
                             grpc::CallbackServerContext* server_context);
 // Made ready on `pool`, where the set's disk is waited for too.
-ByteReactor* StartPutRouter(const AdminContext* context, WorkerPool* pool,
+ByteReactor* StartPutRouter(const AdminContext* context, limits::WorkerPool* pool,
                             grpc::CallbackServerContext* server_context);
 
 // Errors: INVALID_ARGUMENT with every violation, FAILED_PRECONDITION (CURSOR_EXPIRED). Does not

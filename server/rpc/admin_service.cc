@@ -5,10 +5,10 @@
 #include <utility>
 
 #include "olmoe/v1/admin.grpc.pb.h"
+#include "server/limits/worker_pool.h"
 #include "server/rpc/byte_service.h"
 #include "server/rpc/caller.h"
 #include "server/rpc/unary.h"
-#include "server/rpc/worker_pool.h"
 
 namespace olmoe::rpc {
 namespace {
@@ -26,9 +26,9 @@ auto WithActor(std::string actor, Function function) {
 // What the calls of the port run on. Owned by what starts them. Thread-safe.
 struct Workers {
   // Two: a patch that waits for a drain does not hold up its rollback.
-  WorkerPool pool{2};
+  limits::WorkerPool pool{2};
   // A calibration or a router does not wait for a drain either.
-  WorkerPool calibration_pool{1};
+  limits::WorkerPool calibration_pool{1};
   CalibrationBuilds builds{&calibration_pool};
 };
 

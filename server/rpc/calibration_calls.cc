@@ -185,7 +185,7 @@ ByteReactor* StartGetCalibration(const AdminContext* context,
   return BoundedCall::Start<GetCall<CalibrationSource>>(context, server_context);
 }
 
-ByteReactor* StartPutCalibration(const AdminContext* context, WorkerPool* pool,
+ByteReactor* StartPutCalibration(const AdminContext* context, limits::WorkerPool* pool,
                                  grpc::CallbackServerContext* server_context) {
   return BoundedCall::Start<PutCall<CalibrationKind>>(context, pool, server_context);
 }

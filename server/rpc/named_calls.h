@@ -27,7 +27,7 @@ namespace olmoe::rpc {
 template <class Kind>
 class PutCall final : public AdminCall {
  public:
-  PutCall(const AdminContext* context, WorkerPool* pool,
+  PutCall(const AdminContext* context, limits::WorkerPool* pool,
           grpc::CallbackServerContext* server_context)
       : AdminCall(context, server_context),
         pool_(pool),
@@ -62,7 +62,7 @@ class PutCall final : public AdminCall {
     return upload_.is_hopeless() ? upload_.Finish().status() : absl::OkStatus();
   }
 
-  WorkerPool* const pool_;
+  limits::WorkerPool* const pool_;
   limits::RequestMemory::Hold upload_hold_;
   typename Kind::Upload upload_;
 };

@@ -97,7 +97,7 @@ ByteReactor* StartGetRouter(const AdminContext* context,
   return BoundedCall::Start<GetCall<RouterSource>>(context, server_context);
 }
 
-ByteReactor* StartPutRouter(const AdminContext* context, WorkerPool* pool,
+ByteReactor* StartPutRouter(const AdminContext* context, limits::WorkerPool* pool,
                             grpc::CallbackServerContext* server_context) {
   return BoundedCall::Start<PutCall<RouterKind>>(context, pool, server_context);
 }

@@ -75,19 +75,7 @@ absl::StatusOr<v1::DetokenizeResponse> Detokenize(const v1::DetokenizeRequest& r
       api::ParseTokenIds(request.ids(), "ids", *context.serving, &errors);
   errors.Add(api::RequireTokenizer(*context.serving, "text"));
   if (!errors.empty()) return errors.ToStatus();
-  int64_t text_bytes = 0;
-  for (const TokenId id : ids) {
-    text_bytes += static_cast<int64_t>(context.serving->tokenizer->TokenBytes(id).size());
-  }
-  if (text_bytes > context.serving->max_response_bytes) {
-    return WithErrorInfo(
-        absl::OutOfRangeError(absl::StrCat("the text has ", text_bytes, " bytes, more than ",
-                                           context.serving->max_response_bytes,
-                                           ": send fewer ids")),
-        "RESPONSE_TOO_LARGE",
-        {{"response_bytes", absl::StrCat(text_bytes)},
-         {"max_response_bytes", absl::StrCat(context.serving->max_response_bytes)}});
-  }
+  if (absl::Status fits = api::CheckTextFits(ids, *context.serving); !fits.ok()) return fits;
   v1::DetokenizeResponse response;
   response.set_text(context.serving->tokenizer->Decode(ids, request.skip_special_tokens()));
   return response;

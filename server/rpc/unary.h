@@ -9,9 +9,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/limits/worker_pool.h"
 #include "server/rpc/bounded_call.h"
 #include "server/rpc/wire.h"
-#include "server/rpc/worker_pool.h"
 
 namespace olmoe::rpc {
 
@@ -23,7 +23,7 @@ class UnaryCall final : public BoundedCall {
       std::function<absl::StatusOr<grpc::ByteBuffer>(const grpc::ByteBuffer&, const Interrupt&)>;
 
   UnaryCall(const CallContext* context, grpc::CallbackServerContext* server_context,
-            WorkerPool* pool, BytesAnswer answer)
+            limits::WorkerPool* pool, BytesAnswer answer)
       : BoundedCall(context, server_context), pool_(pool), answer_(std::move(answer)) {}
 
  private:
@@ -40,7 +40,7 @@ class UnaryCall final : public BoundedCall {
     }
   }
 
-  WorkerPool* const pool_;  // null: none
+  limits::WorkerPool* const pool_;  // null: none
   const BytesAnswer answer_;
 };
 
