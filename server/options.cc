@@ -55,7 +55,7 @@ void AddAddresses(CLI::App* app, const char* flag, const char* help,
          help)
       ->allow_extra_args(false)
       ->type_name("ADDRESS")
-      ->default_str(target->front().ToString());
+      ->default_str(target->empty() ? "" : target->front().ToString());
 }
 
 void AddDuration(CLI::App* app, const char* flag, const char* help, absl::Duration* target) {
@@ -148,8 +148,13 @@ void AddPortFlags(CLI::App* app, Options* options) {
   AddAddresses(app, "--admin-listen", "Address of RoutingAdminService", &options->admin_listen);
   AddAddresses(app, "--http-listen", "Address of the live page at /, /metrics, /healthz, /readyz",
                &options->http_listen);
+  AddAddresses(app, "--completions-listen",
+               "Address of OpenAI's completions API, with the public port's TLS and tokens; "
+               "without it there is none",
+               &options->completions_listen);
   app->add_flag("--behind-proxy", options->behind_proxy,
-                "The gRPC ports are reached only through an edge, such as that of deploy/edge");
+                "The gRPC ports and that of completions are reached only through an edge, such as "
+                "that of deploy/edge");
 }
 
 // How much is taken on, and for how long it is held.
@@ -180,6 +185,12 @@ void AddLoadFlags(CLI::App* app, Options* options) {
                   {{"neutral", false}, {"model", true}}, "neutral", &options->model_sampling);
   AddInt(app, "--max-queue", "Requests that may wait; more are refused", 1, kMaxQueue,
          &options->max_queue);
+  AddInt(app, "--completions-streams",
+         "Calls of the completions API that are handled at once; others wait", 1, kMaxQueue,
+         &options->completions_streams);
+  AddDuration(app, "--completions-wait",
+              "How long such a call may wait while the queue or the memory is full",
+              &options->completions_wait);
   app->add_option(
          "--max-request-memory", options->max_request_memory,
          "Memory that requests and their answers may hold together, from receipt until written")
@@ -219,8 +230,10 @@ void AddProcessFlags(CLI::App* app, Options* options) {
   app->add_option("--routing", options->routing_file,
                   "First plan, a RoutingPlan in JSON; SIGHUP reads the file again")
       ->type_name("FILE");
-  app->add_option("--ports-file", options->ports_file,
-                  "Write this file when ready: {\"listen\": port, \"admin\": port, \"http\": port}")
+  app->add_option(
+         "--ports-file", options->ports_file,
+         "Write this file when ready: {\"listen\": port, \"admin\": port, \"http\": port}, "
+         "and \"completions\" where there is that port")
       ->type_name("FILE");
   AddDuration(app, "--lame-duck", "After SIGTERM: go on serving for this long although not ready",
               &options->lame_duck);

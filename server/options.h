@@ -30,6 +30,9 @@ struct Options {
   std::vector<HostPort> listen = {{"127.0.0.1", 50051}};        // InferenceService
   std::vector<HostPort> admin_listen = {{"127.0.0.1", 50052}};  // RoutingAdminService
   std::vector<HostPort> http_listen = {{"127.0.0.1", 9464}};    // /metrics, /healthz, /readyz
+  std::vector<HostPort> completions_listen;                     // empty: no such port
+  int completions_streams = 256;  // calls of that port that are handled at once
+  absl::Duration completions_wait = absl::Seconds(300);  // of its calls, for the queue
   bool behind_proxy = false;  // an edge that bounds HTTP/2 stands before the gRPC ports
   access::AccessFiles access;
   int max_batch_sequences = 64;

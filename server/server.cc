@@ -19,6 +19,7 @@
 #include "nlohmann/json.hpp"
 #include "server/access/warnings.h"
 #include "server/api/plan_file.h"
+#include "server/completions/errors.h"
 #include "server/experiment/routers.h"
 #include "server/http/monitoring.h"
 #include "server/model/checkpoint.h"
@@ -145,9 +146,12 @@ absl::Status Server::BindPorts() {
                  << port_limits_.per_client << " of one client: this process may open only "
                  << descriptors << " files (ulimit -Hn)";
   }
-  for (auto& [addresses, listener] : {std::make_pair(&options_.listen, &inference_listener_),
-                                      std::make_pair(&options_.admin_listen, &admin_listener_),
-                                      std::make_pair(&options_.http_listen, &http_listener_)}) {
+  for (auto& [addresses, listener] :
+       {std::make_pair(&options_.listen, &inference_listener_),
+        std::make_pair(&options_.admin_listen, &admin_listener_),
+        std::make_pair(&options_.http_listen, &http_listener_),
+        std::make_pair(&options_.completions_listen, &completions_listener_)}) {
+    if (addresses->empty()) continue;
     std::vector<std::string> names;
     for (const HostPort& address : *addresses) names.push_back(address.ToString());
     auto bound = net::Listener::Bind(names);
@@ -156,6 +160,9 @@ absl::Status Server::BindPorts() {
   }
   served_on_ = absl::StrCat(inference_listener_->name(), ", admin on ", admin_listener_->name(),
                             ", HTTP on ", http_listener_->name());
+  if (completions_listener_) {
+    absl::StrAppend(&served_on_, ", completions on ", completions_listener_->name());
+  }
   return absl::OkStatus();
 }
 
@@ -300,18 +307,23 @@ void Server::MakeContexts() {
   admin_context_.on_swap = [this](std::string_view outcome, absl::Duration swap_duration) {
     metrics_->OnSwap(outcome, swap_duration);
   };
-  admin_context_.on_drain = [this] { BecomeNotReady(); };
+  admin_context_.on_drain = [this] {
+    BecomeNotReady();
+    if (completions_ != nullptr) completions_->Drain();
+  };
 }
 
 void Server::OnRequestDone(const engine::RequestOutcome& outcome) {
   metrics_->OnRequestDone(outcome);
+  if (completions_ != nullptr) completions_->Wake();
   if (request_log_ != nullptr) request_log_->Add(outcome);
 }
 
 absl::Status Server::Start() {
   CheckThreadsForGrpc();
-  for (const auto step :
-       {&Server::ListenForInference, &Server::ListenForAdmin, &Server::ListenForHttp}) {
+  if (completions_listener_) MakeCompletions();
+  for (const auto step : {&Server::ListenForInference, &Server::ListenForAdmin,
+                          &Server::ListenForHttp, &Server::ListenForCompletions}) {
     if (absl::Status status = (this->*step)(); !status.ok()) return status;
   }
   both_listen_ = true;
@@ -367,6 +379,35 @@ absl::Status Server::ListenForHttp() {
   return server.status();
 }
 
+// Before any port is open: what ends on one of them wakes those who wait here.
+void Server::MakeCompletions() {
+  completions::Completions::Options options;
+  options.serving = &serving_;
+  options.limits = call_limits_.get();
+  options.behind_proxy = options_.behind_proxy;
+  options.streams = static_cast<size_t>(options_.completions_streams);
+  options.wait = options_.completions_wait;
+  completions_ = std::make_unique<completions::Completions>(options);
+}
+
+absl::Status Server::ListenForCompletions() {
+  if (completions_ == nullptr) return absl::OkStatus();
+  // Bodies stay with their connection until they are answered.
+  constexpr int64_t kShareOfBodies = 4;
+  http::HttpServer::Options options{.listener = *std::move(completions_listener_)};
+  options.routes = completions_->Routes();
+  options.tls = access_.inference.tls;
+  options.gate = access_.inference.gate;
+  options.limits.max_request_bytes =
+      static_cast<size_t>(options_.max_request_memory / kShareOfBodies);
+  options.limits.max_unread_bytes = options.limits.max_request_bytes;
+  options.refusal = completions::RefusalJson;
+  options.stop_grace = absl::ToChronoMilliseconds(kCloseGrace);
+  auto server = http::HttpServer::Create(std::move(options));
+  if (server.ok()) completions_server_ = *std::move(server);
+  return server.status();
+}
+
 void Server::Disconnect(const std::string& peer) {
   if (!both_listen_) return;
   inference_server_->Disconnect(peer);
@@ -378,8 +419,9 @@ absl::Status Server::WritePortsFile() const {
   if (options_.ports_file.empty()) return absl::OkStatus();
   const std::string unfinished = options_.ports_file + ".tmp";
   std::ofstream file(unfinished, std::ios::trunc);
-  file << nlohmann::json{{"listen", port()}, {"admin", admin_port()}, {"http", http_port()}}.dump()
-       << "\n";
+  nlohmann::json ports = {{"listen", port()}, {"admin", admin_port()}, {"http", http_port()}};
+  if (completions_server_ != nullptr) ports["completions"] = completions_port();
+  file << ports.dump() << "\n";
   file.close();
   if (!file || std::rename(unfinished.c_str(), options_.ports_file.c_str()) != 0) {
     return absl::UnavailableError(
@@ -462,6 +504,7 @@ int Server::Drain() {
   BecomeNotReady();
   absl::SleepFor(options_.lame_duck);
   watches_.EndAll();
+  if (completions_ != nullptr) completions_->Drain();
   const int cancelled = engine_->Drain(absl::Now() + options_.drain_grace);
   ClosePorts();
   return cancelled;
@@ -471,6 +514,10 @@ int Server::Drain() {
 // grace; what is left, health watches among it, loses its connection.
 void Server::ClosePorts() {
   call_limits_->Shut();
+  // What is answered by now is written, within its grace; who still waits for an answer has none.
+  if (completions_ != nullptr) completions_->Drain();
+  if (completions_server_ != nullptr) completions_server_->Stop();
+  if (completions_ != nullptr) completions_->AwaitCalls();
   call_limits_->AwaitCalls(absl::Now() + kCloseGrace);
   const absl::Time now = absl::Now();
   for (rpc::GrpcServer* server : {inference_server_.get(), admin_server_.get()}) {

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "server/access/access.h"
+#include "server/completions/completions.h"
 #include "server/engine/engine.h"
 #include "server/http/http_server.h"
 #include "server/http/live_state.h"
@@ -64,6 +65,8 @@ class Server {
   int port() const { return inference_server_->port(); }
   int admin_port() const { return admin_server_->port(); }
   int http_port() const { return http_server_->port(); }
+  // REQUIRES: there is one, by --completions-listen.
+  int completions_port() const { return completions_server_->port(); }
 
  private:
   Server(Options options, log::LineWriter* log);
@@ -84,11 +87,13 @@ class Server {
   routing::RouterSet::Hooks RouterHooks();
   void MakeEngine();
   void MakeContexts();
+  void MakeCompletions();
 
   // Start, step by step.
   absl::Status ListenForInference();
   absl::Status ListenForAdmin();
   absl::Status ListenForHttp();
+  absl::Status ListenForCompletions();
   absl::Status WritePortsFile() const;
   void LogWhatIsServed() const;
 
@@ -123,7 +128,8 @@ class Server {
   std::optional<net::Listener> inference_listener_;
   std::optional<net::Listener> admin_listener_;
   std::optional<net::Listener> http_listener_;
-  std::string served_on_;  // the addresses of the three ports, for people
+  std::optional<net::Listener> completions_listener_;  // none without --completions-listen
+  std::string served_on_;  // the addresses of the ports, for people
   std::unique_ptr<text::Tokenizer> tokenizer_;  // null: token ids only
   std::unique_ptr<model::Model> model_;
   std::unique_ptr<state::StateStore> state_;  // null: without --state-dir
@@ -134,7 +140,8 @@ class Server {
   std::unique_ptr<stats::ServerMetrics> metrics_;
   std::unique_ptr<stats::StatsCursors> expert_stats_;
   std::unique_ptr<limits::CallLimits> call_limits_;
-  std::unique_ptr<engine::Engine> engine_;
+  std::unique_ptr<completions::Completions> completions_;  // null without --completions-listen
+  std::unique_ptr<engine::Engine> engine_;  // wakes completions_ to the end
   limits::FairWorkers large_requests_{{}};
   rpc::OpenWatches watches_;
   experiment::Serving serving_;
@@ -144,6 +151,7 @@ class Server {
   std::unique_ptr<rpc::GrpcServer> admin_server_;
   std::unique_ptr<http::LiveState> live_state_;
   std::unique_ptr<http::HttpServer> http_server_;
+  std::unique_ptr<http::HttpServer> completions_server_;  // null without --completions-listen
   std::unique_ptr<HeapTrimmer> heap_trimmer_;
   std::unique_ptr<Periodic> stats_marker_;
 };

@@ -17,10 +17,7 @@ Receipts::Options ReceiptsWithin(int64_t max_bytes, Receipts::Options options) {
 
 CallLimits::CallLimits(Options options)
     : tick_(options.tick),
-      memory_(options.max_request_memory,
-              [this] {
-                if (receipts_.anybody_waits()) receipts_.Pump();
-              }),
+      memory_(options.max_request_memory, [this] { OnFreed(); }),
       receipts_(ReceiptsWithin(options.max_request_memory, std::move(options.receipts))),
       answers_(std::move(options.answers)),
       thread_([this] { Loop(); }) {}
@@ -28,6 +25,21 @@ CallLimits::CallLimits(Options options)
 CallLimits::~CallLimits() {
   stop_.Notify();
   thread_.join();
+}
+
+void CallLimits::SetFreedListener(std::function<void()> listener) {
+  absl::MutexLock lock(&mu_);
+  freed_listener_ = std::move(listener);
+}
+
+void CallLimits::OnFreed() {
+  if (receipts_.anybody_waits()) receipts_.Pump();
+  std::function<void()> listener;
+  {
+    absl::MutexLock lock(&mu_);
+    listener = freed_listener_;
+  }
+  if (listener != nullptr) listener();
 }
 
 void CallLimits::AwaitCalls(absl::Time deadline) const { memory_.AwaitNone(deadline); }

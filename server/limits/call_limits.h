@@ -2,8 +2,11 @@
 #define OLMOE_SERVER_LIMITS_CALL_LIMITS_H_
 
 #include <cstdint>
+#include <functional>
 #include <thread>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "server/limits/answer_watch.h"
@@ -32,6 +35,10 @@ class CallLimits {
   Receipts& receipts() { return receipts_; }
   AnswerWatch& answers() { return answers_; }
 
+  // `listener` is called too each time that memory has become free, without a lock, on any thread;
+  // it must not wait. Empty: nobody is told.
+  void SetFreedListener(std::function<void()> listener) ABSL_LOCKS_EXCLUDED(mu_);
+
   // The server ends: no call reads a message any more (Receipts::Shut).
   void Shut() { receipts_.Shut(); }
   // Until all calls have ended, or the deadline.
@@ -39,8 +46,11 @@ class CallLimits {
 
  private:
   void Loop();
+  void OnFreed() ABSL_LOCKS_EXCLUDED(mu_);
 
   const absl::Duration tick_;
+  absl::Mutex mu_;
+  std::function<void()> freed_listener_ ABSL_GUARDED_BY(mu_);
   RequestMemory memory_;
   Receipts receipts_;
   AnswerWatch answers_;

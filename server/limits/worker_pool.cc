@@ -1,8 +1,8 @@
-#include "server/rpc/worker_pool.h"
+#include "server/limits/worker_pool.h"
 
 #include <utility>
 
-namespace olmoe::rpc {
+namespace olmoe::limits {
 
 WorkerPool::WorkerPool(int num_threads) {
   try {
@@ -44,4 +44,4 @@ void WorkerPool::Loop() {
   }
 }
 
-}  // namespace olmoe::rpc
+}  // namespace olmoe::limits

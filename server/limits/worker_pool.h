@@ -1,5 +1,5 @@
-#ifndef OLMOE_SERVER_RPC_WORKER_POOL_H_
-#define OLMOE_SERVER_RPC_WORKER_POOL_H_
+#ifndef OLMOE_SERVER_LIMITS_WORKER_POOL_H_
+#define OLMOE_SERVER_LIMITS_WORKER_POOL_H_
 
 #include <deque>
 #include <functional>
@@ -9,10 +9,10 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 
-namespace olmoe::rpc {
+namespace olmoe::limits {
 
-// A few threads for admin calls that wait (a patch that waits for a drain): gRPC's
-// own threads must never block. The destructor finishes what is queued. Thread-safe.
+// A few threads for calls that wait (a patch that waits for a drain) or have much to say: the
+// threads of the network must never block. The destructor finishes what is queued. Thread-safe.
 class WorkerPool {
  public:
   explicit WorkerPool(int num_threads);
@@ -32,6 +32,6 @@ class WorkerPool {
   std::vector<std::thread> threads_;
 };
 
-}  // namespace olmoe::rpc
+}  // namespace olmoe::limits
 
-#endif  // OLMOE_SERVER_RPC_WORKER_POOL_H_
+#endif  // OLMOE_SERVER_LIMITS_WORKER_POOL_H_

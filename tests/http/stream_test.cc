@@ -188,12 +188,12 @@ TEST(HttpGateTest, ATokenIsAskedForBeforeTheBody) {
   const Handler ok = [](const Request& request, Reply reply) {
     reply.Send(TextResponse(200, request.body, "text/plain"));
   };
-  options.routes = {{"POST", "/work", ok, 1 << 20},
-                    {"GET", "/health", ok, 0, true},
-                    {"GET", "/who", [](const Request& request, Reply reply) {
-                       reply.Send(TextResponse(200, request.principal + "@" + request.address,
-                                               "text/plain"));
-                     }}};
+  options.routes = {
+      {"POST", "/work", ok, 1 << 20},
+      {"GET", "/health", ok, 0, true},
+      {"GET", "/who", [](const Request& request, Reply reply) {
+         reply.Send(TextResponse(200, request.principal + "@" + request.address, "text/plain"));
+       }}};
   const auto server = HttpServer::Create(std::move(options)).value();
 
   const auto status_of = [&](const std::string& fields) {

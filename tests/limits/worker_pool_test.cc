@@ -1,4 +1,4 @@
-#include "server/rpc/worker_pool.h"
+#include "server/limits/worker_pool.h"
 
 #include <atomic>
 
@@ -6,7 +6,7 @@
 #include "gtest/gtest.h"
 #include "tests/support/thread_limit.h"
 
-namespace olmoe::rpc {
+namespace olmoe::limits {
 namespace {
 
 TEST(WorkerPoolTest, OneThatWaitsDoesNotHoldUpAnother) {
@@ -35,4 +35,4 @@ TEST(WorkerPoolDeathTest, WhereThereAreNoMoreThreadsItThrowsAndEndsThoseThatTher
 }
 
 }  // namespace
-}  // namespace olmoe::rpc
+}  // namespace olmoe::limits

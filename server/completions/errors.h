@@ -1,0 +1,39 @@
+// Errors as clients of OpenAI's API expect them: {"error": {message, type, param, code}}.
+#ifndef OLMOE_SERVER_COMPLETIONS_ERRORS_H_
+#define OLMOE_SERVER_COMPLETIONS_ERRORS_H_
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "server/http/message.h"
+
+namespace olmoe::completions {
+
+inline constexpr char kJsonType[] = "application/json";
+
+http::Response JsonResponse(int status, std::string body);
+
+// The error as an object of JSON. `param` is the field that is to blame, by its name in JSON.
+std::string ErrorJson(const absl::Status& status);
+// With Retry-After where waiting would help.
+http::Response ErrorResponse(const absl::Status& status);
+// What the HTTP server itself refuses (http::Refusal).
+http::Response RefusalJson(int status, std::string_view why);
+
+// INVALID_ARGUMENT that names a field of the JSON.
+absl::Status FieldError(std::string_view field, std::string_view description);
+// The error of a check of the request's message, with fields as the JSON has them: "max_new_tokens"
+// is max_tokens, and those of a prompt in a list have its index. Others stay as they are.
+absl::Status WithJsonFields(const absl::Status& status, std::optional<size_t> prompt);
+// NOT_FOUND with the code that clients look for.
+absl::Status ModelNotFound(std::string_view model);
+
+// Whether it would not be an error later: the queue or the memory is full.
+bool IsWorthWaiting(const absl::Status& status);
+
+}  // namespace olmoe::completions
+
+#endif  // OLMOE_SERVER_COMPLETIONS_ERRORS_H_
