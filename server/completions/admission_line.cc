@@ -48,7 +48,8 @@ absl::Status AdmissionLine::Join(std::shared_ptr<Waiter> waiter, const Wish& wis
   if (!has_place && waiting_.size() >= options_.max_waiting) {
     return Exhausted("too many calls wait already");
   }
-  waiting_[wish.ticket] = {std::move(waiter), wish.client, deadline};
+  waiting_[wish.ticket] = {
+      .waiter = std::move(waiter), .client = wish.client, .deadline = deadline};
   woken_ = true;
   return absl::OkStatus();
 }
@@ -105,7 +106,9 @@ size_t AdmissionLine::num_waiting() const {
 
 void AdmissionLine::Sleep() {
   absl::Time until = absl::InfiniteFuture();
-  for (const auto& [ticket, entry] : waiting_) until = std::min(until, entry.deadline);
+  for (const auto& [ticket, entry] : waiting_) {
+    if (entry.was_tried) until = std::min(until, entry.deadline);
+  }
   mu_.AwaitWithDeadline(absl::Condition(this, &AdmissionLine::HasWork), until);
   woken_ = false;
 }
@@ -119,8 +122,8 @@ void AdmissionLine::Loop() {
       shut = shut_;
       if (stopping_ && waiting_.empty()) return;
     }
+    if (!shut) LetIn();
     TurnAway(shut);
-    LetIn();
   }
 }
 
@@ -130,7 +133,7 @@ void AdmissionLine::TurnAway(bool all) {
     absl::MutexLock lock(&mu_);
     const absl::Time now = absl::Now();
     for (auto entry = waiting_.begin(); entry != waiting_.end();) {
-      if (!all && entry->second.deadline > now) {
+      if (!all && (!entry->second.was_tried || entry->second.deadline > now)) {
         ++entry;
         continue;
       }
@@ -162,7 +165,7 @@ void AdmissionLine::LetIn() {
     const absl::Time deadline = entry.waiter->WaitsUntil();
     if (!entered) blocked.insert(entry.client);
     absl::MutexLock lock(&mu_);
-    if (!entered) waiting_[ticket] = {entry.waiter, entry.client, deadline};
+    if (!entered) waiting_[ticket] = {entry.waiter, entry.client, deadline, /*was_tried=*/true};
     woken_ = woken_ || left_;  // it notices that it has ended
     entering_ = 0;
     left_ = false;

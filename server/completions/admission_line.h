@@ -84,6 +84,7 @@ class AdmissionLine {
     std::shared_ptr<Waiter> waiter;
     std::string client;
     absl::Time deadline;
+    bool was_tried = false;  // before, it is not turned away for its deadline
   };
 
   void Loop();

@@ -236,14 +236,6 @@ const Field* FindField(std::string_view name) {
   return nullptr;
 }
 
-// "prompt[3]: must be..." names the field before the colon.
-void AddMistake(const std::string& name, const absl::Status& mistake, api::RequestErrors* errors) {
-  const std::string message(mistake.message());
-  const size_t colon = message.starts_with(name) ? message.find(": ") : std::string::npos;
-  if (colon == std::string::npos) return errors->Add(name, message);
-  errors->Add(message.substr(0, colon), message.substr(colon + 2));
-}
-
 void ReadFields(const JsonCursor& body, Draft* draft, api::RequestErrors* errors) {
   body.ForEachField([&](const std::string& name, const JsonCursor& value) {
     if (errors->num_added() >= kMaxErrors) return;
@@ -255,7 +247,9 @@ void ReadFields(const JsonCursor& body, Draft* draft, api::RequestErrors* errors
     if (value.IsNull()) return;  // unset
     absl::Status mistake;
     field->read(value.WithStatus(&mistake), draft);
-    if (!mistake.ok()) AddMistake(name, mistake, errors);
+    if (mistake.ok()) return;
+    FieldViolation violation = ViolationOf(name, mistake);
+    errors->Add(std::move(violation.field), std::move(violation.description));
   });
 }
 

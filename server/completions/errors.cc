@@ -12,7 +12,6 @@
 #include "absl/strings/str_cat.h"
 #include "google/rpc/error_details.pb.h"
 #include "server/completions/json_writer.h"
-#include "server/util/status_details.h"
 
 namespace olmoe::completions {
 namespace {
@@ -130,6 +129,13 @@ http::Response RefusalJson(int status, std::string_view why) {
 
 absl::Status FieldError(std::string_view field, std::string_view description) {
   return InvalidFields({{std::string(field), std::string(description)}});
+}
+
+FieldViolation ViolationOf(std::string_view name, const absl::Status& mistake) {
+  const std::string message(mistake.message());
+  const size_t colon = message.starts_with(name) ? message.find(": ") : std::string::npos;
+  if (colon == std::string::npos) return {std::string(name), message};
+  return {message.substr(0, colon), message.substr(colon + 2)};
 }
 
 absl::Status WithJsonFields(const absl::Status& status, std::optional<size_t> prompt) {

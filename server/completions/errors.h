@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "server/http/message.h"
+#include "server/util/status_details.h"
 
 namespace olmoe::completions {
 
@@ -25,6 +26,8 @@ http::Response RefusalJson(int status, std::string_view why);
 
 // INVALID_ARGUMENT that names a field of the JSON.
 absl::Status FieldError(std::string_view field, std::string_view description);
+// A mistake that a JsonCursor met in field `name`: "prompt[3]: must be a string" names a part of it.
+FieldViolation ViolationOf(std::string_view name, const absl::Status& mistake);
 // The error of a check of the request's message, with fields as the JSON has them: "max_new_tokens"
 // is max_tokens, and those of a prompt in a list have its index. Others stay as they are.
 absl::Status WithJsonFields(const absl::Status& status, std::optional<size_t> prompt);

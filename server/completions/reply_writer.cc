@@ -15,8 +15,23 @@
 namespace olmoe::completions {
 namespace {
 
-std::string Base64(const void* data, size_t bytes) {
-  return absl::Base64Escape(absl::string_view(static_cast<const char*>(data), bytes));
+std::string Base64(const std::string& bytes) { return absl::Base64Escape(bytes); }
+
+// Version 1.0 of the format: magic, the length of the header, the header (a Python dictionary,
+// padded so that the data is aligned), the data. REQUIRES: every position has equally many experts.
+std::string NumpyFile(const engine::RoutingTrace& trace) {
+  constexpr size_t kBegin = 10, kAlignment = 64;
+  std::string header =
+      absl::StrCat("{'descr': '<i2', 'fortran_order': False, 'shape': (", trace.num_positions, ", ",
+                   trace.num_layers, ", ", int{trace.counts.front()}, "), }");
+  while ((kBegin + header.size() + 1) % kAlignment != 0) header += ' ';
+  header += '\n';
+  std::string file("\x93NUMPY\x01\x00", kBegin - 2);
+  file.push_back(static_cast<char>(header.size() & 0xFF));
+  file.push_back(static_cast<char>(header.size() >> 8));
+  file += header;
+  for (const uint8_t expert : trace.experts) file.append({static_cast<char>(expert), '\0'});
+  return file;
 }
 
 std::string EventOf(std::string json) { return absl::StrCat("data: ", json, "\n\n"); }
@@ -50,21 +65,15 @@ std::string RoutedExpertsJson(const engine::RoutingTrace& trace) {
       !trace.counts.empty() && std::ranges::all_of(trace.counts, [&](uint8_t count) {
         return count == trace.counts.front();
       });
+  if (constant) return JsonWriter().String(Base64(NumpyFile(trace))).Take();
+  const auto bytes = [](const std::vector<uint8_t>& values) {
+    return std::string(values.begin(), values.end());
+  };
   JsonWriter json;
-  json.BeginObject();
-  if (constant) {
-    json.Key("dtype").String("int16").Key("shape").BeginArray();
-    json.Integer(trace.num_positions).Integer(trace.num_layers).Integer(trace.counts.front());
-    std::string data;
-    data.reserve(2 * trace.experts.size());
-    for (const uint8_t expert : trace.experts) data.append({static_cast<char>(expert), '\0'});
-    json.EndArray().Key("data").String(Base64(data.data(), data.size()));
-  } else {
-    json.Key("dtype").String("uint8").Key("positions").Integer(trace.num_positions);
-    json.Key("layers").Integer(trace.num_layers);
-    json.Key("counts").String(Base64(trace.counts.data(), trace.counts.size()));
-    json.Key("experts").String(Base64(trace.experts.data(), trace.experts.size()));
-  }
+  json.BeginObject().Key("dtype").String("uint8").Key("positions").Integer(trace.num_positions);
+  json.Key("layers").Integer(trace.num_layers);
+  json.Key("counts").String(Base64(bytes(trace.counts)));
+  json.Key("experts").String(Base64(bytes(trace.experts)));
   return json.EndObject().Take();
 }
 

@@ -21,8 +21,8 @@ namespace olmoe::completions {
 std::string StampJson(uint64_t generation, const routing::Assignment& assignment);
 
 // The experts of a choice, positions 0 to its last token but one. Where each position ran equally
-// many in every layer: {"dtype": "int16", "shape": [positions, layers, k], "data": base64},
-// little-endian; else {"dtype": "uint8", "positions", "layers", "counts": base64 of [positions]
+// many in every layer it is a string as vLLM has it, base64 of a NumPy file: int16, [positions,
+// layers, k]; else {"dtype": "uint8", "positions", "layers", "counts": base64 of [positions]
 // [layers], "experts": base64, ragged}.
 std::string RoutedExpertsJson(const engine::RoutingTrace& trace);
 

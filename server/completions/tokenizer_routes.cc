@@ -9,12 +9,14 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "server/api/request_errors.h"
 #include "server/api/request_fields.h"
 #include "server/completions/completion_request.h"
 #include "server/completions/errors.h"
 #include "server/completions/json_writer.h"
 #include "server/text/tokenizer.h"
+#include "server/util/file_errors.h"
 #include "server/util/json_cursor.h"
 
 namespace olmoe::completions {
@@ -30,18 +32,22 @@ using Answer = JsonOr (*)(const std::string& body, const experiment::Serving& se
 absl::Status ReadFields(
     const std::string& body,
     absl::FunctionRef<bool(const std::string& name, const JsonCursor& value)> read) {
-  absl::Status unknown;
+  absl::Status wrong;
   absl::Status status = ReadJson(body, kLimits, [&](const JsonCursor& root) {
     root.ForEachField([&](const std::string& name, const JsonCursor& value) {
-      if (value.IsNull() || !unknown.ok()) return;
+      if (value.IsNull() || !wrong.ok()) return;
       constexpr size_t kMaxShownBytes = 64;
-      if (!read(name, value)) {
-        unknown = FieldError(name.substr(0, kMaxShownBytes), "is not a field of this server");
+      absl::Status mistake;
+      if (!read(name, value.WithStatus(&mistake))) {
+        wrong =
+            FieldError(Printable(name.substr(0, kMaxShownBytes)), "is not a field of this server");
+      } else if (!mistake.ok()) {
+        wrong = InvalidFields({ViolationOf(name, mistake)});
       }
     });
   });
-  if (!status.ok()) return absl::InvalidArgumentError(status.message());
-  return unknown;
+  if (!status.ok()) return absl::InvalidArgumentError(absl::StrCat("the body: ", status.message()));
+  return wrong;
 }
 
 JsonOr Tokenize(const std::string& body, const experiment::Serving& serving,

@@ -110,7 +110,8 @@ Json TestPort::Joined(const std::vector<std::string>& events) {
   Json choices = Json::array();
   for (const std::string& event : events) {
     if (event == "[DONE]") break;
-    for (const Json& part : Json::parse(event).at("choices")) {
+    const Json chunk = Json::parse(event);
+    for (const Json& part : chunk.at("choices")) {
       const size_t index = part.at("index");
       while (choices.size() <= index) choices.push_back(nullptr);
       Json& choice = choices[index];
