@@ -24,6 +24,7 @@ std::string FinishReasons(const engine::Completion& completion) {
 LogLine LineOf(const engine::RequestOutcome& outcome, absl::Time now) {
   LogLine line{.time = now, .message = "request", .fields = {}};
   line.fields = {{"method", std::string(outcome.method)},
+                 {"protocol", std::string(outcome.protocol)},
                  {"request_id", outcome.request_id},
                  {"code", outcome.code()}};
   if (!outcome.arm_id.empty()) {

@@ -7,24 +7,41 @@
 namespace olmoe::stats {
 namespace {
 
-constexpr const char* kMethods[] = {"Generate", "GenerateStream", "Score", "ScoreStream"};
+using Method = ArmRequests::Method;
+
+const Method kMethods[] = {{"Generate", std::string(engine::kGrpc)},
+                           {"GenerateStream", std::string(engine::kGrpc)},
+                           {"Score", std::string(engine::kGrpc)},
+                           {"ScoreStream", std::string(engine::kGrpc)},
+                           {"Completions", std::string(engine::kHttp)}};
 constexpr const char* kAssignmentNames[] = {"default", "split", "random_unit", "explicit_arm",
                                             "inline_policy"};
 constexpr const char* kOutcomeNames[] = {"published", "unchanged", "conflict", "rejected"};
 
-bool IsCompletion(std::string_view method) { return method.starts_with("Generate"); }
+bool IsCompletion(std::string_view method) {
+  return method.starts_with("Generate") || method == "Completions";
+}
+
+Labels LabelsOf(const std::string& arm, const Method& method) {
+  return {{"arm", arm}, {"method", method.name}, {"protocol", method.protocol}};
+}
+
+Labels LabelsOf(const std::string& arm, const Method& method, const std::string& code) {
+  Labels labels = LabelsOf(arm, method);
+  labels.emplace_back("code", code);
+  return labels;
+}
 
 void AddCodes(const std::string& arm, const ArmRequests& counts, FamilySet* families) {
   for (const auto& [key, count] : counts.requests) {
-    families->Add(kRequests, {{"arm", arm}, {"method", key.first}, {"code", key.second}},
-                  static_cast<double>(count));
+    families->Add(kRequests, LabelsOf(arm, key.first, key.second), static_cast<double>(count));
   }
 }
 
-void AddDurations(const std::string& arm, const std::string& method,
+void AddDurations(const std::string& arm, const Method& method,
                   const ArmRequests::Durations& durations, FamilySet* families) {
-  families->Add(kRequestDuration, {{"arm", arm}, {"method", method}}, durations.total);
-  families->Add(kRequestQueue, {{"arm", arm}, {"method", method}}, durations.queue);
+  families->Add(kRequestDuration, LabelsOf(arm, method), durations.total);
+  families->Add(kRequestQueue, LabelsOf(arm, method), durations.queue);
 }
 
 void AddMethods(const std::string& arm, const ArmRequests& counts, FamilySet* families) {
@@ -33,9 +50,9 @@ void AddMethods(const std::string& arm, const ArmRequests& counts, FamilySet* fa
     AddDurations(arm, method, durations, families);
   }
   const ArmRequests::Durations nothing;
-  for (const char* method : kMethods) {
+  for (const Method& method : kMethods) {
     if (!counts.requests.contains({method, "OK"})) {
-      families->Add(kRequests, {{"arm", arm}, {"method", method}, {"code", "OK"}}, 0);
+      families->Add(kRequests, LabelsOf(arm, method, "OK"), 0);
     }
     if (!counts.durations.contains(method)) AddDurations(arm, method, nothing, families);
   }
@@ -90,10 +107,11 @@ void RequestStats::Add(const engine::RequestOutcome& outcome) {
   absl::MutexLock lock(&mu_);
   ArmRequests& arm = arms_.Get(outcome.arm_id).Mutable();
   ++arm.num_requests;
-  ++arm.requests[{std::string(outcome.method), outcome.code()}];
+  const Method method{std::string(outcome.method), std::string(outcome.protocol)};
+  ++arm.requests[{method, outcome.code()}];
   if (outcome.assignment) ++arm.assignments[static_cast<size_t>(*outcome.assignment)];
   if (outcome.completion == nullptr) return;
-  ArmRequests::Durations& durations = arm.durations[std::string(outcome.method)];
+  ArmRequests::Durations& durations = arm.durations[method];
   durations.total.Add(absl::ToDoubleSeconds(outcome.completion->timing.total));
   durations.queue.Add(absl::ToDoubleSeconds(outcome.completion->timing.queue));
   arm.score_nats -= outcome.scored_logprob_sum;

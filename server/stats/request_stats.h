@@ -2,6 +2,7 @@
 #define OLMOE_SERVER_STATS_REQUEST_STATS_H_
 
 #include <array>
+#include <compare>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -31,11 +32,15 @@ struct ArmRequests {
     Histogram total{kDurationBounds};
     Histogram queue{kDurationBounds};
   };
-  using MethodAndCode = std::pair<std::string, std::string>;
+  struct Method {
+    std::string name, protocol;
+    auto operator<=>(const Method&) const = default;
+  };
+  using MethodAndCode = std::pair<Method, std::string>;
 
   uint64_t num_requests = 0;
   std::map<MethodAndCode, uint64_t> requests;
-  std::map<std::string, Durations, std::less<>> durations;  // by method
+  std::map<Method, Durations> durations;
   std::array<uint64_t, 4> finished{};                       // by FinishReason
   std::array<uint64_t, 5> assignments{};                    // by AssignmentReason
   Histogram time_to_first_token{kFirstTokenBounds};

@@ -76,7 +76,7 @@ def scrape(model):
             return server.http("/metrics")[1]
 
         def is_whole():
-            return 'olmoe_requests_total{arm="default",method="Score",code="OK"} 1' in text()
+            return 'olmoe_requests_total{arm="default",method="Score",protocol="grpc",code="OK"} 1' in text()
 
         wait_until(is_whole, "both requests are counted")
         return text()

@@ -66,7 +66,8 @@ def test_text_is_one_line_a_request(demo_folder):
         reply = use(server)
         wait_until(lambda: "method=Score" in server.log(), "the requests are logged")
         log = server.log()
-    line = re.search(rf"^I\d{{8}} [\d:.]+ request\] method=Generate request_id={reply.request_id} "
+    line = re.search(r"^I\d{8} [\d:.]+ request\] method=Generate protocol=grpc "
+                     rf"request_id={reply.request_id} "
                      r"code=OK arm=default generation=\d+ policy=\S+ finish_reason=length "
                      r"prompt_tokens=\d+ completion_tokens=5 queue_seconds=\S+ ttft_seconds=\S+ "
                      r"total_seconds=\S+$", log, re.MULTILINE)

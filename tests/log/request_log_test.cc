@@ -77,10 +77,12 @@ TEST_F(RequestLogTest, AFinishedRequestIsOneLineWithEverythingAboutIt) {
   log_->Add(Done());
   const std::vector<std::string> lines = Finish();
   ASSERT_EQ(lines.size(), 1u);
-  EXPECT_THAT(lines[0],
-              EndsWith(" request] method=Generate request_id=r-1 code=OK arm=control generation=3 "
-                       "policy=native finish_reason=eos prompt_tokens=5 completion_tokens=7 "
-                       "queue_seconds=0.001 ttft_seconds=0.02 total_seconds=2"));
+  EXPECT_THAT(
+      lines[0],
+      EndsWith(
+          " request] method=Generate protocol=grpc request_id=r-1 code=OK arm=control generation=3 "
+          "policy=native finish_reason=eos prompt_tokens=5 completion_tokens=7 "
+          "queue_seconds=0.001 ttft_seconds=0.02 total_seconds=2"));
 }
 
 TEST_F(RequestLogTest, ARefusedRequestHasNoArmAndNoTokens) {

@@ -319,9 +319,9 @@ int64_t CountSeries(ExpertMetrics detail) {
 
 // The numbers here and below are those of the documentation.
 TEST(ServerSeriesTest, SeriesOfOneArmByDetail) {
-  EXPECT_EQ(CountSeries(ExpertMetrics::kExpert), 1777);
-  EXPECT_EQ(CountSeries(ExpertMetrics::kLayer), 753);
-  EXPECT_EQ(CountSeries(ExpertMetrics::kOff), 385);
+  EXPECT_EQ(CountSeries(ExpertMetrics::kExpert), 1812);
+  EXPECT_EQ(CountSeries(ExpertMetrics::kLayer), 788);
+  EXPECT_EQ(CountSeries(ExpertMetrics::kOff), 420);
 }
 
 TEST(ExpertSeriesTest, SeriesOfAnArmOfTheModel) {
