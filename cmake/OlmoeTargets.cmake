@@ -22,6 +22,11 @@ if(OLMOE_SANITIZE)
   endif()
 endif()
 
+if(OLMOE_FUZZ)
+  target_compile_options(olmoe_flags INTERFACE -fsanitize=fuzzer-no-link)
+  target_link_options(olmoe_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
 # olmoe_library(NAME SRCS a.cc b.cc DEPS other_target)
 function(olmoe_library name)
   cmake_parse_arguments(ARG "" "" "SRCS;DEPS" ${ARGN})
