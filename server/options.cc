@@ -143,7 +143,7 @@ void AddModelFlags(CLI::App* app, Options* options) {
 void AddPortFlags(CLI::App* app, Options* options) {
   AddAddresses(app, "--listen",
                "Address of InferenceService: HOST:PORT or unix:PATH, and as often as there are "
-               "addresses; so for the next two",
+               "addresses; so for the next three",
                &options->listen);
   AddAddresses(app, "--admin-listen", "Address of RoutingAdminService", &options->admin_listen);
   AddAddresses(app, "--http-listen", "Address of the live page at /, /metrics, /healthz, /readyz",

@@ -437,7 +437,10 @@ void Server::LogWhatIsServed() const {
             << " on " << model.device << " by " << model.kernels << ", context "
             << model.max_context << ") on " << served_on_;
   const auto hosts = HostsOf(options_.listen), admin_hosts = HostsOf(options_.admin_listen);
-  for (const std::string& warning : access::AccessWarnings(options_.access, hosts, admin_hosts)) {
+  auto public_hosts = HostsOf(options_.completions_listen);  // with the tokens and TLS of --listen
+  public_hosts.insert(public_hosts.end(), hosts.begin(), hosts.end());
+  for (const std::string& warning :
+       access::AccessWarnings(options_.access, public_hosts, admin_hosts)) {
     LOG(WARNING) << warning;
   }
   if (!options_.behind_proxy) {

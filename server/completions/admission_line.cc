@@ -65,21 +65,26 @@ bool AdmissionLine::Leave(uint64_t ticket) {
   return true;
 }
 
-bool AdmissionLine::HasPlace() const {
+bool AdmissionLine::HasPlace(const std::string& client) const {
   absl::MutexLock lock(&mu_);
-  return num_places_ < options_.max_places;
+  if (num_places_ >= options_.max_places) return false;
+  const auto places = places_.find(client);
+  if (client.empty() || places == places_.end()) return true;
+  return places->second < options_.max_places - options_.max_places / 4;
 }
 
-void AdmissionLine::TakePlace() {
+void AdmissionLine::TakePlace(const std::string& client) {
   absl::MutexLock lock(&mu_);
   ++num_places_;
+  ++places_[client];
 }
 
-void AdmissionLine::ReturnTicket(bool has_place) {
+void AdmissionLine::ReturnTicket(const std::string& client, bool has_place) {
   absl::MutexLock lock(&mu_);
   --num_tickets_;
   if (!has_place) return;
   --num_places_;
+  if (const auto places = places_.find(client); --places->second == 0) places_.erase(places);
   woken_ = true;
 }
 
@@ -101,7 +106,7 @@ void AdmissionLine::Shut() {
 
 size_t AdmissionLine::num_waiting() const {
   absl::MutexLock lock(&mu_);
-  return waiting_.size();
+  return waiting_.size() + (entering_ == 0 ? 0 : 1);
 }
 
 void AdmissionLine::Sleep() {
@@ -159,8 +164,9 @@ bool AdmissionLine::TakeNext(const std::set<std::string>& blocked, uint64_t* tic
 
 void AdmissionLine::LetIn() {
   std::set<std::string> blocked;  // clients
-  Entry entry;
-  for (uint64_t ticket = 0; TakeNext(blocked, &ticket, &entry); ++ticket) {
+  for (uint64_t ticket = 0;; ++ticket) {
+    Entry entry;  // may be the last to have its waiter, which goes without the lock
+    if (!TakeNext(blocked, &ticket, &entry)) return;
     const bool entered = entry.waiter->TryEnter();
     const absl::Time deadline = entry.waiter->WaitsUntil();
     if (!entered) blocked.insert(entry.client);

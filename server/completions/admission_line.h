@@ -18,7 +18,8 @@
 
 namespace olmoe::completions {
 
-// Where calls wait until there is a place, memory and room in the queue for them. In the order of
+// Where calls wait until there is a place, memory and room in the queue for them. A quarter of the
+// places is left to others than the client that has most of them. In the order of
 // their tickets, which they take when they come: who comes back to the line stands before all who
 // came later. Where one cannot enter, the others of its client wait too, and those of other clients
 // have their turn, so that nobody's share of the queue holds up the rest. Nothing is polled: who
@@ -54,9 +55,9 @@ class AdmissionLine {
   explicit AdmissionLine(Options options);
   ~AdmissionLine();
 
-  // Of a call, which gives it back with its end, and with it its place.
+  // Of a call, which gives it back with its end, and with it the place of `client`.
   uint64_t TakeTicket();
-  void ReturnTicket(bool has_place);
+  void ReturnTicket(const std::string& client, bool has_place);
   // Leads to TryEnter. Errors, after which it is not in the line: UNAVAILABLE after Shut, and for
   // one that has no place yet RESOURCE_EXHAUSTED with RetryInfo where the line is too long.
   // REQUIRES: it is not in the line.
@@ -64,9 +65,10 @@ class AdmissionLine {
   // Whether it was there; if not, it may be in TryEnter.
   bool Leave(uint64_t ticket);
 
-  // For TryEnter: whether there is a place, and then one of them until the ticket is given back.
-  bool HasPlace() const;
-  void TakePlace();
+  // For TryEnter: whether there is a place for this client (empty: nobody, who has no share), and
+  // then one of them until the ticket is given back.
+  bool HasPlace(const std::string& client) const;
+  void TakePlace(const std::string& client);
 
   // Something was freed. Never waits.
   void Wake();
@@ -103,6 +105,7 @@ class AdmissionLine {
   uint64_t next_ticket_ ABSL_GUARDED_BY(mu_) = 1;
   size_t num_tickets_ ABSL_GUARDED_BY(mu_) = 0;  // not given back
   size_t num_places_ ABSL_GUARDED_BY(mu_) = 0;  // taken
+  std::map<std::string, size_t> places_ ABSL_GUARDED_BY(mu_);  // by client, none that has none
   bool woken_ ABSL_GUARDED_BY(mu_) = false;
   bool shut_ ABSL_GUARDED_BY(mu_) = false;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;

@@ -78,7 +78,7 @@ CompletionCall::CompletionCall(const CallContext* context, http::Request request
 
 CompletionCall::~CompletionCall() {
   hold_ = {};
-  context_->line->ReturnTicket(has_place_);
+  context_->line->ReturnTicket(client_, has_place_);
 }
 
 void CompletionCall::JoinLine() {
@@ -105,7 +105,7 @@ absl::Time CompletionCall::WaitsUntil() const {
 }
 
 bool CompletionCall::TryPrepare() {
-  if (!context_->line->HasPlace()) return false;
+  if (!context_->line->HasPlace(client_)) return false;
   const int64_t bytes = static_cast<int64_t>(body_.size());
   const absl::Status status = hold_.Resize(kCallBytes + bytes * (1 + kPreparingBytes));
   if (IsWorthWaiting(status)) return false;
@@ -113,7 +113,7 @@ bool CompletionCall::TryPrepare() {
     Refuse(status);
     return true;
   }
-  context_->line->TakePlace();
+  context_->line->TakePlace(client_);
   has_place_ = true;
   context_->preparing->Run(
       {.client = client_,
@@ -397,11 +397,14 @@ void CompletionCall::Fail(const absl::Status& status) {
 }
 
 void CompletionCall::Refuse(const absl::Status& status) {
-  Fail(status);
+  const auto alive = shared_from_this();
   pin_.Release();
-  if (std::exchange(is_counted_, true)) return;
-  experiment::EngineRequest(context_->serving, kMethod, client_, engine::kHttp)
-      .Report(status, nullptr);
+  // Counted before the client learns of it, as a request that has run is.
+  if (!std::exchange(is_counted_, true)) {
+    experiment::EngineRequest(context_->serving, kMethod, client_, engine::kHttp)
+        .Report(status, nullptr);
+  }
+  Fail(status);
 }
 
 }  // namespace olmoe::completions

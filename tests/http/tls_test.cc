@@ -122,6 +122,10 @@ class TlsTest : public ::testing::Test {
     options.routes = {
         {"GET", "/small",
          [](const Request&, Reply reply) { reply.Send(TextResponse(200, "small", "text/plain")); }},
+        {"GET", "/who",
+         [](const Request& request, Reply reply) {
+           reply.Send(TextResponse(200, request.principal + "!", "text/plain"));
+         }},
         {"GET", "/large",
          [](const Request&, Reply reply) {
            std::string text(3 << 20, 'x');
@@ -178,6 +182,14 @@ TEST_F(TlsTest, WhereClientsNeedACertificateOthersAreRefused) {
   EXPECT_EQ(answer_to(nullptr), "");
   EXPECT_EQ(answer_to(&bad), "");
   EXPECT_THAT(answer_to(&good), EndsWith("small"));
+}
+
+TEST_F(TlsTest, AHandlerLearnsTheNameInTheCertificate) {
+  Start(folder_.Write("ca", authority_.certificate()));
+  const TestIdentity identity = authority_.Issue("ann");
+  TlsClient client(server_->port(), authority_, &identity);
+  ASSERT_TRUE(client.Send(GetRequest("/who")));
+  EXPECT_THAT(client.ReadUntil("!"), EndsWith("ann!"));
 }
 
 TEST_F(TlsTest, WhoDoesNotGetThroughTheHandshakeIsCutOff) {

@@ -53,6 +53,18 @@ TEST(PlanSlotTest, PinKeepsItsPlanAcrossASwap) {
   EXPECT_EQ(slot.Pin()->generation(), 2u);
 }
 
+TEST(PlanSlotTest, AnotherPinIsOfTheSamePlanAndCounts) {
+  PlanSlot slot(SelfCheckingPlan(1));
+  PlanPin first = slot.Pin();
+  slot.Publish(SelfCheckingPlan(2));
+  PlanPin again = first.Again();
+  first.Release();
+  EXPECT_EQ(again->generation(), 1u);
+  EXPECT_EQ(slot.InFlight(1), 1);
+  again.Release();
+  EXPECT_EQ(slot.InFlight(1), 0);
+}
+
 TEST(PlanSlotTest, OldPlanIsFreedWithItsLastPin) {
   PlanSlot slot(SelfCheckingPlan(1));
   std::weak_ptr<const RoutingPlan> first = slot.Current();
