@@ -19,7 +19,7 @@
 #include "nlohmann/json.hpp"
 #include "server/access/warnings.h"
 #include "server/api/plan_file.h"
-#include "server/completions/errors.h"
+#include "server/completions/responses.h"
 #include "server/experiment/routers.h"
 #include "server/http/monitoring.h"
 #include "server/model/checkpoint.h"

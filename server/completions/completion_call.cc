@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "server/api/request_cost.h"
 #include "server/completions/errors.h"
+#include "server/completions/responses.h"
 #include "server/net/listener.h"
 #include "server/routing/controller.h"
 

@@ -4,8 +4,8 @@
 
 #include "absl/time/clock.h"
 #include "server/completions/completion_call.h"
-#include "server/completions/errors.h"
 #include "server/completions/model_routes.h"
+#include "server/completions/responses.h"
 #include "server/completions/tokenizer_routes.h"
 
 namespace olmoe::completions {

@@ -25,23 +25,6 @@ std::optional<Detail> DetailOf(const absl::Status& status) {
   return detail;
 }
 
-int HttpStatusOf(const absl::Status& status) {
-  switch (status.code()) {
-    case absl::StatusCode::kInvalidArgument:
-    case absl::StatusCode::kOutOfRange:
-    case absl::StatusCode::kFailedPrecondition: return 400;
-    case absl::StatusCode::kUnauthenticated: return 401;
-    case absl::StatusCode::kPermissionDenied: return 403;
-    case absl::StatusCode::kNotFound: return 404;
-    // What could never be served is the request's fault; clients try 429 again.
-    case absl::StatusCode::kResourceExhausted: return IsWorthWaiting(status) ? 429 : 400;
-    case absl::StatusCode::kUnavailable: return 503;
-    case absl::StatusCode::kDeadlineExceeded: return 504;
-    case absl::StatusCode::kUnimplemented: return 404;
-    default: return 500;
-  }
-}
-
 const char* TypeOf(int http_status) {
   switch (http_status) {
     case 401: return "authentication_error";
@@ -50,17 +33,6 @@ const char* TypeOf(int http_status) {
     case 429: return "rate_limit_error";
     default: return http_status < 500 ? "invalid_request_error" : "server_error";
   }
-}
-
-std::string ErrorJson(int http_status, std::string_view message, std::string_view param,
-                      std::string_view code) {
-  JsonWriter json;
-  json.BeginObject().Key("error").BeginObject().Key("message").String(message);
-  json.Key("type").String(TypeOf(http_status)).Key("param");
-  param.empty() ? json.Null() : json.String(param);
-  json.Key("code");
-  code.empty() ? json.Null() : json.String(code);
-  return json.EndObject().EndObject().Take();
 }
 
 // What a field of GenerateRequest is called in JSON, up to the first of ".[".
@@ -89,8 +61,32 @@ std::string JsonFieldOf(std::string_view field) {
 
 }  // namespace
 
-http::Response JsonResponse(int status, std::string body) {
-  return http::TextResponse(status, std::move(body), kJsonType);
+int HttpStatusOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kOutOfRange:
+    case absl::StatusCode::kFailedPrecondition: return 400;
+    case absl::StatusCode::kUnauthenticated: return 401;
+    case absl::StatusCode::kPermissionDenied: return 403;
+    case absl::StatusCode::kNotFound: return 404;
+    // What could never be served is the request's fault; clients try 429 again.
+    case absl::StatusCode::kResourceExhausted: return IsWorthWaiting(status) ? 429 : 400;
+    case absl::StatusCode::kUnavailable: return 503;
+    case absl::StatusCode::kDeadlineExceeded: return 504;
+    case absl::StatusCode::kUnimplemented: return 404;
+    default: return 500;
+  }
+}
+
+std::string ErrorJson(int http_status, std::string_view message, std::string_view param,
+                      std::string_view code) {
+  JsonWriter json;
+  json.BeginObject().Key("error").BeginObject().Key("message").String(message);
+  json.Key("type").String(TypeOf(http_status)).Key("param");
+  param.empty() ? json.Null() : json.String(param);
+  json.Key("code");
+  code.empty() ? json.Null() : json.String(code);
+  return json.EndObject().EndObject().Take();
 }
 
 bool IsWorthWaiting(const absl::Status& status) {
@@ -111,20 +107,10 @@ std::string ErrorJson(const absl::Status& status) {
   return ErrorJson(HttpStatusOf(status), std::string(status.message()), param, code);
 }
 
-http::Response ErrorResponse(const absl::Status& status) {
-  http::Response response = JsonResponse(HttpStatusOf(status), ErrorJson(status));
+std::optional<int64_t> RetrySeconds(const absl::Status& status) {
   const auto retry = DetailOf<google::rpc::RetryInfo>(status);
-  if (retry && response.status != 400) {
-    const int64_t more = retry->retry_delay().nanos() > 0 ? 1 : 0;
-    response.fields.emplace_back("Retry-After",
-                                 absl::StrCat(retry->retry_delay().seconds() + more));
-  }
-  return response;
-}
-
-http::Response RefusalJson(int status, std::string_view why) {
-  if (why.empty()) why = http::ReasonOf(status);
-  return JsonResponse(status, ErrorJson(status, why, "", ""));
+  if (!retry) return std::nullopt;
+  return retry->retry_delay().seconds() + (retry->retry_delay().nanos() > 0 ? 1 : 0);
 }
 
 absl::Status FieldError(std::string_view field, std::string_view description) {

@@ -3,26 +3,23 @@
 #define OLMOE_SERVER_COMPLETIONS_ERRORS_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
-#include "server/http/message.h"
 #include "server/util/status_details.h"
 
 namespace olmoe::completions {
 
-inline constexpr char kJsonType[] = "application/json";
-
-http::Response JsonResponse(int status, std::string body);
-
 // The error as an object of JSON. `param` is the field that is to blame, by its name in JSON.
 std::string ErrorJson(const absl::Status& status);
-// With Retry-After where waiting would help.
-http::Response ErrorResponse(const absl::Status& status);
-// What the HTTP server itself refuses (http::Refusal).
-http::Response RefusalJson(int status, std::string_view why);
+std::string ErrorJson(int http_status, std::string_view message, std::string_view param,
+                      std::string_view code);
+int HttpStatusOf(const absl::Status& status);
+// When to come back; unset where coming back would not help.
+std::optional<int64_t> RetrySeconds(const absl::Status& status);
 
 // INVALID_ARGUMENT that names a field of the JSON.
 absl::Status FieldError(std::string_view field, std::string_view description);

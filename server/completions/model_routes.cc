@@ -9,6 +9,7 @@
 #include "server/completions/completion_request.h"
 #include "server/completions/errors.h"
 #include "server/completions/json_writer.h"
+#include "server/completions/responses.h"
 #include "server/routing/controller.h"
 #include "server/util/utf8.h"
 

@@ -15,6 +15,7 @@
 #include "server/completions/completion_request.h"
 #include "server/completions/errors.h"
 #include "server/completions/json_writer.h"
+#include "server/completions/responses.h"
 #include "server/text/tokenizer.h"
 #include "server/util/file_errors.h"
 #include "server/util/json_cursor.h"

@@ -7,7 +7,7 @@
 #include "absl/time/clock.h"
 #include "glog/logging.h"
 #include "gtest/gtest.h"
-#include "server/completions/errors.h"
+#include "server/completions/responses.h"
 #include "server/net/listener.h"
 
 namespace olmoe::completions {
