@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from olmoe import _optional
 
-with _optional.analysis():
+with _optional.extra("analysis"):
     import numpy
     from numpy.typing import NDArray
 
@@ -38,6 +38,28 @@ def _quantile(values: NDArray[numpy.float64], share: float) -> float:
     below = int(position)
     above = min(below + 1, len(values) - 1)
     return float(values[below] + (position - below) * (values[above] - values[below]))
+
+
+def mean(differences: Sequence[float], weights: Sequence[float]) -> float:
+    """The sum of the differences over that of the weights, one by one: olmoectl's bits."""
+    total = weight = 0.0
+    for one, its_weight in zip(differences, weights, strict=True):
+        total += one
+        weight += its_weight
+    return total / weight
+
+
+def standard_error(differences: Sequence[float], weights: Sequence[float]) -> float | None:
+    """Of `mean`, a ratio of two sums over units; None for fewer than two.
+
+    W. Cochran, Sampling Techniques, 1977, chapter 6; with equal weights the sample deviation over
+    the square root of the number of units.
+    """
+    units, center = len(differences), mean(differences, weights)
+    if units < 2:
+        return None
+    rests = numpy.array(differences, float) - center * numpy.array(weights, float)
+    return float(numpy.sqrt(numpy.sum(rests ** 2) * units / (units - 1)) / sum(weights))
 
 
 def interval(differences: Sequence[float], weights: Sequence[float],

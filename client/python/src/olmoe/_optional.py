@@ -1,4 +1,4 @@
-"""What the package needs only for analysis: numpy, pandas, matplotlib."""
+"""What only parts of the package need: numpy, pandas, matplotlib; lm-eval; jinja2."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def analysis() -> Iterator[None]:
+def extra(name: str) -> Iterator[None]:
     """Around imports: an ImportError says which extra of the package has them."""
     try:
         yield
     except ImportError as error:
-        raise ImportError(f'{error}: pip install "olmoe[analysis]" brings it',
+        raise ImportError(f'{error}: pip install "olmoe[{name}]" brings it',
                           name=error.name) from error

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent import futures
+from typing import TypeVar
 
-from olmoe import errors
+from olmoe import _check, errors
 from olmoe._units import Item, Unit
 from olmoe.client import Client
-from olmoe.policies import Policy
+from olmoe.policies import Policy, PolicyLike, as_policy, policy_to_proto
 from olmoe.results import ScoreBatch
+
+T = TypeVar("T")
 
 # The same as olmoectl's: so a plan of several arms gives both the same one.
 _UNIT = "olmoectl-eval"
@@ -26,6 +29,23 @@ class Subject:
     name: str
     policy: Policy | None = None
     arm: str | None = None
+
+
+def subjects(policies: Sequence[PolicyLike], arms: Sequence[str]) -> list[Subject]:
+    """The policies, then the arms, each with a name; neither: what the server routes with.
+
+    ValueError where two have one name.
+    """
+    listed: list[Policy] = _check.items("policies", policies, lambda name, each: as_policy(
+        each, name), "policies")
+    made = [Subject(policy_to_proto(policy).policy_id, policy=policy) for policy in listed]
+    made += [Subject(f"arm {arm}", arm=arm) for arm in _check.texts("arms", arms)]
+    names = [subject.name for subject in made]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f'policies: two are called "{name}": give one a name, as in '
+                             '"mine@top-k=4"')
+    return made or [Subject("served")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,9 +87,8 @@ def _read(batch: ScoreBatch, unit: Unit) -> Result | None:
                   correct, correct_norm)
 
 
-def score(client: Client, subject: Subject, items: Sequence[Item],
-          over: threading.Event | None = None) -> ScoreBatch:
-    """A request under the subject. A full server is asked again after the delay that it names.
+def patiently(call: Callable[[], T], over: threading.Event | None = None) -> T:
+    """What `call` returns. A full server is asked again after the delay that it names.
 
     over: ends the waiting.
     """
@@ -77,13 +96,19 @@ def score(client: Client, subject: Subject, items: Sequence[Item],
     refusals = 0
     while True:
         try:
-            return client.score_batch(items, per_token=True, unit=_UNIT, policy=subject.policy,
-                                      arm=subject.arm)
+            return call()
         except errors.Busy as error:
             refusals += 1
             if error.retry_after is None or refusals > _MAX_REFUSALS or over.wait(
                     min(max(error.retry_after, 0.01), 5.0)):
                 raise
+
+
+def score(client: Client, subject: Subject, items: Sequence[Item],
+          over: threading.Event | None = None) -> ScoreBatch:
+    """A request under the subject, asked patiently."""
+    return patiently(lambda: client.score_batch(
+        items, per_token=True, unit=_UNIT, policy=subject.policy, arm=subject.arm), over)
 
 
 class Pass:

@@ -9,7 +9,7 @@ from olmoe import _check, _optional
 from olmoe.experts import ArmStats
 from olmoe.trace import Trace
 
-with _optional.analysis():
+with _optional.extra("analysis"):
     import numpy
     from numpy.typing import NDArray
 

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from olmoe import _check
-from olmoe._passes import Pass, Result, Subject, score
+from olmoe._passes import Pass, Result, Subject, score, subjects
 from olmoe._units import Cutting, prefix_token
 from olmoe.client import Client
 from olmoe.corpus import Corpus
-from olmoe.policies import Policy, PolicyLike, as_policy, policy_to_proto
+from olmoe.policies import PolicyLike
 from olmoe.results import ModelInfo
 
 if TYPE_CHECKING:
@@ -66,19 +66,6 @@ class Evaluation:
         return frames.of_evaluation(self)
 
 
-def _subjects(given: Sequence[PolicyLike], arms: Sequence[str]) -> list[Subject]:
-    listed: list[Policy] = _check.items("policies", given, lambda name, each: as_policy(
-        each, name), "policies")
-    subjects = [Subject(policy_to_proto(policy).policy_id, policy=policy) for policy in listed]
-    subjects += [Subject(f"arm {arm}", arm=arm) for arm in _check.texts("arms", arms)]
-    names = [subject.name for subject in subjects]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f'policies: two are called "{name}": give one a name, as in '
-                             '"mine@top-k=4"')
-    return subjects or [Subject("served")]
-
-
 def _corpora(data: Data | Iterable[Data], lines: bool) -> list[Corpus]:
     def corpus(name: str, each: Data) -> Corpus:
         if not isinstance(each, str | os.PathLike | Corpus):
@@ -122,12 +109,8 @@ def _difference(first: _Sums, mine: _Sums, choice: bool,
     weights = [1.0 if choice else float(each.tokens) for _, each in pairs]
     differences = [float(each.correct) - float(before.correct) if choice
                    else each.nll - before.nll for before, each in pairs]
-    total = weight = 0.0
-    for one, its_weight in zip(differences, weights, strict=True):
-        total += one
-        weight += its_weight
     low, high = _bootstrap.interval(differences, weights, seed) or (None, None)
-    return total / weight, low, high
+    return _bootstrap.mean(differences, weights), low, high
 
 
 def _row(model: ModelInfo, corpus: Corpus, subject: Subject, digest: str, first: _Sums,
@@ -174,13 +157,13 @@ def evaluate(client: Client, data: Data | Iterable[Data], policies: Sequence[Pol
     """
     _check.instance("client", client, Client, "a Client")
     cutting = Cutting.checked(window, stride, limit)
-    subjects = _subjects(policies, arms)
+    listed = subjects(policies, arms)
     seed = _check.integer("seed", seed, bits=64)
     in_flight = _check.integer("in_flight", in_flight, least=1)
     if in_flight > _MAX_IN_FLIGHT:
         raise ValueError(f"in_flight must be 1..{_MAX_IN_FLIGHT}, is {in_flight}")
     corpora = _corpora(data, _check.boolean("lines", lines))
-    if len(subjects) > 1:
+    if len(listed) > 1:
         from olmoe import _bootstrap  # noqa: F401  What is absent is told before hours are spent.
     model = client.model_info()
     if cutting.window > model.max_context:
@@ -188,12 +171,12 @@ def evaluate(client: Client, data: Data | Iterable[Data], policies: Sequence[Pol
                          f"tokens, is {window}")
     # A policy that the server refuses is told first, too.
     digests = [score(client, subject, [((), (prefix_token(model),))]).stamp.policy_digest
-               for subject in subjects]
+               for subject in listed]
     rows = []
     for corpus in corpora:
         units = cutting.units(client, model, corpus)
         first = None
-        for subject, digest in zip(subjects, digests, strict=True):
+        for subject, digest in zip(listed, digests, strict=True):
             start = time.monotonic()
             results = Pass(client, subject, digest, corpus.name, units).run(in_flight)
             sums = _Sums.of(corpus, results, time.monotonic() - start)

@@ -9,7 +9,7 @@ from olmoe.evaluation import Evaluation, EvaluationRow
 from olmoe.experts import ArmStats, ExpertStats, LayerStats
 from olmoe.trace import Trace
 
-with _optional.analysis():
+with _optional.extra("analysis"):
     import numpy
     import pandas
 

@@ -24,7 +24,7 @@ _WIDTH_IN = 8.0
 
 
 def _figure(height_in: float, title: str) -> tuple[Figure, Axes]:
-    with _optional.analysis():
+    with _optional.extra("analysis"):
         from matplotlib.figure import Figure
     figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
     axes = figure.subplots()
@@ -51,7 +51,7 @@ def expert_load(counts: ExpertStats | ArmStats | Any, path: PathLike | None = No
     counts: statistics, or an array [layers, experts] of selections, as of to_numpy().
     1 = the mean of the layer; a layer without a token is empty.
     """
-    with _optional.analysis():
+    with _optional.extra("analysis"):
         import numpy
     _checked_path(path)
     _check.text("title", title)
@@ -96,7 +96,7 @@ def pareto(rows: Evaluation | Iterable[EvaluationRow], path: PathLike | None = N
 
     rows: of `evaluate`, of one data set.
     """
-    with _optional.analysis():
+    with _optional.extra("analysis"):
         import matplotlib  # noqa: F401
     _checked_path(path)
     _check.text("title", title)
