@@ -55,9 +55,11 @@ def test_a_wrong_use_is_told_by_the_types(tmp_path):
             if ": error:" in line] == [2, 3, 4, 5, 6]
 
 
-def test_the_extra_brings_what_analysis_needs():
-    needs = [need for need in metadata.requires("olmoe") if 'extra == "analysis"' in need]
-    assert sorted(re.match(r"\w+", need)[0] for need in needs) == ["matplotlib", "numpy", "pandas"]
+@pytest.mark.parametrize("extra,packages", [
+    ("analysis", ["matplotlib", "numpy", "pandas"]), ("chat", ["jinja2"])])
+def test_an_extra_brings_what_its_part_needs(extra, packages):
+    needs = [need for need in metadata.requires("olmoe") if f'extra == "{extra}"' in need]
+    assert sorted(re.match(r"[\w-]+", need)[0] for need in needs) == packages
 
 
 def ports(server):

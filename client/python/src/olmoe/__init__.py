@@ -20,6 +20,7 @@ from olmoe._requests import Prompt, Sampling, Scoring, TraceOptions
 from olmoe.admin import Admin
 from olmoe.aio import AsyncClient, AsyncCompletionStream
 from olmoe.aio_admin import AsyncAdmin, AsyncPatched
+from olmoe.chat import ChatError, ChatRequest, ChatTemplate
 from olmoe.client import Client, CompletionStream
 from olmoe.corpus import Corpus, Question
 from olmoe.errors import (Busy, Cancelled, Conflict, DeadlineExceeded, Internal, InvalidRequest,
@@ -34,22 +35,24 @@ from olmoe.plans import (Calibration, LayerCdf, PatchResult, PlanRecord, Probe, 
 from olmoe.policies import *
 from olmoe.recordings import RecordedPart, Recording, RecordingWriter, recording_metadata
 from olmoe.replay import Replay, ReplayWeights
-from olmoe.results import (Assignment, Choice, Completion, Delta, FinishReason, Logprob, ModelInfo, Score,
-                           ScoreBatch, ScoredToken, Stamp, Started, Timing, Token, Tokens, Usage)
+from olmoe.results import (Assignment, Choice, Completion, Delta, FinishReason, Logprob, ModelInfo,
+                           Score, ScoreBatch, ScoredToken, Stamp, Started, Timing, Token, Tokens,
+                           Usage)
 from olmoe.trace import Trace
 
 __all__ = [
     "Admin", "ArmStats", "Assignment", "AsyncAdmin", "AsyncClient", "AsyncCompletionStream",
-    "AsyncPatched", "AsyncWatch", "Busy", "Calibration", "Cancelled", "Choice", "Client", "Completion",
-    "CompletionStream", "Conflict", "Corpus", "DeadlineExceeded", "Decision", "Delta", "Evaluation",
-    "EvaluationRow", "ExpertStats", "FinishReason", "Internal", "InvalidRequest", "LayerCdf",
-    "LayerStats", "Logprob", "ModelInfo", "NotFound", "OlmoeError", "PatchReplaced", "PatchResult",
-    "Patched", "PermissionDenied", "Phase", "PlanRecord", "Precondition", "Probe", "ProbeResult",
-    "Prompt", "Question", "RecordedPart", "Recording", "RecordingWriter", "Replay", "ReplayWeights",
-    "RequestStatus", "Router", "RouterLayer", "Routing", "RoutingEvent", "Sampling", "Score",
-    "ScoreBatch", "ScoredToken", "Scoring", "ServerStatus", "Stamp", "Started", "Target", "Timing",
-    "Token", "Tokens", "Trace", "TraceOptions", "Unauthenticated", "Unavailable", "UnitAssignment",
-    "Usage", "Violation", "Watch", "__version__", "evaluate", "plots", "recording_metadata",
+    "AsyncPatched", "AsyncWatch", "Busy", "Calibration", "Cancelled", "ChatError", "ChatRequest",
+    "ChatTemplate", "Choice", "Client", "Completion", "CompletionStream", "Conflict", "Corpus",
+    "DeadlineExceeded", "Decision", "Delta", "Evaluation", "EvaluationRow", "ExpertStats",
+    "FinishReason", "Internal", "InvalidRequest", "LayerCdf", "LayerStats", "Logprob", "ModelInfo",
+    "NotFound", "OlmoeError", "PatchReplaced", "PatchResult", "Patched", "PermissionDenied",
+    "Phase", "PlanRecord", "Precondition", "Probe", "ProbeResult", "Prompt", "Question",
+    "RecordedPart", "Recording", "RecordingWriter", "Replay", "ReplayWeights", "RequestStatus",
+    "Router", "RouterLayer", "Routing", "RoutingEvent", "Sampling", "Score", "ScoreBatch",
+    "ScoredToken", "Scoring", "ServerStatus", "Stamp", "Started", "Target", "Timing", "Token",
+    "Tokens", "Trace", "TraceOptions", "Unauthenticated", "Unavailable", "UnitAssignment", "Usage",
+    "Violation", "Watch", "__version__", "evaluate", "plots", "recording_metadata",
 ]
 __all__ += policies.__all__
 
