@@ -35,6 +35,10 @@ def generate(target):
         raise SystemExit(f"olmoe: protoc failed on {root}")
 
 
+# At the root of site-packages, where Python reads it as it starts: src/_olmoe_lm_eval.py says why.
+START = ("olmoe-lm-eval.pth", "import _olmoe_lm_eval\n")
+
+
 class BuildWithProtos(build_py):
     def run(self):
         if self.editable_mode:
@@ -45,6 +49,7 @@ class BuildWithProtos(build_py):
         shutil.rmtree(pathlib.Path(self.build_lib) / "olmoe", ignore_errors=True)
         super().run()
         generate(self.build_lib)
+        (pathlib.Path(self.build_lib) / START[0]).write_text(START[1])
 
 
 class SdistWithProtos(sdist):

@@ -56,7 +56,8 @@ def test_a_wrong_use_is_told_by_the_types(tmp_path):
 
 
 @pytest.mark.parametrize("extra,packages", [
-    ("analysis", ["matplotlib", "numpy", "pandas"]), ("chat", ["jinja2"])])
+    ("analysis", ["matplotlib", "numpy", "pandas"]), ("chat", ["jinja2"]),
+    ("lm-eval", ["jinja2", "lm-eval", "numpy"])])
 def test_an_extra_brings_what_its_part_needs(extra, packages):
     needs = [need for need in metadata.requires("olmoe") if f'extra == "{extra}"' in need]
     assert sorted(re.match(r"[\w-]+", need)[0] for need in needs) == packages
@@ -136,7 +137,8 @@ def test_a_wheel_has_the_messages_and_nothing_stale(checkout, tmp_path):
     stale.parent.mkdir(parents=True)
     stale.touch()
     names = build_wheel(checkout / "client/python", tmp_path)
-    assert GENERATED | {"olmoe/py.typed", "olmoe/__init__.py"} <= names
+    assert GENERATED | {"olmoe/py.typed", "olmoe/__init__.py", "olmoe-lm-eval.pth",
+                        "_olmoe_lm_eval.py"} <= names
     assert "olmoe/gone.py" not in names
     assert not [name for name in names if name.startswith(("google/", "tests/", "examples/"))]
     assert not list((checkout / "client/python/src").rglob("*_pb2*"))
@@ -149,7 +151,8 @@ def test_an_sdist_builds_without_the_checkout(checkout, tmp_path):
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path, filter="data")
     source, = (path for path in tmp_path.iterdir() if path.is_dir())
-    assert build_wheel(source, tmp_path / "wheel") >= GENERATED
+    assert build_wheel(source, tmp_path / "wheel") >= GENERATED | {"olmoe-lm-eval.pth",
+                                                                   "_olmoe_lm_eval.py"}
 
 
 def test_a_build_without_the_definitions_says_where_they_belong(checkout, tmp_path):
