@@ -59,11 +59,12 @@ def clone(folder):
 
 def variables(home):
     """The caller's, without what would change the commands; the binaries are found, as the README
-    of the guides says."""
+    of the guides says, and so are the programs of the environment that the client is in."""
     kept = {name: value for name, value in os.environ.items()
             if not name.startswith(("OLMOE_", "PYTHONPATH")) and not name.endswith("_proxy")}
     return {**kept, "HOME": str(home), "NO_COLOR": "1",
-            "PATH": f"{bin_dir().resolve()}:{kept['PATH']}:{SOURCE_DIR / 'build/tools'}"}
+            "PATH": ":".join(map(str, (bin_dir().resolve(), os.path.dirname(sys.executable),
+                                       kept["PATH"], SOURCE_DIR / "build/tools")))}
 
 
 def stays(command):
