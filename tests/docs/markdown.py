@@ -39,7 +39,8 @@ def anchors(text):
 
 # What of a page is run. A block of four spaces, or a fence ```sh, has commands; ```console has
 # commands behind "$ " with what they print, in which "..." stands for anything; ```python is run by
-# Python. A comment directly before a block says why it is not run, or which program it needs:
+# Python. A comment directly before a block says why it is not run, or which program it needs, or
+# which package of Python:
 #     <!-- not run: installs packages -->
 #     <!-- needs: grpcurl -->
 RUN_KINDS = ("shell", "console", "python")
@@ -63,7 +64,7 @@ class Block:
     kind: str
     text: str
     not_run: str = ""  # why not
-    needs: str = ""  # a program
+    needs: str = ""  # a program; of Python, a package
 
     def commands(self):
         if self.kind == "python":

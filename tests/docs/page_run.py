@@ -20,7 +20,7 @@ from server_process import DEADLINE_S, bin_dir
 # What stays, and where it says that it is ready.
 STAY = {"olmoe-server": "http://127.0.0.1:9464/readyz",
         "prometheus": "http://127.0.0.1:9090/-/ready"}
-PORTS = (50051, 50052, 9464, 9090)
+PORTS = (50051, 50052, 9464, 9090, 8000)
 NOT_CLONED = {".git", "build"}
 SHELL = """
 step() {
@@ -90,7 +90,9 @@ def left_out(block):
     """Why a block is not run on this machine, or nothing."""
     if block.not_run:
         return block.not_run
-    if block.needs and not shutil.which(block.needs, path=variables("")["PATH"]):
+    if block.needs and not (
+            importlib.util.find_spec(block.needs) if block.kind == "python"
+            else shutil.which(block.needs, path=variables("")["PATH"])):
         return f"{block.needs} is not installed"
     if block.kind == "python" and importlib.util.find_spec("olmoe") is None:
         return "the Python client is not installed"
