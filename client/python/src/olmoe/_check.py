@@ -109,6 +109,11 @@ def instance(name: str, value: Any, kind: type[T], wanted: str) -> T:
     return value
 
 
+def mapping(name: str, value: Any, wanted: str) -> Mapping[Any, Any]:
+    """A mapping, in words `wanted`."""
+    return instance(name, value, Mapping, wanted)  # type: ignore[type-abstract]
+
+
 def optional(check: Callable[..., T], name: str, value: Any, **options: Any) -> T | None:
     """None, or what `check` takes."""
     return None if value is None else check(name, value, **options)

@@ -130,9 +130,9 @@ def _prompt(name: str, prompt: Prompt) -> str | inference_pb2.TokenIds:
 
 def _biases(name: str, value: Any) -> dict[int, float]:
     """TypeError for what is not a mapping of token ids to numbers."""
-    _check.instance(name, value, Mapping, "a mapping of token ids to numbers")
+    biases = _check.mapping(name, value, "a mapping of token ids to numbers")
     return {_check.integer(f"{name}: a token id", token): _check.real(f"{name}[{token}]", bias)
-            for token, bias in value.items()}
+            for token, bias in biases.items()}
 
 
 class _Given:

@@ -28,13 +28,9 @@ _SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cl
             "mask_token")
 
 
-def _mapping(name: str, value: Any, wanted: str) -> Mapping[Any, Any]:
-    return _check.instance(name, value, Mapping, wanted)  # type: ignore[type-abstract]
-
-
 def _texts_by_name(name: str, value: Any) -> dict[str, str]:
     return {_check.text(f"a name of {name}", key): _check.text(f"{name}[{key!r}]", each)
-            for key, each in _mapping(name, value, "a mapping of texts").items()}
+            for key, each in _check.mapping(name, value, "a mapping of texts").items()}
 
 
 class ChatError(ValueError):
@@ -191,7 +187,7 @@ def _plain(value: Any) -> Any:
 def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Keys that are None are left out: templates ask whether they are there."""
     def message(name: str, value: Any) -> dict[str, Any]:
-        given = _mapping(name, value, 'a message, {"role": ..., "content": ...}')
+        given = _check.mapping(name, value, 'a message, {"role": ..., "content": ...}')
         if not isinstance(given.get("role"), str):
             raise ChatError(f"{name} has no role")
         return {key: _plain(each) for key, each in given.items() if each is not None}

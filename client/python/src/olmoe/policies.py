@@ -330,8 +330,7 @@ class Arm(_check.Fields):
 
 
 def _arms(name: str, value: object) -> Mapping[str, Arm]:
-    arms = _check.instance(name, value, Mapping,  # type: ignore[type-abstract]
-                           "a mapping of names to Arm")
+    arms = _check.mapping(name, value, "a mapping of names to Arm")
     return {_check.text(f"a name of {name}", arm_id):
             _check.instance(f"{name}[{arm_id!r}]", arm, Arm, "an Arm")
             for arm_id, arm in arms.items()}
