@@ -107,9 +107,12 @@ LiveRequest::Prompt LiveRequest::NextPrompt() const {
 
 std::unique_ptr<Sequence> LiveRequest::StartNext(Placement placement) {
   CHECK(has_unstarted());
-  cached_prompt_tokens_ += static_cast<uint32_t>(placement.cached.num_positions);
-  cached_expert_activations_ += placement.cached.experts.size();
   const int index = num_started_++;
+  const bool is_shared = !scores() && index > 0;
+  (is_shared ? shared_prompt_tokens_ : cached_prompt_tokens_) +=
+      static_cast<uint32_t>(placement.cached.num_positions);
+  (is_shared ? shared_expert_activations_ : cached_expert_activations_) +=
+      placement.cached.experts.size();
   if (auto* score = std::get_if<ScoreWork>(&request_.work)) {
     return std::make_unique<Sequence>(this, index, std::move(score->windows[index]),
                                       std::move(placement));
@@ -159,6 +162,8 @@ Completion LiveRequest::MakeCompletion(absl::Status status, absl::Time now) cons
   completion.routed_tokens = routed_tokens_;
   completion.cached_prompt_tokens = cached_prompt_tokens_;
   completion.cached_expert_activations = cached_expert_activations_;
+  completion.shared_prompt_tokens = shared_prompt_tokens_;
+  completion.shared_expert_activations = shared_expert_activations_;
   RequestTiming& timing = completion.timing;
   timing.total = now - submitted_;
   if (first_step_.has_value()) timing.queue = *first_step_ - submitted_;

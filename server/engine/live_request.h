@@ -118,6 +118,8 @@ class LiveRequest {
   uint64_t routed_tokens_ = 0;
   uint32_t cached_prompt_tokens_ = 0;
   uint64_t cached_expert_activations_ = 0;
+  uint32_t shared_prompt_tokens_ = 0;
+  uint64_t shared_expert_activations_ = 0;
   std::optional<absl::Time> first_step_;
   std::optional<absl::Time> first_output_;
   absl::Time last_output_;  // with first_output_

@@ -98,6 +98,9 @@ struct Completion {
   uint64_t routed_tokens = 0;       // rows run through the layers
   uint32_t cached_prompt_tokens = 0;  // of the prompts, found in the cache and not run
   uint64_t cached_expert_activations = 0;  // that those had run
+  // The same of completions behind the first: what the request has computed for that one, or found.
+  uint32_t shared_prompt_tokens = 0;
+  uint64_t shared_expert_activations = 0;
   RequestTiming timing;
 };
 

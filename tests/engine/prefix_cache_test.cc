@@ -26,6 +26,12 @@ Request Shared(Request request, std::string scope = "") {
 
 uint32_t CachedTokens(const Reply& reply) { return reply.completion.cached_prompt_tokens; }
 
+// Rows that it would have needed by itself.
+uint64_t AllRows(const Reply& reply) {
+  return reply.completion.routed_tokens + CachedTokens(reply) +
+         reply.completion.shared_prompt_tokens;
+}
+
 TEST(PrefixCacheTest, EveryBeginningOfAPromptIsAHit) {
   const std::vector<TokenId> prompt = Range(1, 13);
   Harness cold({.model = MakeModel(64)});
@@ -84,7 +90,8 @@ TEST(PrefixCacheTest, CompletionsOfOneRequestShareItsPromptWithoutACache) {
   std::get<GenerateWork>(request.work).num_choices = 4;
   const Reply reply = harness.Run(std::move(request));
   EXPECT_EQ(reply.others.size(), 3u);
-  EXPECT_EQ(CachedTokens(reply), 3u * 17);
+  EXPECT_EQ(CachedTokens(reply), 0u) << "it has computed them itself";
+  EXPECT_EQ(reply.completion.shared_prompt_tokens, 3u * 17);
   EXPECT_EQ(harness.model.counters().rows, 18 + 4 + 3 * 5);
   EXPECT_EQ(harness.engine->Status().prefix_cache_bytes, 0) << "nothing of it stays";
   EXPECT_EQ(harness.engine->Status().kv_used_bytes, 0);
@@ -268,7 +275,7 @@ TEST(PrefixCacheTest, RandomRequestsAreToldWhatAColdEngineTells) {
       struct Trial {
         Submitted submitted;
         std::string expected;
-        uint64_t routed = 0;
+        uint64_t rows = 0;
         bool cancelled = false;
       };
       std::vector<Trial> trials;
@@ -282,8 +289,7 @@ TEST(PrefixCacheTest, RandomRequestsAreToldWhatAColdEngineTells) {
         Request request = harness.MakeRequest(work, k);
         if (prompts.Below(10) > 0) request.cache_scope = prompts.Below(6) == 0 ? "other" : "";
         trials.push_back({harness.Submit(std::move(request), sink), Fingerprint(solo),
-                          solo.completion.routed_tokens + CachedTokens(solo),
-                          prompts.Below(12) == 0});
+                          AllRows(solo), prompts.Below(12) == 0});
         resumer.SetHandle(reader, trials.back().submitted.handle);
         const Trial& any = trials[static_cast<size_t>(prompts.Below(i + 1))];
         if (any.cancelled) harness.engine->Cancel(any.submitted.handle, absl::CancelledError(""));
@@ -298,7 +304,7 @@ TEST(PrefixCacheTest, RandomRequestsAreToldWhatAColdEngineTells) {
         ++answered;
         cached += CachedTokens(reply);
         ASSERT_EQ(Fingerprint(reply), trial.expected);
-        ASSERT_EQ(reply.completion.routed_tokens + CachedTokens(reply), trial.routed);
+        ASSERT_EQ(AllRows(reply), trial.rows);
       }
       EXPECT_EQ(harness.engine->Status().kv_used_bytes, 0);
     }

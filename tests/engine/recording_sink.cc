@@ -55,7 +55,9 @@ std::string Fingerprint(const Reply& reply) {
   std::string line =
       absl::StrCat(completion.status.ToString(), " ", completion.prompt_tokens, "+",
                    completion.completion_tokens, " ",
-                   completion.expert_activations + completion.cached_expert_activations, "; ");
+                   completion.expert_activations + completion.cached_expert_activations +
+                       completion.shared_expert_activations,
+                   "; ");
   for (size_t i = 0; i < completion.choices.size(); ++i) {
     const auto other = reply.others.find(static_cast<int>(i));
     const Choice& choice = other == reply.others.end() ? reply : other->second;
