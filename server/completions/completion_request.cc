@@ -227,6 +227,7 @@ constexpr Field kFields[] = {
      [](const JsonCursor& v, Draft* d) { d->common.set_routing_seed(v.Unsigned()); }},
     {"return_routed_experts",
      [](const JsonCursor& v, Draft* d) { d->call.routed_experts = v.Bool(); }},
+    {"return_token_ids", [](const JsonCursor& v, Draft* d) { d->call.token_ids = v.Bool(); }},
 };
 
 const Field* FindField(std::string_view name) {

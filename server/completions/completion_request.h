@@ -28,6 +28,7 @@ struct CompletionRequest {
   bool echo = false;
   bool logprobs = false;
   bool routed_experts = false;
+  bool token_ids = false;  // of prompts and completions are wanted
   std::vector<engine::GenerateWork> prompts;  // not empty; alike but for the prompt
   experiment::RoutingChoice routing;          // of all of them
 };

@@ -85,10 +85,12 @@ ReplyWriter::ReplyWriter(const CompletionRequest& call, Options options)
       echo_(call.echo),
       logprobs_(call.logprobs),
       routed_experts_(call.routed_experts),
+      token_ids_(call.token_ids),
       num_choices_(static_cast<size_t>(call.prompts.front().num_choices)) {
   for (const engine::GenerateWork& work : call.prompts) {
     Prompt& prompt = prompts_.emplace_back(options_.tokenizer);
     prompt.num_tokens = work.prompt.size();
+    if (token_ids_) prompt.token_ids = work.prompt;
     if (echo_) BeginEcho(work.prompt, &prompt);
     for (size_t i = 0; i < num_choices_; ++i) {
       prompt.choices.emplace_back(options_.tokenizer, options_.skip_special_tokens,
@@ -116,6 +118,9 @@ void ReplyWriter::AddScores(const std::vector<engine::ScoredToken>& scores, Prom
 
 void ReplyWriter::AddTokens(const std::vector<engine::GeneratedToken>& tokens,
                             Choice* choice) const {
+  for (const engine::GeneratedToken& token : tokens) {
+    if (token_ids_) choice->token_ids.push_back(token.token);
+  }
   if (!logprobs_) return;
   for (const engine::GeneratedToken& token : tokens) {
     choice->arrays.Add(token.token, token.logprob, token.top, choice->offsets.Add(token.token));
@@ -152,6 +157,7 @@ void ReplyWriter::WriteChoice(size_t index, const Prompt& prompt, Choice* choice
   json->Key("stop_reason");
   const bool has_stop = choice->end && !choice->end->matched_stop.empty();
   has_stop ? json->String(choice->end->matched_stop) : json->Null();
+  if (token_ids_) WriteTokenIds(prompt, choice, json);
   if (routed_experts_ && choice->end) {
     // The prompt was routed once, for the first choice.
     engine::RoutingTrace trace;
@@ -166,6 +172,16 @@ void ReplyWriter::WriteChoice(size_t index, const Prompt& prompt, Choice* choice
   json->EndObject();
   choice->text.clear();
   choice->arrays.Clear();
+}
+
+void ReplyWriter::WriteTokenIds(const Prompt& prompt, Choice* choice, JsonWriter* json) const {
+  const auto write = [json](const char* name, const std::vector<TokenId>& ids) {
+    json->Key(name).BeginArray();
+    for (const TokenId id : ids) json->Integer(id);
+    json->EndArray();
+  };
+  write("token_ids", std::exchange(choice->token_ids, {}));
+  if (!std::exchange(choice->written, true)) write("prompt_token_ids", prompt.token_ids);
 }
 
 void ReplyWriter::WriteHead(JsonWriter* json) const {

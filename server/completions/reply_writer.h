@@ -62,14 +62,17 @@ class ReplyWriter {
     TextOffsets offsets;
     LogprobArrays arrays;
     std::string text;
+    std::vector<TokenId> token_ids;  // where they are wanted
     engine::RoutingTrace trace;
     std::optional<engine::ChoiceEnd> end;
-    bool begun = false;  // has its echo
+    bool begun = false;   // has its echo
+    bool written = false;  // some of it, the ids of the prompt with it
   };
   struct Prompt {
     explicit Prompt(const text::Tokenizer* tokenizer) : arrays(tokenizer) {}
 
     size_t num_tokens = 0;
+    std::vector<TokenId> token_ids;  // where they are wanted
     // With echo.
     std::string text;
     size_t text_code_points = 0;
@@ -84,6 +87,7 @@ class ReplyWriter {
   void AddTokens(const std::vector<engine::GeneratedToken>& tokens, Choice* choice) const;
   // What is in the choice, and then is not.
   void WriteChoice(size_t index, const Prompt& prompt, Choice* choice, JsonWriter* json) const;
+  void WriteTokenIds(const Prompt& prompt, Choice* choice, JsonWriter* json) const;
   void WriteEvent(size_t index, const Prompt& prompt, Choice* choice);
   void WriteHead(JsonWriter* json) const;
   std::string UsageJson() const;
@@ -91,7 +95,7 @@ class ReplyWriter {
 
   const Options options_;
   const std::string id_;
-  const bool stream_, include_usage_, echo_, logprobs_, routed_experts_;
+  const bool stream_, include_usage_, echo_, logprobs_, routed_experts_, token_ids_;
   const size_t num_choices_;  // of each prompt
   std::string stamp_;
 

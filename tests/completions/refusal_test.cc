@@ -120,6 +120,7 @@ TEST(RefusalTest, NullIsUnset) {
                            "best_of",
                            "request_id",
                            "return_routed_experts",
+                           "return_token_ids",
                            "stop_token_ids",
                            "add_special_tokens",
                            "include_stop_str_in_output",
@@ -157,7 +158,8 @@ TEST(RefusalTest, AllThatIsTakenIsTaken) {
                         {"user", "unit"},
                         {"request_id", "mine"},
                         {"routing_seed", 4},
-                        {"return_routed_experts", true}};
+                        {"return_routed_experts", true},
+                        {"return_token_ids", true}};
   EXPECT_EQ(port.Complete(request).at("id"), "cmpl-mine");
 
   const auto parsed = ParseCompletion(request.dump(), port.serving());

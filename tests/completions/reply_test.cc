@@ -255,6 +255,18 @@ TEST(ReplyTest, ExpertsHaveTheShapeOfTheModelWhereKIsConstant) {
   EXPECT_EQ(choices.at(0).at("routed_experts"), choices.at(1).at("routed_experts"));
 }
 
+TEST(ReplyTest, TokenIdsAreThoseOfThePromptAndOfEachChoice) {
+  TestPort port;
+  Json request = Greedy("hello", 3);
+  EXPECT_FALSE(port.Complete(request).at("choices").at(0).contains("token_ids"));
+  request["n"] = 2;
+  request["return_token_ids"] = true;
+  for (const Json& choice : port.Complete(request).at("choices")) {
+    EXPECT_EQ(choice.at("prompt_token_ids"), (Json{'h', 'e', 'l', 'l', 'o'}));
+    EXPECT_EQ(choice.at("token_ids").size(), 3u);
+  }
+}
+
 TEST(ReplyTest, WithoutATokenizerTokensAreNamedByTheirIds) {
   TestPortOptions options;
   options.tokenizer = false;

@@ -29,6 +29,7 @@ TEST(CompletionStreamTest, TheChunksTogetherAreTheWholeReply) {
         request["echo"] = echo;
         request["n"] = n;
         request["return_routed_experts"] = true;
+        request["return_token_ids"] = true;
         if (logprobs) request["logprobs"] = 3;
         const Json whole = port.Complete(request).at("choices");
         EXPECT_EQ(TestPort::Joined(port.Stream(request)), whole);

@@ -125,6 +125,9 @@ Json TestPort::Joined(const std::vector<std::string>& events) {
           for (const Json& value : values) choice["logprobs"][name].push_back(value);
         }
       }
+      if (part.contains("token_ids")) {
+        for (const Json& id : part.at("token_ids")) choice["token_ids"].push_back(id);
+      }
       for (const char* name : {"finish_reason", "stop_reason", "routed_experts"}) {
         if (part.contains(name)) choice[name] = part.at(name);
       }

@@ -3,6 +3,7 @@ what a client that goes away leaves behind."""
 
 import asyncio
 import base64
+import io
 import contextlib
 import re
 
@@ -388,16 +389,18 @@ def test_a_unit_keeps_its_arm(server, client, model):
 
 
 def experts_of(choice):
-    told = choice.model_extra["routed_experts"]
-    return numpy.frombuffer(base64.b64decode(told["data"]), told["dtype"]).reshape(told["shape"])
+    return numpy.load(io.BytesIO(base64.b64decode(choice.model_extra["routed_experts"])))
 
 
 def test_routed_experts_are_those_of_the_trace(server, client, model):
     reply = client.completions.create(model=model, prompt=PROMPT, max_tokens=8, temperature=0, n=2,
-                                      extra_body={"return_routed_experts": True})
+                                      extra_body={"return_routed_experts": True,
+                                                  "return_token_ids": True})
     trace = generate(server, trace=api.inference.TraceOptions(experts=True)).trace
     theirs = numpy.frombuffer(trace.experts, "u1").reshape(
         trace.num_positions, trace.num_layers, -1)
     assert theirs.shape[0] == reply.usage.prompt_tokens + 8 - 1
     for choice in reply.choices:
         assert (experts_of(choice) == theirs).all()
+        told = choice.model_extra
+        assert len(told["prompt_token_ids"]) + len(told["token_ids"]) - 1 == theirs.shape[0]
