@@ -205,7 +205,7 @@ def heavy_stream(server):
 
 def cancelled_calls(server):
     return sum(float(value) for value in re.findall(
-        r'^olmoe_requests_total{.*method="Completions",code="CANCELLED"} (\S+)$',
+        r'^olmoe_requests_total{.*method="Completions",.*code="CANCELLED"} (\S+)$',
         server.http("/metrics")[1], re.MULTILINE))
 
 
