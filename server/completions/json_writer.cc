@@ -92,7 +92,7 @@ JsonWriter& JsonWriter::Float(float value) {
   constexpr float kMost = std::numeric_limits<float>::max();
   char text[32];
   // A NaN is taken for the lowest, too.
-  const float finite = value >= -kMost ? std::min(value, kMost) : -kMost;
+  const double finite = value >= -kMost ? std::min(value, kMost) : -kMost;
   const auto [end, error] = std::to_chars(text, text + sizeof(text), finite);
   text_.append(text, static_cast<size_t>(end - text));
   return *this;

@@ -19,8 +19,9 @@ class JsonWriter {
 
   JsonWriter& String(std::string_view text);
   JsonWriter& Integer(int64_t value);
-  // By the shortest text that reads as the same float: equal floats have equal texts. What is not
-  // finite, which JSON does not have, is the nearest number that is.
+  // By the shortest text that a reader of doubles reads as exactly this float: equal floats have equal
+  // texts, and sums of them are those of the floats. What is not finite, which JSON does not have, is
+  // the nearest number that is.
   JsonWriter& Float(float value);
   JsonWriter& Bool(bool value);
   JsonWriter& Null();
