@@ -25,6 +25,14 @@ std::vector<experiment::EngineRequest*> PointersTo(
   return pointers;
 }
 
+// What is to stay free when a call of `bytes` has entered, so that calls that wait in line do not
+// take every byte that becomes free, and those of gRPC and of the operator, which wait for none,
+// find some: an eighth of a client's share, unless the call itself needs that.
+int64_t HeadroomOf(int64_t bytes, const limits::RequestMemory& memory) {
+  const int64_t share = memory.max_bytes() / 4 * 3;
+  return std::clamp<int64_t>(share - bytes, 0, share / 8);
+}
+
 // A body that gives its memory back when it was written.
 http::Body HeldBody(std::string text, limits::RequestMemory::Hold hold) {
   struct Held {
@@ -108,7 +116,8 @@ absl::Time CompletionCall::WaitsUntil() const {
 bool CompletionCall::TryPrepare() {
   if (!context_->line->HasPlace(client_)) return false;
   const int64_t bytes = static_cast<int64_t>(body_.size());
-  const absl::Status status = hold_.Resize(kCallBytes + bytes * (1 + kPreparingBytes));
+  const int64_t needed = kCallBytes + bytes * (1 + kPreparingBytes);
+  const absl::Status status = hold_.Resize(needed, HeadroomOf(needed, context_->limits->memory()));
   if (IsWorthWaiting(status)) return false;
   if (!status.ok()) {
     Refuse(status);
@@ -170,7 +179,9 @@ int64_t CompletionCall::MemoryOfReply() const {
 
 bool CompletionCall::TrySubmit() {
   if (!has_memory_) {
-    const absl::Status status = hold_.Resize(MemoryOfReply());
+    const int64_t needed = MemoryOfReply();
+    const absl::Status status =
+        hold_.Resize(needed, HeadroomOf(needed, context_->limits->memory()));
     if (IsWorthWaiting(status)) return false;
     if (!status.ok()) {
       Refuse(status);
