@@ -101,7 +101,13 @@ uint64_t Seed(const JsonCursor& value) {
   const int64_t seed =
       value.WithStatus(&is_not_signed)
           .Integer(std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max());
-  return is_not_signed.ok() ? static_cast<uint64_t>(seed) : value.Unsigned();
+  if (is_not_signed.ok()) return static_cast<uint64_t>(seed);
+  absl::Status is_not_unsigned;
+  const uint64_t unsigned_seed = value.WithStatus(&is_not_unsigned).Unsigned();
+  if (!is_not_unsigned.ok()) {
+    value.Fail(absl::StrCat("must be an integer of 64 bits, is ", value.Shown()));
+  }
+  return unsigned_seed;
 }
 
 void AppendJson(const JsonCursor& value, JsonWriter* json) {
@@ -268,7 +274,8 @@ void CheckTogether(Draft* draft, api::RequestErrors* errors) {
   if (common.routing().has_replay() && draft->prompts.size() > 1) {
     errors->Add("routing.replay", "is of one prompt");
   }
-  if (common.max_new_tokens() == 0 && !draft->call.echo) {
+  // One that could not be read is 0, and has been told.
+  if (common.max_new_tokens() == 0 && !draft->call.echo && errors->empty()) {
     errors->Add("max_tokens", "must be >= 1, is 0 (without echo)");
   }
 }
