@@ -401,6 +401,10 @@ absl::Status Server::ListenForCompletions() {
   options.limits.max_request_bytes =
       static_cast<size_t>(options_.max_request_memory / kShareOfBodies);
   options.limits.max_unread_bytes = options.limits.max_request_bytes;
+  // Bodies of 16 MiB and answers of more take their time on ordinary lines.
+  options.limits.request = std::chrono::minutes(2);
+  options.limits.answer = std::max<std::chrono::milliseconds>(
+      std::chrono::minutes(5), absl::ToChronoMilliseconds(options_.slow_reader_timeout));
   options.refusal = completions::RefusalJson;
   options.stop_grace = absl::ToChronoMilliseconds(kCloseGrace);
   auto server = http::HttpServer::Create(std::move(options));
