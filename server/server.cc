@@ -387,6 +387,7 @@ void Server::MakeCompletions() {
   options.behind_proxy = options_.behind_proxy;
   options.streams = static_cast<size_t>(options_.completions_streams);
   options.wait = options_.completions_wait;
+  options.ready = [this] { return IsReady(); };
   completions_ = std::make_unique<completions::Completions>(options);
 }
 
@@ -403,8 +404,7 @@ absl::Status Server::ListenForCompletions() {
   options.limits.max_unread_bytes = options.limits.max_request_bytes;
   // Bodies of 16 MiB and answers of more take their time on ordinary lines.
   options.limits.request = std::chrono::minutes(2);
-  options.limits.answer = std::max<std::chrono::milliseconds>(
-      std::chrono::minutes(5), absl::ToChronoMilliseconds(options_.slow_reader_timeout));
+  options.limits.answer_bytes_per_second = 256 << 10;  // as for the gRPC ports
   options.refusal = completions::RefusalJson;
   options.stop_grace = absl::ToChronoMilliseconds(kCloseGrace);
   auto server = http::HttpServer::Create(std::move(options));

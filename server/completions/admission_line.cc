@@ -16,7 +16,9 @@ absl::Status Exhausted(const char* why) {
   return WithRetryDelay(absl::ResourceExhaustedError(why), kRetryDelay);
 }
 
-absl::Status ServerEnds() { return absl::UnavailableError("the server is draining"); }
+absl::Status ServerEnds() {
+  return WithRetryDelay(absl::UnavailableError("the server is draining"), kRetryDelay);
+}
 
 }  // namespace
 

@@ -61,7 +61,9 @@ void ReadPrompt(const JsonCursor& value, Draft* draft) {
                      value.Shown()));
   }
   std::optional<bool> is_ids;
+  bool is_text = false;
   value.ForEach([&](const JsonCursor& element) {
+    if (!is_ids) is_text = element.IsString();
     if (!is_ids) is_ids = element.IsNumber();
   });
   if (is_ids.value_or(false)) return ReadIds(value, &draft->prompts.emplace_back());
@@ -69,9 +71,11 @@ void ReadPrompt(const JsonCursor& value, Draft* draft) {
   if (value.size() < 1 || value.size() > kMaxPrompts) {
     return value.Fail(absl::StrCat("must have 1..", kMaxPrompts, " prompts, has ", value.size()));
   }
-  value.ForEach([draft](const JsonCursor& element) {
+  value.ForEach([&](const JsonCursor& element) {
     v1::GenerateRequest& prompt = draft->prompts.emplace_back();
-    if (element.IsString()) {
+    if (element.IsString() != is_text) {
+      element.Fail("must be of the kind of the first prompt");
+    } else if (is_text) {
       prompt.set_text(element.String());
     } else {
       ReadIds(element, &prompt);
@@ -91,7 +95,9 @@ void ReadLogitBias(const JsonCursor& value, v1::SamplingParams* sampling) {
     if (error != std::errc() || end != key.data() + key.size()) {
       return bias.Fail("the name must be a token id");
     }
-    (*sampling->mutable_logit_bias())[token] = bias.Number();
+    if (!sampling->mutable_logit_bias()->insert({token, bias.Number()}).second) {
+      bias.Fail("names a token twice");
+    }
   });
 }
 

@@ -35,7 +35,8 @@ Completions::Completions(Options options)
                .preparing = preparing_.get(),
                .writing = &writing_,
                .behind_proxy = options.behind_proxy,
-               .wait = options.wait} {
+               .wait = options.wait},
+      ready_(std::move(options.ready)) {
   limits_->SetFreedListener([this] { Wake(); });
 }
 
@@ -68,8 +69,10 @@ std::vector<http::Route> Completions::Routes() {
        .path = "/health",
        .handler =
            [this](const http::Request&, http::Reply reply) {
-             reply.Send(draining_ ? ErrorResponse(absl::UnavailableError("the server is draining"))
-                                  : JsonResponse(200, "{\"status\":\"ok\"}"));
+             const bool is_ready = !draining_ && (ready_ == nullptr || ready_());
+             reply.Send(is_ready
+                            ? JsonResponse(200, "{\"status\":\"ok\"}")
+                            : ErrorResponse(absl::UnavailableError("the server is not ready")));
            },
        .open_to_all = true}};
   AddModelRoutes(context_.serving, start_seconds_, &routes);

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -33,6 +34,7 @@ class Completions {
     size_t streams = 256;                     // calls that are handled at once
     size_t max_waiting = 1024;                // that wait to be
     absl::Duration wait = absl::Seconds(300);  // for how long
+    std::function<bool()> ready = {};  // what /health says; thread-safe, does not wait. Empty: true
   };
 
   // Throws std::system_error where there are no threads.
@@ -63,6 +65,7 @@ class Completions {
   limits::WorkerPool writing_;
   std::unique_ptr<limits::FairWorkers> preparing_;
   CallContext context_;
+  const std::function<bool()> ready_;
   std::atomic<bool> draining_ = false;
 };
 

@@ -223,6 +223,10 @@ std::optional<Response> Connection::Refuse(RequestParser* parser, const Route** 
   }
   parser->SetBodyLimit((*route)->max_body_bytes);
   if (parser->state() == State::kFailed) return state_->refusal(parser->error_status(), "");
+  const std::string coding = request.Header("Content-Encoding");
+  if (!coding.empty() && !absl::EqualsIgnoreCase(coding, "identity")) {
+    return state_->refusal(415, "");
+  }
   const std::string expected = request.Header("Expect");
   if (!expected.empty() && !absl::EqualsIgnoreCase(expected, "100-continue")) {
     return state_->refusal(417, "");

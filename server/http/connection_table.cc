@@ -60,6 +60,9 @@ void ConnectionTable::HoldUnread(Member* member, const Body& body) {
   ReleaseUnread(member);
   if (readers_[body.get()]++ == 0) unread_bytes_ += body->size();
   member->unread_ = body;
+  if (limits_.answer_bytes_per_second > 0) {
+    member->deadline_ += std::chrono::seconds(body->size() / limits_.answer_bytes_per_second);
+  }
   while (unread_bytes_ > limits_.max_unread_bytes) {
     Member* slow = LongestIn(Phase::kWriting, member);
     if (slow == nullptr) return;

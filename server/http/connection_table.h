@@ -36,6 +36,9 @@ struct ConnectionLimits {
   Milliseconds idle{15'000};
   Milliseconds request{10'000};
   Milliseconds answer{30'000};
+  // An answer has this much time more for its size: a slower line is a client that does not read.
+  // 0: none.
+  size_t answer_bytes_per_second = 0;
   Milliseconds linger{1'000};
 };
 

@@ -142,6 +142,20 @@ TEST_F(ConnectionTableTest, WhereTooMuchIsUnreadTheSlowestReadersGo) {
   EXPECT_FALSE(reader.closed());
 }
 
+TEST_F(ConnectionTableTest, ALargeAnswerHasTimeForItsSize) {
+  ConnectionTable table({.answer = milliseconds(0), .answer_bytes_per_second = 10});
+  FakeMember small, large;
+  for (FakeMember* member : {&small, &large}) {
+    ASSERT_TRUE(table.Admit(member, ""));
+    table.Begin(member, Phase::kWriting);
+  }
+  table.HoldUnread(&small, BodyOf(9));
+  table.HoldUnread(&large, BodyOf(600));  // a minute
+  table.CloseOverdue();
+  EXPECT_TRUE(small.closed());
+  EXPECT_FALSE(large.closed());
+}
+
 TEST_F(ConnectionTableTest, EachPhaseHasItsTimeButHandling) {
   ConnectionTable table({.handshake = milliseconds(0),
                          .idle = milliseconds(0),

@@ -280,6 +280,8 @@ TEST_F(HttpServerTest, AClientThatAsksWhetherTheBodyMayComeIsTold) {
   ASSERT_TRUE(client.Send(header + "abc"));  // one that does not wait is not told
   EXPECT_EQ(client.Read().body, "abc");
   EXPECT_EQ(client.Get("/small", "Expect: miracles\r\n").status, 417);
+  EXPECT_EQ(client.Get("/small", "Content-Encoding: gzip\r\n").status, 415);
+  EXPECT_EQ(client.Get("/small", "Content-Encoding: identity\r\n").status, 200);
   ASSERT_TRUE(
       client.Send("POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
                   "Content-Length: 10000000\r\n\r\n"));
