@@ -262,7 +262,8 @@ TEST(ReplyTest, TokenIdsAreThoseOfThePromptAndOfEachChoice) {
   EXPECT_FALSE(port.Complete(request).at("choices").at(0).contains("token_ids"));
   request["n"] = 2;
   request["return_token_ids"] = true;
-  for (const Json& choice : port.Complete(request).at("choices")) {
+  const Json choices = port.Complete(request).at("choices");
+  for (const Json& choice : choices) {
     EXPECT_EQ(choice.at("prompt_token_ids"), (Json{'h', 'e', 'l', 'l', 'o'}));
     EXPECT_EQ(choice.at("token_ids").size(), 3u);
   }
