@@ -98,10 +98,9 @@ LiveRequest::Prompt LiveRequest::NextPrompt() const {
     // The cache has one alternative of each token.
     if (prompt.scored && *work.prompt_logprobs > 1) prompt.reusable = 0;
   }
-  // The cache has no weights and no logits.
-  if (num_started_ == 0 || scores()) {
-    if (trace().weights || trace().logits) prompt.reusable = 0;
-  }
+  // The cache has no weights and no logits; completions behind the first tell none of the prompt.
+  const bool tells_prompt = num_started_ == 0 || scores();
+  if (tells_prompt && (trace().weights || trace().logits)) prompt.reusable = 0;
   return prompt;
 }
 

@@ -36,7 +36,7 @@ PrefixTree::PrefixTree(int page_tokens, PagePool* pool) : page_tokens_(page_toke
 }
 
 PrefixTree::Match PrefixTree::Find(std::string_view root, std::span<const TokenId> tokens,
-                                   int limit) const {
+                                   int limit, bool scored) const {
   Match match;
   const auto found = roots_.find(root);
   if (found == roots_.end() || limit <= 0) return match;
@@ -46,7 +46,7 @@ PrefixTree::Match PrefixTree::Find(std::string_view root, std::span<const TokenI
     const auto rest = tokens.subspan(static_cast<size_t>(match.num_tokens));
     size_t shared;
     PrefixNode* const child = ClosestChild(*node, rest, &shared);
-    if (child == nullptr) return match;
+    if (child == nullptr || (scored && child->scores.empty())) return match;
     match.num_tokens += static_cast<int>(shared);
     if (static_cast<int>(shared) < page_tokens_) {
       match.partial = child;
@@ -59,18 +59,14 @@ PrefixTree::Match PrefixTree::Find(std::string_view root, std::span<const TokenI
   }
 }
 
-std::vector<PromptScore> PrefixTree::FindScores(std::string_view root,
-                                                std::span<const TokenId> tokens) const {
+std::vector<PromptScore> PrefixTree::ScoresOf(const Match& match) {
   std::vector<PromptScore> scores;
-  const auto found = roots_.find(root);
-  const PrefixNode* node = found == roots_.end() ? nullptr : found->second.get();
-  while (node != nullptr) {
-    size_t shared;
-    const PrefixNode* const child = ClosestChild(*node, tokens.subspan(scores.size()), &shared);
-    if (child == nullptr || child->scores.empty()) break;
-    const auto first = child->scores.begin();
-    scores.insert(scores.end(), first, first + static_cast<ptrdiff_t>(shared));
-    node = static_cast<int>(shared) == page_tokens_ ? child : nullptr;
+  for (const PrefixNode* node : match.pages) {
+    scores.insert(scores.end(), node->scores.begin(), node->scores.end());
+  }
+  if (match.partial != nullptr) {
+    const auto first = match.partial->scores.begin();
+    scores.insert(scores.end(), first, first + match.partial_tokens);
   }
   return scores;
 }

@@ -66,10 +66,12 @@ class PrefixTree {
     int num_idle = 0;  // of `pages`, that nobody holds
     int num_tokens = 0;
   };
-  // The longest one of at most `limit` tokens. Valid until the tree changes.
-  Match Find(std::string_view root, std::span<const TokenId> tokens, int limit) const;
-  // Of the longest one of `tokens` that has them: the scores of its tokens.
-  std::vector<PromptScore> FindScores(std::string_view root, std::span<const TokenId> tokens) const;
+  // The longest one of at most `limit` tokens; with `scored` of those whose scores are kept. Valid
+  // until the tree changes.
+  Match Find(std::string_view root, std::span<const TokenId> tokens, int limit,
+             bool scored = false) const;
+  // Of the tokens of a match that was found with `scored`.
+  static std::vector<PromptScore> ScoresOf(const Match& match);
 
   // From now on the caller needs these pages.
   void Hold(std::span<PrefixNode* const> nodes);

@@ -190,8 +190,9 @@ PrefixTree::Match Scheduler::FindPrompt(const LiveRequest& request) const {
   int limit = prompt.reusable;
   if (prompt.scored && limit > 0) {
     // The last of the rows that are reused scores the token behind them.
-    const auto scores = prefixes_.FindScores(request.cache_root(), prompt.tokens);
-    limit = std::min(limit, static_cast<int>(scores.size()) - 1);
+    const PrefixTree::Match known =
+        prefixes_.Find(request.cache_root(), prompt.tokens, limit + 1, /*scored=*/true);
+    limit = std::min(limit, known.num_tokens - 1);
   }
   return prefixes_.Find(request.cache_root(), prompt.tokens, limit);
 }
@@ -215,8 +216,8 @@ Placement Scheduler::Place(const LiveRequest& request, PrefixTree::Match match,
     placement.cached.Append(match.partial->trace.Slice(0, match.partial_tokens));
   }
   if (const LiveRequest::Prompt prompt = request.NextPrompt(); prompt.scored) {
-    placement.scores = prefixes_.FindScores(
-        request.cache_root(), prompt.tokens.first(static_cast<size_t>(match.num_tokens) + 1));
+    placement.scores = PrefixTree::ScoresOf(
+        prefixes_.Find(request.cache_root(), prompt.tokens, match.num_tokens + 1, /*scored=*/true));
   }
   prefixes_.Hold(match.pages);
   placement.kept = std::move(match.pages);
