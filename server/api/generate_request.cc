@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -60,16 +61,16 @@ std::vector<std::pair<TokenId, float>> ParseLogitBias(const v1::SamplingParams& 
                                                     " tokens, has ", sampling.logit_bias_size()));
     return out;
   }
-  for (const auto& [token, bias] : sampling.logit_bias()) {
-    out.emplace_back(static_cast<TokenId>(token), static_cast<float>(bias));
-  }
-  std::ranges::sort(out);
-  for (const auto& [token, bias] : sampling.logit_bias()) {
+  // The map of the message has another order each time.
+  const std::map<uint32_t, double> ascending(sampling.logit_bias().begin(),
+                                             sampling.logit_bias().end());
+  for (const auto& [token, bias] : ascending) {
     const std::string field = absl::StrCat("sampling.logit_bias[", token, "]");
     if (token >= vocab_size) {
       errors->Add(field, absl::StrCat("must be a token id below ", vocab_size));
     }
     Check(std::abs(bias) <= kMaxBias, field.c_str(), "-100..100", bias, errors);
+    out.emplace_back(static_cast<TokenId>(token), static_cast<float>(bias));
   }
   return out;
 }
