@@ -62,10 +62,11 @@ CompletionPrinter::Choice::Choice()
 
 CompletionPrinter::CompletionPrinter(Session& session, const v1::GenerateRequest& request)
     : session_(session),
-      max_tokens_(request.max_new_tokens() * std::max(request.n(), 1u)),
+      max_tokens_(uint64_t{request.max_new_tokens()} * std::max(request.n(), 1u)),
       progress_(session.err(), session.err_is_terminal() && !session.out_is_terminal()),
-      prompt_tokens_(PromptTable()),
-      choices_(std::max(request.n(), 1u)) {}
+      prompt_tokens_(PromptTable()) {
+  choices_.try_emplace(0);
+}
 
 bool CompletionPrinter::OnEvent(const v1::GenerateStreamResponse& event) {
   if (event.has_done()) done_ = event.done();
@@ -75,7 +76,6 @@ bool CompletionPrinter::OnEvent(const v1::GenerateStreamResponse& event) {
     prompt_tokens_.AddRow({absl::StrCat(token.token_id()), render::FormatFixed(token.logprob(), 4),
                            absl::StrCat(token.rank()), Alternatives(token.top())});
   }
-  if (delta.choice() >= choices_.size()) return true;  // that no server says
   Choice& choice = choices_[delta.choice()];
   choice.ids.MergeFrom(delta.token_ids());
   choice.has_text = choice.has_text || !delta.text().empty();
@@ -95,14 +95,15 @@ bool CompletionPrinter::OnEvent(const v1::GenerateStreamResponse& event) {
 
 void CompletionPrinter::Abandon() {
   progress_.Clear();
-  if (choices_.front().has_text) session_.out() << std::endl;
+  if (choices_.at(0).has_text) session_.out() << std::endl;
 }
 
 void CompletionPrinter::Finish() {
   progress_.Clear();
-  for (size_t i = 0; i < choices_.size(); ++i) {
-    const Choice& choice = choices_[i];
-    if (i > 0) session_.out() << session_.out_style().Dim(absl::StrCat("[", i + 1, "]")) << '\n';
+  for (const auto& [number, choice] : choices_) {
+    if (number > 0) {
+      session_.out() << session_.out_style().Dim(absl::StrCat("[", number + 1, "]")) << '\n';
+    }
     Print(choice.has_text ? choice.text : absl::StrJoin(choice.ids, ","));
     session_.out() << '\n';
     if (!choice.tokens.empty()) session_.out() << choice.tokens.Render(session_.out_style());

@@ -2,8 +2,8 @@
 #define OLMOE_CLIENT_COMMANDS_COMPLETION_PRINTER_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
-#include <vector>
 
 #include "client/commands/session.h"
 #include "client/render/progress.h"
@@ -40,10 +40,10 @@ class CompletionPrinter {
   void Print(const std::string& text);
 
   Session& session_;
-  const uint32_t max_tokens_;  // of all completions
+  const uint64_t max_tokens_;  // of all completions
   render::Progress progress_;
   render::Table prompt_tokens_;
-  std::vector<Choice> choices_;
+  std::map<uint32_t, Choice> choices_;  // the first, and others that have begun
   int num_tokens_ = 0;
   v1::GenerateResponse done_;
 };

@@ -89,6 +89,12 @@ TEST_F(AppTest, GenerateWritesTheFirstCompletionAsItComesAndTheOthersBehindIt) {
             "           5  -1.5000     2\n");
 }
 
+TEST_F(AppTest, GenerateLeavesTheNumberOfCompletionsToTheServer) {
+  server_.events = {Done()};
+  EXPECT_EQ(Run({"generate", "x", "--completions", "4000000000"}), ExitCode::kOk);
+  EXPECT_EQ(server_.generate_request.n(), 4'000'000'000u);
+}
+
 TEST_F(AppTest, GenerateRefusesWhatItCanNotSend) {
   EXPECT_EQ(Run({"generate", "x", "--logit-bias", "seven=1"}), ExitCode::kUsage);
   EXPECT_THAT(err_.str(), HasSubstr("--logit-bias: \"seven=1\" is not ID=BIAS"));
