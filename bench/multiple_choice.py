@@ -6,9 +6,9 @@ the machine does meanwhile.
 
 A question is asked as lm-evaluation-harness asks it: one POST /v1/completions for each choice, whose
 prompt is the examples that all questions have (shots), the question (context) and the choice, with
-max_tokens 1, echo and logprobs 1. Tokens are random; each round has examples of its own. `--llama FILE.gguf` adds llama.cpp, by the Python package
-llama-cpp-python in this process: one call at a time, which begins behind what it shares with the one
-before.
+max_tokens 1, echo and logprobs 1. Tokens are random; each round has examples of its own. `--llama
+FILE.gguf` adds llama.cpp, by the Python package llama-cpp-python in this process: one call at a
+time, which begins behind what it shares with the one before.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def questions_per_second(ask: Ask, asked: list[Question], in_flight: int) -> flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", action="append", default=[], help="a server; the first is compared with")
+    parser.add_argument("--url", action="append", default=[],
+                        help="a server; the first is compared with")
     parser.add_argument("--llama", help="a GGUF file, for llama.cpp")
     parser.add_argument("--threads", type=int, default=2, help="of llama.cpp")
     parser.add_argument("--shots", type=int, default=600, help="tokens that all questions share")
