@@ -12,6 +12,7 @@
 #include "client/eval/traced.h"
 #include "google/rpc/error_details.pb.h"
 #include "server/util/sha256.h"
+#include "server/util/status_details.h"
 
 namespace olmoe::client::eval {
 namespace {
@@ -22,20 +23,17 @@ constexpr int kMaxRefusals = 100;
 // How long a full server wants to be left alone; nullopt for another error.
 std::optional<absl::Duration> RetryDelay(const absl::Status& status) {
   if (status.code() != absl::StatusCode::kResourceExhausted) return std::nullopt;
-  const auto payload = status.GetPayload("type.googleapis.com/google.rpc.RetryInfo");
-  google::rpc::RetryInfo retry;
-  if (!payload || !retry.ParseFromString(std::string(*payload))) return std::nullopt;
-  const absl::Duration delay =
-      absl::Seconds(retry.retry_delay().seconds()) + absl::Nanoseconds(retry.retry_delay().nanos());
+  const auto retry = DetailOf<google::rpc::RetryInfo>(status);
+  if (!retry) return std::nullopt;
+  const absl::Duration delay = absl::Seconds(retry->retry_delay().seconds()) +
+                               absl::Nanoseconds(retry->retry_delay().nanos());
   return std::clamp(delay, absl::Milliseconds(10), absl::Seconds(5));
 }
 
 // Whether no continuation of the unit has a token of its own.
 bool IsMerged(const absl::Status& status) {
-  const auto payload = status.GetPayload("type.googleapis.com/google.rpc.ErrorInfo");
-  google::rpc::ErrorInfo info;
-  return payload && info.ParseFromString(std::string(*payload)) &&
-         info.reason() == "CONTINUATION_MERGED";
+  const auto info = DetailOf<google::rpc::ErrorInfo>(status);
+  return info && info->reason() == "CONTINUATION_MERGED";
 }
 
 // One data set under one subject: what is to be asked, and what was answered.

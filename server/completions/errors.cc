@@ -16,15 +16,6 @@
 namespace olmoe::completions {
 namespace {
 
-template <class Detail>
-std::optional<Detail> DetailOf(const absl::Status& status) {
-  const auto payload =
-      status.GetPayload(absl::StrCat("type.googleapis.com/", Detail::descriptor()->full_name()));
-  Detail detail;
-  if (!payload.has_value() || !detail.ParseFromString(std::string(*payload))) return std::nullopt;
-  return detail;
-}
-
 const char* TypeOf(int http_status) {
   switch (http_status) {
     case 401: return "authentication_error";

@@ -5,11 +5,14 @@
 #define OLMOE_SERVER_UTIL_STATUS_DETAILS_H_
 
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 
 namespace olmoe {
@@ -33,6 +36,16 @@ absl::Status WithErrorInfo(absl::Status status, std::string_view reason,
 
 // Adds google.rpc.PreconditionFailure with one violation; leaves an OK status as it is.
 absl::Status WithPrecondition(absl::Status status, std::string_view type, std::string_view subject);
+
+// The detail of a type of google.rpc, such as RetryInfo, in `status`; nullopt where it has none.
+template <class Detail>
+std::optional<Detail> DetailOf(const absl::Status& status) {
+  const auto payload =
+      status.GetPayload(absl::StrCat("type.googleapis.com/", Detail::descriptor()->full_name()));
+  Detail detail;
+  if (!payload.has_value() || !detail.ParseFromString(std::string(*payload))) return std::nullopt;
+  return detail;
+}
 
 }  // namespace olmoe
 

@@ -12,6 +12,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "server/routing/calibration.h"
 #include "server/routing/plan.h"
+#include "server/util/status_details.h"
 
 namespace olmoe::routing {
 
@@ -75,11 +76,7 @@ inline std::shared_ptr<const Calibration> CalibrationOf(std::string id, int num_
 // The detail of type `Detail` in `status`; a default one where there is none.
 template <typename Detail>
 Detail DetailOf(const absl::Status& status) {
-  Detail detail;
-  const auto payload =
-      status.GetPayload("type.googleapis.com/" + Detail::descriptor()->full_name());
-  if (payload.has_value()) detail.ParseFromString(std::string(*payload));
-  return detail;
+  return olmoe::DetailOf<Detail>(status).value_or(Detail());
 }
 
 // The fields of the BadRequest in `status`, in order.
