@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -141,12 +142,13 @@ int ParseChoices(const v1::GenerateRequest& request, RequestErrors* errors) {
   return static_cast<int>(n);
 }
 
-int ParseMaxNewTokens(const v1::GenerateRequest& request, size_t prompt_tokens, int max_context,
-                      RequestErrors* errors) {
+// Nullopt after an error.
+std::optional<int> ParseMaxNewTokens(const v1::GenerateRequest& request, size_t prompt_tokens,
+                                     int max_context, RequestErrors* errors) {
   const uint32_t max_new_tokens = request.max_new_tokens();
   if (max_new_tokens == 0 && !request.has_prompt_logprobs()) {
     errors->Add("max_new_tokens", "must be >= 1, is 0 (without prompt_logprobs)");
-    return 0;
+    return std::nullopt;
   }
   const uint64_t needed = prompt_tokens + uint64_t{max_new_tokens};
   if (needed <= static_cast<uint64_t>(max_context)) return static_cast<int>(max_new_tokens);
@@ -157,7 +159,7 @@ int ParseMaxNewTokens(const v1::GenerateRequest& request, size_t prompt_tokens, 
                             {{"prompt_tokens", absl::StrCat(prompt_tokens)},
                              {"max_new_tokens", absl::StrCat(max_new_tokens)},
                              {"max_context", absl::StrCat(max_context)}}));
-  return 0;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -185,10 +187,11 @@ absl::StatusOr<GenerateInput> ParseGenerate(const v1::GenerateRequest& request,
   work.trace = FromProto(request.trace());
   input.routing = ParseRouting(request.routing(), request.unit_id(), serving, &errors);
   input.routing.routing_seed = request.routing_seed();
-  work.max_new_tokens =
+  const std::optional<int> max_new_tokens =
       ParseMaxNewTokens(request, work.prompt.size(), serving.model.max_context, &errors);
-  if (!work.prompt.empty()) {
-    const size_t num_tokens = work.prompt.size() + static_cast<size_t>(work.max_new_tokens);
+  work.max_new_tokens = max_new_tokens.value_or(0);
+  if (!work.prompt.empty() && max_new_tokens.has_value()) {
+    const size_t num_tokens = work.prompt.size() + static_cast<size_t>(*max_new_tokens);
     CheckReplayFits(request.routing(), num_tokens, serving, &errors);
   }
   if (!errors.empty()) return errors.ToStatus();
