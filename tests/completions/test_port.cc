@@ -34,12 +34,7 @@ TestPort::TestPort(TestPortOptions options)
   serving_.model = model_.info();
   serving_.model.model_id = kModelId;
   serving_.on_request_done = [this](const engine::RequestOutcome& outcome) {
-    {
-      absl::MutexLock lock(&mu_);
-      outcomes_.push_back({std::string(outcome.method), std::string(outcome.protocol),
-                           outcome.request_id, outcome.arm_id, outcome.status.code(),
-                           outcome.completion != nullptr});
-    }
+    outcomes_.Add(outcome);
     completions_->Wake();
   };
   completions_ =
@@ -134,16 +129,6 @@ Json TestPort::Joined(const std::vector<std::string>& events) {
     }
   }
   return choices;
-}
-
-void TestPort::AwaitOutcomes(size_t count) const {
-  const auto enough = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return outcomes_.size() >= count; };
-  absl::MutexLock lock(&mu_, absl::Condition(&enough));
-}
-
-std::vector<Outcome> TestPort::outcomes() const {
-  absl::MutexLock lock(&mu_);
-  return outcomes_;
 }
 
 }  // namespace olmoe::completions

@@ -20,6 +20,7 @@
 #include "tests/engine/tiny_tokenizer.h"
 #include "tests/http/raw_client.h"
 #include "tests/support/fake_model.h"
+#include "tests/support/outcome_log.h"
 
 namespace olmoe::completions {
 
@@ -39,12 +40,7 @@ struct TestPortOptions {
   std::shared_ptr<const access::Gate> gate = {};
 };
 
-// A copy of a RequestOutcome.
-struct Outcome {
-  std::string method, protocol, request_id, arm_id;
-  absl::StatusCode code;
-  bool reached_engine;
-};
+using testing::Outcome;
 
 // Thread-safe.
 class TestPort {
@@ -79,8 +75,8 @@ class TestPort {
   const experiment::Serving& serving() const { return serving_; }
 
   // Waits until this many requests have ended.
-  void AwaitOutcomes(size_t count) const;
-  std::vector<Outcome> outcomes() const;
+  void AwaitOutcomes(size_t count) const { outcomes_.Await(count); }
+  std::vector<Outcome> outcomes() const { return outcomes_.all(); }
   // Waits until the condition holds; it is asked again and again.
   template <class Condition>
   static void Await(const Condition& condition) {
@@ -88,9 +84,7 @@ class TestPort {
   }
 
  private:
-  mutable absl::Mutex mu_;
-  std::vector<Outcome> outcomes_ ABSL_GUARDED_BY(mu_);
-
+  testing::OutcomeLog outcomes_;
   const std::unique_ptr<text::Tokenizer> tokenizer_;
   testing::FakeModel model_;
   routing::RoutingController controller_;

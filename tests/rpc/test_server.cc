@@ -73,9 +73,7 @@ TestServer::TestServer(TestServerOptions options)
   serving.tokenizer = tokenizer_.get();
   serving.model = model_.info();
   serving.on_request_done = [this](const engine::RequestOutcome& outcome) {
-    absl::MutexLock lock(&mu_);
-    outcomes_.push_back({std::string(outcome.method), outcome.arm_id, outcome.status.code(),
-                         outcome.completion != nullptr});
+    outcomes_.Add(outcome);
   };
   inference.serving = admin.serving = &serving;
   inference.server_version = "test";
@@ -155,16 +153,6 @@ void TestServer::StepUntilOutcomes(size_t count) {
     v1::GetModelInfoResponse info;
     CHECK(inference_->GetModelInfo(&context, {}, &info).ok());
   }
-}
-
-void TestServer::AwaitOutcomes(size_t count) const {
-  const auto enough = [&]() ABSL_SHARED_LOCKS_REQUIRED(mu_) { return outcomes_.size() >= count; };
-  absl::MutexLock lock(&mu_, absl::Condition(&enough));
-}
-
-std::vector<Outcome> TestServer::outcomes() const {
-  absl::MutexLock lock(&mu_);
-  return outcomes_;
 }
 
 std::vector<std::string> TestServer::swaps() const {

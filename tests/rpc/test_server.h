@@ -31,6 +31,7 @@
 #include "server/text/tokenizer.h"
 #include "tests/engine/tiny_tokenizer.h"
 #include "tests/support/fake_model.h"
+#include "tests/support/outcome_log.h"
 
 namespace olmoe::rpc {
 
@@ -59,13 +60,7 @@ struct TestServerOptions {
   std::function<void(Contexts*)> tune = {};  // last changes before serving
 };
 
-// A copy of a RequestOutcome.
-struct Outcome {
-  std::string method;
-  std::string arm_id;
-  absl::StatusCode code;
-  bool reached_engine;
-};
+using testing::Outcome;
 
 // Thread-safe.
 class TestServer {
@@ -103,19 +98,19 @@ class TestServer {
   void PassTime(absl::Duration duration);
 
   // Waits until this many requests have ended.
-  void AwaitOutcomes(size_t count) const;
+  void AwaitOutcomes(size_t count) const { outcomes_.Await(count); }
   // Lets a held model go on until then, a step at a time. Between two of them a call goes to and
   // fro on the connection of `inference()`: a cancellation sent before gets there in fewer calls
   // than a long request has steps, on a machine of any speed.
   void StepUntilOutcomes(size_t count);
-  std::vector<Outcome> outcomes() const;
+  std::vector<Outcome> outcomes() const { return outcomes_.all(); }
   std::vector<std::string> swaps() const;
 
  private:
   engine::EngineOptions WithClock(engine::EngineOptions options);
 
+  testing::OutcomeLog outcomes_;
   mutable absl::Mutex mu_;
-  std::vector<Outcome> outcomes_ ABSL_GUARDED_BY(mu_);
   std::vector<std::string> swaps_ ABSL_GUARDED_BY(mu_);
   absl::Duration passed_ ABSL_GUARDED_BY(mu_);
 
